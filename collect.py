@@ -1,0 +1,154 @@
+"""The image: `GET /p/{slug}` and `GET /api/send?slug={slug}`, and nothing else.
+
+A WSGI callable around the Flask application, as ProxyFix is, because a Flask view costs more
+than storing the hit does. Whatever happens, the answer is the same 43 bytes, so that no mail
+shows a broken image: 200 for a committed hit, 404 for an unknown slug, 405 for another method,
+503 for a hit that could not be stored.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote_plus
+
+from classify import has_prefetch_header
+from database import now
+from intake import Intake, Seen
+from recorder import Request, Unstored, reason_of
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+GIF = bytes.fromhex(
+    "47494638396101000100800000ffffff00000021f90401000000002c00000000010001000002024401003b"
+)
+HEADERS = [
+    ("Content-Type", "image/gif"),
+    ("Content-Length", str(len(GIF))),
+    ("Cache-Control", "private, no-store, no-cache, must-revalidate, max-age=0"),
+    ("Pragma", "no-cache"),
+    ("Expires", "0"),
+    ("Cross-Origin-Resource-Policy", "cross-origin"),
+    ("Access-Control-Allow-Origin", "*"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Robots-Tag", "noindex"),
+]
+PATH = "/p/"
+SEED_PATH = "/api/send"
+TOKEN, RECIPIENT = "s", "r"
+OWN_PARAMETERS = frozenset({"slug", TOKEN, RECIPIENT})
+LOG_INTERVAL_SECONDS = 1.0
+
+log = logging.getLogger("pixelkeep.collect")
+
+
+class Collector:
+    """Answers image requests; passes every other request on to `app`."""
+
+    def __init__(self, app: WSGIApplication, intake: Intake) -> None:
+        self._app = app
+        self._intake = intake
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request, as WSGI has it."""
+        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        is_image = path.startswith(PATH)
+        if not is_image and not (path == SEED_PATH and method in ("GET", "HEAD")):
+            return self._app(environ, start_response)
+        headers = HEADERS
+        if method in ("GET", "HEAD"):
+            status = self._status(environ, is_hit=method == "GET")
+        else:
+            status, headers = "405 Method Not Allowed", [*HEADERS, ("Allow", "GET, HEAD")]
+        start_response(status, headers.copy())
+        return [] if method == "HEAD" else [GIF]
+
+    def _status(self, environ: WSGIEnvironment, *, is_hit: bool) -> str:
+        try:
+            query = _utf8(environ["QUERY_STRING"])
+            parameters = _parameters(query) if query else {}
+            request = _request(environ["PATH_INFO"], parameters)
+            if is_hit:
+                seen = _seen(environ, query, parameters)
+                found = self._intake.take(request, seen, now()) is not None
+            else:
+                found = self._intake.knows(request)
+        except Unstored as error:
+            log.error("A hit was not stored: %s", error)
+            return "503 Service Unavailable"
+        except Exception as error:
+            # Whatever it was, no mail may show a broken image.
+            log.error("A hit was not stored: %s", reason_of(error))
+            return "503 Service Unavailable"
+        return "200 OK" if found else "404 Not Found"
+
+
+def _request(path: str, parameters: dict[str, str]) -> Request:
+    if path.startswith(PATH):
+        return Request(_utf8(path[len(PATH) :]), may_have_suffix=True)
+    return Request(parameters.get("slug", ""))
+
+
+def _seen(environ: WSGIEnvironment, query: str, parameters: dict[str, str]) -> Seen:
+    header = environ.get
+    return Seen(
+        address=header("REMOTE_ADDR", ""),
+        user_agent=_utf8(header("HTTP_USER_AGENT", "")),
+        languages=header("HTTP_ACCEPT_LANGUAGE", ""),
+        host=header("HTTP_HOST", ""),
+        referrer=_utf8(header("HTTP_REFERER", "")),
+        query=_kept_query(query) if query else "",
+        token=parameters.get(TOKEN),
+        recipient=parameters.get(RECIPIENT, ""),
+        prefetch_header=has_prefetch_header(environ),
+        opted_out=header("HTTP_DNT") == "1" or header("HTTP_SEC_GPC") == "1",
+    )
+
+
+def _parameters(query: str) -> dict[str, str]:
+    """Return the query's parameters, percent-decoded once; of a repeated one the first."""
+    # No limit on their number: the length of a request's first line is one.
+    pairs = parse_qsl(query, keep_blank_values=True, errors="replace")
+    return dict(reversed(pairs))
+
+
+def _kept_query(query: str) -> str:
+    """Return the query as it came, without the parameters that are ours."""
+    return "&".join(
+        part
+        for part in query.split("&")
+        if unquote_plus(part.partition("=")[0]) not in OWN_PARAMETERS
+    )
+
+
+def _utf8(value: str) -> str:
+    """Return WSGI's Latin-1 as the UTF-8 that it was."""
+    if value.isascii():
+        return value
+    return value.encode("latin-1").decode("utf-8", "replace")
+
+
+class _Seldom(logging.Filter):
+    """Lets one line pass in an interval: a full disk under load must not be filled further."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._quiet_until = 0.0
+        self._held_back = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether `record` may pass; tell with it how many could not."""
+        at = time.monotonic()
+        if at < self._quiet_until:
+            self._held_back += 1
+            return False
+        if self._held_back:
+            record.msg = f"{record.msg} ({self._held_back} more like it)"
+        self._quiet_until, self._held_back = at + LOG_INTERVAL_SECONDS, 0
+        return True
+
+
+log.addFilter(_Seldom())

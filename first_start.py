@@ -1,0 +1,118 @@
+"""Before the first request: migrations, the first user, and their secrets shown once."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from flask import Flask
+from flask_migrate import upgrade
+from sqlalchemy import select, text
+
+import accounts
+from database import ADVISORY_LOCK, db, sqlite_file, write_lock
+from models import User
+from permissions import Role
+from settings import PROJECT_DIR, Settings
+
+PASSWORD_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class FirstUser:
+    """The first user's secrets, in clear nowhere but here; no password if the operator chose it."""
+
+    username: str
+    password: str | None
+    key: str
+
+
+def prepare(app: Flask) -> FirstUser | None:
+    """Migrate the database of `app`; make the first user where there is none, and return them.
+
+    Several nodes may start at once on one PostgreSQL: they take turns.
+    """
+    settings: Settings = app.config["SETTINGS"]
+    with app.app_context():
+        path = sqlite_file(db.engine)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Connections open a file that is there and never make one (see `database`).
+            path.touch(mode=0o600)
+        try:
+            return _migrate_and_make_user(settings)
+        finally:
+            # No connection may cross the fork that follows.
+            db.session.remove()
+            db.engine.dispose()
+
+
+def _migrate_and_make_user(settings: Settings) -> FirstUser | None:
+    with db.engine.connect() as turn:
+        if turn.dialect.name == "postgresql":
+            turn.execute(text(f"SELECT pg_advisory_lock({ADVISORY_LOCK} + 1)"))
+        _migrate()
+        if db.session.scalar(select(User.id).limit(1)) is not None:
+            return None
+        password = settings.admin_password or secrets.token_urlsafe(PASSWORD_BYTES)
+        user = accounts.create_user(settings.admin_username, password, Role.ADMIN)
+        _, key = accounts.create_key(user, "first start")
+        return FirstUser(user.username, None if settings.admin_password else password, key)
+
+
+def _migrate() -> None:
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    with write_lock(db.engine):
+        upgrade()
+
+
+def migration_problem() -> str | None:
+    """Return what is missing of the migrations, None if the database is at the newest."""
+    newest = ScriptDirectory(str(PROJECT_DIR / "migrations")).get_current_head()
+    with db.engine.connect() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    if current == newest:
+        return None
+    return f"the database is at {current}, not at {newest}; `script/server` migrates it"
+
+
+def welcome(first: FirstUser, base: str) -> str:
+    """Return what the operator reads once: the secrets and the first two things to do."""
+    password = first.password or "the one in PIXELKEEP_ADMIN_PASSWORD"
+    return f"""
+Pixelkeep is set up. This is shown once; keep it safe.
+
+  user name: {first.username}
+  password:  {password}
+  API key:   {first.key}
+
+Open {base}/ in a browser and sign in, or create a pixel here:
+
+curl -X POST "{base}/api/pixels" \\
+  -H "Authorization: Bearer {first.key}" \\
+  -H "Content-Type: application/json" \\
+  -d '{{
+    "name": "Email Campaign Tracker",
+    "slug": "email-campaign"
+  }}'
+
+Embed it:
+
+<img src="{base}/api/send?slug=email-campaign" width="1" height="1" alt="" />
+"""
+
+
+def directory_problem(directory: Path) -> str | None:
+    """Return why nothing can be kept in `directory`, None if it can."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / f".probe-{secrets.token_hex(4)}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return f"{directory} can't be written: {error.strerror}"
+    return None

@@ -1,0 +1,136 @@
+"""A hit's way in, whichever edge saw it: what may be kept of the request is read, then stored.
+
+The address is looked up and handed on to name the visitor, and is never kept.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import NamedTuple
+
+import classify
+from countries import Lookup
+from facts import Circumstances, Who
+from metrics import Metrics
+from recipients import RECIPIENT_CHARACTERS_MAX, Links
+from recorder import PixelEntry, Recorder, Request, Stored
+
+QUERY_CHARACTERS_MAX = 500
+REFERRER_CHARACTERS_MAX = 500
+# A pixel that is renamed again while its hit waits is looked up again, so many times.
+ATTEMPTS_MAX = 3
+_LANGUAGE = re.compile(r"\s*([A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3})\s*(?:[,;]|$)")
+_HOSTNAME = re.compile(r"[A-Za-z0-9.-]{1,100}|\[[0-9A-Fa-f:.]{2,45}\]")
+
+
+class Seen(NamedTuple):
+    """What an edge saw of a request: text of any length and content, `None` where there is none.
+
+    `token` is a signed recipient, `recipient` a plain one; `query` is without both.
+    """
+
+    address: str
+    user_agent: str
+    languages: str = ""
+    host: str = ""
+    referrer: str = ""
+    query: str = ""
+    token: str | None = None
+    recipient: str = ""
+    prefetch_header: bool = False
+    opted_out: bool = False
+
+
+class Intake:
+    """Takes hits for one process."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        links: Links,
+        country_of: Lookup,
+        metrics: Metrics,
+        *,
+        respect_dnt: bool,
+    ) -> None:
+        self._recorder = recorder
+        self._links = links
+        self._country_of = country_of
+        self._metrics = metrics
+        self._respect_dnt = respect_dnt
+
+    def take(self, request: Request, seen: Seen, now: datetime) -> Stored | None:
+        """Store a hit and return what was committed; None: `request` names no pixel.
+
+        Raises: Unstored.
+        """
+        try:
+            stored = self._take(request, seen, now)
+        except Exception:
+            self._metrics.count_unstored()
+            raise
+        if stored is None:
+            self._metrics.count_unknown()
+        return stored
+
+    def knows(self, request: Request) -> bool:
+        """Tell whether `request` names a pixel at this moment.
+
+        Raises: Unstored if the database doesn't answer.
+        """
+        return self._recorder.look_up(request) is not None
+
+    def _take(self, request: Request, seen: Seen, now: datetime) -> Stored | None:
+        for _ in range(ATTEMPTS_MAX):
+            pixel = self._recorder.find(request)
+            if pixel is None:
+                return None
+            stored = self._recorder.record(request, pixel, *self._read(pixel, seen, now))
+            if stored is not None:
+                return stored
+        return None
+
+    def _read(
+        self, pixel: PixelEntry, seen: Seen, now: datetime
+    ) -> tuple[Circumstances, Who | None]:
+        """Return what may be kept of a request, and whose it is."""
+        agent = _text(seen.user_agent, classify.USER_AGENT_CHARACTERS_MAX)
+        signals = classify.PREFETCH_HEADER if seen.prefetch_header else 0
+        recipient, verified = seen.recipient.strip(), False
+        if seen.token is not None:
+            sent = self._links.read(pixel.id, seen.token)
+            if sent is None:
+                signals |= classify.FORGED_TOKEN
+                recipient = ""
+            else:
+                recipient, verified = sent.recipient, True
+                if sent.sent_at and classify.is_too_soon((now - sent.sent_at).total_seconds()):
+                    signals |= classify.TOO_SOON
+        verdict = classify.classify_hit(classify.classify_agent(agent), signals)
+        country = self._country_of(seen.address) if verdict.own_machine else None
+        circumstances = Circumstances(agent, signals, country)
+        if pixel.anonymous:
+            return circumstances, None
+        circumstances = circumstances._replace(
+            language=_first_match(_LANGUAGE, seen.languages),
+            hostname=_first_match(_HOSTNAME, seen.host.lower()),
+            referrer=_text(seen.referrer, REFERRER_CHARACTERS_MAX) or None,
+            query=_text(seen.query, QUERY_CHARACTERS_MAX) or None,
+        )
+        if self._respect_dnt and seen.opted_out:
+            return circumstances, None
+        name = _text(recipient, RECIPIENT_CHARACTERS_MAX) or None
+        return circumstances, Who(seen.address, name, verified)
+
+
+def _text(value: str, characters_max: int) -> str:
+    """Return what any database can keep of `value`: no NUL, no half of a surrogate pair."""
+    if not value.isascii():
+        value = value.encode("utf-8", "replace").decode()
+    return value.replace("\0", "")[:characters_max]
+
+
+def _first_match(pattern: re.Pattern[str], value: str) -> str | None:
+    match = pattern.match(value)
+    return match[match.lastindex or 0] if match else None

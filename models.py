@@ -1,0 +1,294 @@
+"""The tables and their constraints. No question is asked here and nothing is written.
+
+Ids that callers see are UUIDs. Inside, a pixel has a small `number`, so that a hit stays small:
+its key is the pixel's number and an id that begins with the instant of its commit, which makes a
+range of time a range of the key, and its other half names, by hashes, what is stored once.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Integer,
+    String,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from database import Instant, Model, now
+
+# A SQLite key of this type is the rowid itself; PostgreSQL's is a bigint.
+RowNumber = BigInteger().with_variant(Integer, "sqlite")
+
+# Rows that live in the key's own tree: no second tree for the index.
+CLUSTERED = {"sqlite_with_rowid": False}
+
+# A hit's id is its instant in milliseconds, shifted by these bits, and a number among its equals.
+HIT_ID_SHIFT = 20
+MS_PER_DAY = 86_400_000
+
+
+class User(Model):
+    """A person who signs in. A raised `generation` ends every token issued before."""
+
+    __tablename__ = "users"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    username: Mapped[str] = mapped_column(String(255), unique=True)
+    password_hash: Mapped[str] = mapped_column(String(255))
+    role: Mapped[str] = mapped_column(String(20))
+    generation: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(Instant, default=now)
+
+
+class Team(Model):
+    """Users who share pixels; whoever knows the access code may join."""
+
+    __tablename__ = "teams"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    name: Mapped[str] = mapped_column(String(100))
+    access_code: Mapped[str] = mapped_column(String(50), unique=True)
+    created_at: Mapped[datetime] = mapped_column(Instant, default=now)
+    updated_at: Mapped[datetime] = mapped_column(Instant, default=now, onupdate=now)
+
+
+class TeamUser(Model):
+    """A user's membership of a team, with a role."""
+
+    __tablename__ = "team_users"
+    __table_args__ = (UniqueConstraint("team_id", "user_id"),)
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    team_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("teams.id", ondelete="CASCADE"))
+    user_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), index=True
+    )
+    role: Mapped[str] = mapped_column(String(20))
+    created_at: Mapped[datetime] = mapped_column(Instant, default=now)
+    updated_at: Mapped[datetime] = mapped_column(Instant, default=now, onupdate=now)
+
+    team: Mapped[Team] = relationship()
+    user: Mapped[User] = relationship()
+
+
+class ApiKey(Model):
+    """A user's key for programs: its hash, and the first characters to know it by."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    user_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), index=True
+    )
+    name: Mapped[str] = mapped_column(String(100))
+    key_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    key_prefix: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime] = mapped_column(Instant, default=now)
+    last_used_on: Mapped[str | None] = mapped_column(String(10))
+
+    user: Mapped[User] = relationship()
+
+
+class RevokedToken(Model):
+    """A token that was signed out, kept until it would have expired by itself."""
+
+    __tablename__ = "revoked_tokens"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    expires_at: Mapped[datetime] = mapped_column(Instant, index=True)
+
+
+class FailedLogin(Model):
+    """How often a password was wrong for an account, an address or both (see `throttle`).
+
+    `id` is a keyed hash of what is counted.
+    """
+
+    __tablename__ = "failed_logins"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    failures: Mapped[int]
+    expires_at: Mapped[datetime] = mapped_column(Instant, index=True)
+
+
+class Pixel(Model):
+    """A named image with a unique slug, owned by one user or one team."""
+
+    __tablename__ = "pixels"
+    __table_args__ = (
+        CheckConstraint("(user_id IS NULL) <> (team_id IS NULL)", name="one_owner"),
+        {"sqlite_autoincrement": True},  # The number of a deleted pixel is never used again.
+    )
+
+    number: Mapped[int] = mapped_column(RowNumber, primary_key=True)
+    id: Mapped[uuid.UUID] = mapped_column(unique=True, default=uuid.uuid4)
+    name: Mapped[str] = mapped_column(String(100))
+    slug: Mapped[str] = mapped_column(String(100), unique=True)
+    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"), index=True)
+    team_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("teams.id"), index=True)
+    privacy: Mapped[str] = mapped_column(String(10), default="full")
+    created_at: Mapped[datetime] = mapped_column(Instant, default=now)
+    # How far `segments` has come: the last hit taken in, the numbers given to visitors and to
+    # profiles, the first UTC day whose hits are still there; `revision` is raised when what was
+    # taken in changes.
+    folded_through: Mapped[int] = mapped_column(BigInteger, default=0)
+    visitor_count: Mapped[int] = mapped_column(default=0)
+    profile_count: Mapped[int] = mapped_column(default=0)
+    pruned_before: Mapped[int] = mapped_column(default=0)
+    revision: Mapped[int] = mapped_column(default=0)
+
+
+class Share(Model):
+    """A read-only link to one pixel's statistics."""
+
+    __tablename__ = "shares"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    pixel_number: Mapped[int] = mapped_column(
+        ForeignKey("pixels.number", ondelete="CASCADE"), index=True
+    )
+    name: Mapped[str] = mapped_column(String(200))
+    slug: Mapped[str] = mapped_column(String(100), unique=True)
+    parameters: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(Instant, default=now)
+    updated_at: Mapped[datetime] = mapped_column(Instant, default=now, onupdate=now)
+
+    pixel: Mapped[Pixel] = relationship()
+
+
+class Catalogue(Model):
+    """The one row that every batch of hits reads in its own transaction.
+
+    `version` is raised by each rename, deletion and change of privacy, so that no hit is stored
+    under what a pixel used to be. `folded_through` is the highest hit id that any statistics
+    have taken in; later hits get higher ids whatever the clock says.
+    """
+
+    __tablename__ = "catalogue"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(BigInteger, default=0)
+    folded_through: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class Hit(Model):
+    """One answered image. `profile` says what it was, `visitor` who, where that may be known."""
+
+    __tablename__ = "hits"
+    __table_args__ = CLUSTERED
+
+    pixel_number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    visitor: Mapped[int | None] = mapped_column(BigInteger)
+    profile: Mapped[int] = mapped_column(BigInteger)
+
+
+class Profile(Model):
+    """All that hits of one kind have in common, stored once for each pixel.
+
+    `id` hashes what was received; `hit_class` and `reason` are what the rules made of it, in the
+    version that is kept with them.
+    """
+
+    __tablename__ = "profiles"
+    __table_args__ = CLUSTERED
+
+    pixel_number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    hit_class: Mapped[str] = mapped_column(String(10))
+    reason: Mapped[str] = mapped_column(String(20))
+    rules_version: Mapped[int]
+    signals: Mapped[int] = mapped_column(default=0)
+    agent: Mapped[int] = mapped_column(BigInteger)
+    country: Mapped[str | None] = mapped_column(String(2))
+    language: Mapped[str | None] = mapped_column(String(35))
+    hostname: Mapped[str | None] = mapped_column(String(100))
+    referrer: Mapped[int | None] = mapped_column(BigInteger)
+    query: Mapped[int | None] = mapped_column(BigInteger)
+    number: Mapped[int | None]
+
+
+class Agent(Model):
+    """A distinct user-agent string, kept so that hits can be classified again."""
+
+    __tablename__ = "agents"
+    __table_args__ = CLUSTERED
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    user_agent: Mapped[str] = mapped_column(String(1000))
+
+
+class Text(Model):
+    """A distinct referrer or query of a pixel's hits."""
+
+    __tablename__ = "texts"
+    __table_args__ = CLUSTERED
+
+    pixel_number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    value: Mapped[str] = mapped_column(String(500))
+
+
+class Recipient(Model):
+    """Somebody a pixel was sent to: named by a signed link, or (unverified) by a plain one."""
+
+    __tablename__ = "recipients"
+    __table_args__ = CLUSTERED
+
+    pixel_number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    visitor: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    recipient: Mapped[str] = mapped_column(String(200))
+    verified: Mapped[bool]
+    first_opened_at: Mapped[datetime | None] = mapped_column(Instant)
+    last_opened_at: Mapped[datetime | None] = mapped_column(Instant)
+    opens: Mapped[int] = mapped_column(default=0)
+    prefetches: Mapped[int] = mapped_column(default=0)
+    bots: Mapped[int] = mapped_column(default=0)
+    number: Mapped[int | None]
+
+
+class Visitor(Model):
+    """The small number that a visitor of a pixel has in its segments, from 1."""
+
+    __tablename__ = "visitors"
+    __table_args__ = CLUSTERED
+
+    pixel_number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    visitor: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    number: Mapped[int]
+
+
+class Segment(Model):
+    """What was derived from a pixel's hits of one UTC day: arrays, in several parts."""
+
+    __tablename__ = "segments"
+
+    pixel_number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    part: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    data: Mapped[bytes]
+
+
+class Salt(Model):
+    """The random salt of one UTC day, deleted within the next."""
+
+    __tablename__ = "salts"
+
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    salt: Mapped[bytes]
+
+
+class Erasure(Model):
+    """A deleted pixel whose hits are still to be removed from the disk, a chunk at a time."""
+
+    __tablename__ = "erasures"
+
+    pixel_number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)

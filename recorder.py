@@ -1,0 +1,372 @@
+"""The only code that stores a hit; it returns when the hit is committed.
+
+Group commit without a thread of its own: the first request that finds no commit under way leads.
+It waits in the writers' line, takes all that wait by then, stores them in one transaction and
+wakes them. Alone, a request pays no thread switch; under load one fsync serves many. The queue
+is as long as there are threads to wait in it, at most. `docs/durability.md` says what survives.
+
+An address is used to name an anonymous visitor (`facts`), and is never written anywhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import threading
+import time
+import traceback
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Engine, select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from database import (
+    ADVISORY_LOCK,
+    BUSY_TIMEOUT_MS,
+    TRY_MS,
+    file_identity,
+    is_busy,
+    is_database_error,
+    sqlite_file,
+    writers_turn,
+)
+from facts import Circumstances, Facts, Rows, Who
+from metrics import Metrics
+from models import HIT_ID_SHIFT, MS_PER_DAY, Pixel
+
+PATIENCE_SECONDS = BUSY_TIMEOUT_MS / 1000
+# While the database stays locked, new hits fail sooner, so that no thread is left for nothing else.
+PATIENCE_WHEN_LOCKED_SECONDS = 0.2
+POSTGRESQL_TIMEOUTS = (
+    "SET lock_timeout = 1000",
+    f"SET statement_timeout = {BUSY_TIMEOUT_MS}",
+)
+PIXELS_CACHED_MAX = 10_000
+# Ids are drawn at random within a millisecond; two processes that draw the same draw again.
+DRAWS_MAX = 3
+SUFFIX = ".gif"
+LOCK_SHARED = f"SELECT pg_advisory_xact_lock_shared({ADVISORY_LOCK})"
+READ_CATALOGUE = "SELECT version, folded_through FROM catalogue"
+INSERT_HIT = "INSERT INTO hits (pixel_number, id, visitor, profile) VALUES (?, ?, ?, ?)"
+
+
+class Unstored(Exception):
+    """A hit could not be committed in time; its text says why, and nothing of anybody."""
+
+
+class PixelEntry(NamedTuple):
+    """What a hit needs to know of its pixel."""
+
+    number: int
+    id: uuid.UUID
+    anonymous: bool
+
+
+class Request(NamedTuple):
+    """How a request names its pixel: by a slug, as written or without `.gif`, or by its id."""
+
+    slug: str = ""
+    id: uuid.UUID | None = None
+    may_have_suffix: bool = False
+
+
+class Stored(NamedTuple):
+    """A committed hit."""
+
+    id: int
+    visitor: int | None
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    request: Request
+    pixel: PixelEntry
+    circumstances: Circumstances
+    who: Who | None
+    gate: Any = field(default_factory=threading.Lock)
+    leads: bool = False
+    outcome: Stored | None = None
+    failure: str | None = None
+
+
+class Recorder:
+    """Finds pixels and stores hits for one process; safe to make before a fork.
+
+    What the leader alone touches needs no lock: there is one leader at a time.
+    """
+
+    def __init__(self, engine: Engine, metrics: Metrics) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._lock = threading.Lock()
+        self._waiting: deque[_Waiting] = deque()
+        self._led = False
+        self._locked = False
+        self._integrity_error: type[Exception] = engine.dialect.loaded_dbapi.IntegrityError
+        self._file = sqlite_file(engine)
+        if self._file is not None:
+            self._opening_statements: tuple[str, ...] = (f"PRAGMA busy_timeout = {TRY_MS}",)
+            self._begin_statement = "BEGIN IMMEDIATE"
+            self._insert_hit = INSERT_HIT
+        else:
+            self._opening_statements = POSTGRESQL_TIMEOUTS
+            self._begin_statement = "BEGIN"
+            self._insert_hit = INSERT_HIT.replace("?", "%s")
+        # From here on the leader's own.
+        self._connection: Connection | None = None
+        self._cursor: Any = None
+        self._identity: tuple[int, ...] = ()
+        self._version = -1
+        self._pixels: dict[Request, PixelEntry] = {}
+        self._facts = Facts()
+        self._last_id = 0
+
+    def find(self, request: Request) -> PixelEntry | None:
+        """Return the pixel that a request names, None if there is none.
+
+        What is found may be a moment old: `record` asks again, in the hit's own transaction.
+
+        Raises: Unstored if the database doesn't answer.
+        """
+        return self._pixels.get(request) or self.look_up(request)
+
+    def look_up(self, request: Request) -> PixelEntry | None:
+        """Return the pixel that a request names by what is committed now, None if there is none.
+
+        Raises: Unstored if the database doesn't answer.
+        """
+        try:
+            with self._engine.connect() as connection:
+                return _read_pixel(connection, request)
+        except SQLAlchemyError as error:
+            raise Unstored(reason_of(error)) from None
+
+    def record(
+        self,
+        request: Request,
+        pixel: PixelEntry,
+        circumstances: Circumstances,
+        who: Who | None,
+    ) -> Stored | None:
+        """Store a hit and return it: it is committed. None: the request names another pixel now.
+
+        Raises: Unstored if it could not be committed. Where the commit itself failed, the hit
+        may be found later all the same; in all other cases nothing of it is stored.
+        """
+        waiting = _Waiting(request, pixel, circumstances, who)
+        waiting.gate.acquire()
+        patience_s = PATIENCE_WHEN_LOCKED_SECONDS if self._locked else PATIENCE_SECONDS
+        give_up_at = time.monotonic() + patience_s
+        with self._lock:
+            self._waiting.append(waiting)
+            leads = not self._led
+            self._led = True
+            self._metrics.set_waiting(len(self._waiting))
+        if leads or self._has_to_lead(waiting, patience_s):
+            self._lead(waiting, give_up_at)
+        if waiting.failure is not None:
+            raise Unstored(waiting.failure)
+        return waiting.outcome
+
+    def _has_to_lead(self, waiting: _Waiting, patience_s: float) -> bool:
+        """Wait for a leader's word: True is the word to lead, False that the rest is done."""
+        if waiting.gate.acquire(timeout=patience_s):
+            return waiting.leads
+        with self._lock:
+            if waiting in self._waiting and not waiting.leads:
+                self._waiting.remove(waiting)
+                raise Unstored("the writers' line is too long")
+        # Taken, or chosen to lead, at this very moment.
+        waiting.gate.acquire()
+        return waiting.leads
+
+    def _lead(self, leader: _Waiting, give_up_at: float) -> None:
+        """Commit all that wait, wake them, and hand the lead to who came meanwhile."""
+        batch: list[_Waiting] = []
+        try:
+            self._commit(batch, give_up_at)
+            self._locked = False
+        except Exception as error:
+            # Whatever it was, nobody may hang and no image may say that this was stored.
+            self._close()
+            self._locked = is_busy(error)
+            self._metrics.count_failure()
+            batch = batch or self._take(only=leader)
+            for waiting in batch:
+                waiting.failure = reason_of(error)
+        finally:
+            with self._lock:
+                successor = self._waiting[0] if self._waiting else None
+                self._led = successor is not None
+                if successor:
+                    successor.leads = True
+            for waiting in batch:
+                waiting.gate.release()
+            if successor:
+                successor.gate.release()
+
+    def _take(self, only: _Waiting | None = None) -> list[_Waiting]:
+        with self._lock:
+            batch = [only] if only else list(self._waiting)
+            if only:
+                self._waiting.remove(only)
+            else:
+                self._waiting.clear()
+            self._metrics.set_waiting(len(self._waiting))
+        return batch
+
+    def _commit(self, batch: list[_Waiting], give_up_at: float) -> None:
+        """Store all that wait when it is our turn; `batch` is filled as they are taken."""
+        started_at = time.monotonic()
+        with writers_turn(self._engine, self._begin, give_up_at - started_at):
+            batch.extend(self._take())
+            new: Rows = {}
+            outcomes = self._store_or_draw_again(batch, new)
+            self._execute("COMMIT")
+            # What was committed into a file that is not the database's any more is lost.
+            if file_identity(self._file) != self._identity:
+                raise OSError(errno.ESTALE, "the database's file was replaced")
+        self._facts.learn(new)
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            waiting.outcome = outcome
+        self._metrics.count_batch(len(batch), time.monotonic() - started_at)
+
+    def _begin(self) -> None:
+        """Begin on the kept connection, or on a new one if the kept one has had its day."""
+        if file_identity(self._file) != self._identity:
+            self._close()
+        was_kept = self._connection is not None
+        try:
+            self._start()
+        except Exception as error:
+            self._close()
+            if is_busy(error) or not was_kept:
+                raise
+            self._start()
+
+    def _start(self) -> None:
+        if self._connection is None:
+            self._open()
+        self._execute(self._begin_statement)
+        if self._file is None:
+            self._execute(LOCK_SHARED)
+        elif not self._identity:
+            self._identity = file_identity(self._file)
+
+    def _open(self) -> None:
+        """Open the connection that is kept, on which transactions begin and end by statements.
+
+        Its statements in the steady state go to the driver: through SQLAlchemy they would cost
+        more than the commit (docs/benchmarks.md). Those of a first sight are SQLAlchemy's.
+        """
+        self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._cursor = self._connection.connection.cursor()
+        for statement in self._opening_statements:
+            self._execute(statement)
+
+    def _close(self) -> None:
+        """Close the kept connection, which takes back what it has not committed."""
+        connection, self._connection, self._cursor = self._connection, None, None
+        self._identity = ()
+        self._facts.forget()
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+    def _execute(self, statement: str) -> Any:
+        assert self._cursor is not None
+        return self._cursor.execute(statement)
+
+    def _store_or_draw_again(self, batch: list[_Waiting], new: Rows) -> list[Stored | None]:
+        for _ in range(DRAWS_MAX - 1):
+            try:
+                return self._store(batch, new)
+            except self._integrity_error:
+                self._close()
+                new.clear()
+                self._begin()
+        return self._store(batch, new)
+
+    def _store(self, batch: list[_Waiting], new: Rows) -> list[Stored | None]:
+        """Insert a batch and return, in its order, what each hit became; commit nothing."""
+        connection = self._connection
+        assert connection is not None
+        [(version, folded_through)] = self._execute(READ_CATALOGUE).fetchall()
+        if version != self._version:
+            self._start_version(version)
+        next_id = self._first_id(folded_through, len(batch))
+        self._facts.use_salt_of(connection, (next_id >> HIT_ID_SHIFT) // MS_PER_DAY)
+        rows: list[tuple[int, int, int | None, int]] = []
+        outcomes: list[Stored | None] = []
+        for each in batch:
+            # The version can't change until the commit: what is true here is true there.
+            if self._resolve(connection, each.request) != each.pixel:
+                outcomes.append(None)
+                continue
+            number = each.pixel.number
+            stored = Stored(next_id, self._facts.visitor(number, each.circumstances, each.who, new))
+            profile = self._facts.profile(number, each.circumstances, new)
+            rows.append((number, *stored, profile))
+            outcomes.append(stored)
+            next_id += 1
+        if new:
+            self._facts.store(connection, new)
+        if rows:
+            self._cursor.executemany(self._insert_hit, rows)
+        return outcomes
+
+    def _first_id(self, folded_through: int, count: int) -> int:
+        """Return the first of `count` ids above all that this process gave or statistics saw.
+
+        The low bits are random, since another process may commit in the same millisecond.
+        """
+        at_ms = time.time_ns() // 1_000_000
+        drawn = (at_ms << HIT_ID_SHIFT) + secrets.randbelow(1 << (HIT_ID_SHIFT - 1))
+        first = max(drawn, self._last_id + 1, folded_through + 1)
+        self._last_id = first + count
+        return first
+
+    def _resolve(self, connection: Connection, request: Request) -> PixelEntry | None:
+        """Return what a request names, from memory where this version was asked before."""
+        entry = self._pixels.get(request)
+        if entry is None:
+            entry = _read_pixel(connection, request)
+            if entry is not None:
+                if len(self._pixels) >= PIXELS_CACHED_MAX:
+                    self._pixels = {}
+                self._pixels[request] = entry
+        return entry
+
+    def _start_version(self, version: int) -> None:
+        self._pixels = {}
+        self._facts.forget()
+        self._version = version
+
+
+_pixel_columns = select(Pixel.number, Pixel.id, Pixel.privacy)
+
+
+def _read_pixel(connection: Connection, request: Request) -> PixelEntry | None:
+    if "\0" in request.slug:
+        # No slug has one, and PostgreSQL would refuse the question.
+        return None
+    wanted = Pixel.id == request.id if request.id else Pixel.slug == request.slug
+    row = connection.execute(_pixel_columns.where(wanted)).one_or_none()
+    if row is None and request.may_have_suffix and request.slug.endswith(SUFFIX):
+        slug = request.slug.removesuffix(SUFFIX)
+        row = connection.execute(_pixel_columns.where(Pixel.slug == slug)).one_or_none()
+    return row and PixelEntry(row.number, row.id, row.privacy == "anonymous")
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an error was about, for the log: without values, which may be people's data."""
+    cause: BaseException = (isinstance(error, DBAPIError) and error.orig) or error
+    name = type(cause).__name__
+    if isinstance(cause, OSError):
+        return f"{name}: {cause.strerror}"
+    if isinstance(cause, SQLAlchemyError) or is_database_error(cause):
+        return f"{name}: {str(cause).strip().partition(chr(10))[0]}"
+    return "\n".join([name, *traceback.format_tb(cause.__traceback__)])

@@ -1,0 +1,581 @@
+"""What is derived from hits so that questions are cheap: a pixel's UTC days as arrays.
+
+Nothing here is the only copy of anything until the hits are pruned: a day can be made again from
+its hits. Hits are folded in the order of their ids, in one transaction with the mark of how far
+that went, so that a crash leaves each hit folded once or not yet. What has been folded stays
+complete, because later hits get higher ids than any that was folded (see `Catalogue`).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+from sqlalchemy import bindparam, delete, exists, func, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+import lexicon
+from database import Instant, db, from_milliseconds, writing
+from models import HIT_ID_SHIFT, Catalogue, Hit, Pixel, Profile, Recipient, Segment, Visitor
+from summaries import (
+    CLASSES,
+    NOBODY,
+    Array,
+    Columns,
+    Mixed,
+    Quarters,
+    Summary,
+    Tallies,
+    join_columns,
+    pack,
+    quarter,
+    sort_columns,
+    summarise,
+    unpack,
+)
+
+MS_PER_DAY = 86_400_000
+# So many that writing a day anew pays, so few that a question which finds them can wait.
+HITS_AT_ONCE_MAX = 5_000
+PENDING_AGE_MAX = timedelta(minutes=1)
+# A question folds what is pending for so long at most, then answers from what is folded.
+FOLD_SECONDS_MAX = 2.0
+DAYS_AT_ONCE = 8
+
+_PROFILES: Any = Profile.__table__
+_RECIPIENTS: Any = Recipient.__table__
+
+log = logging.getLogger("pixelkeep.segments")
+
+
+class Part(IntEnum):
+    """The parts of a day; a question reads only those it needs."""
+
+    COLUMNS = 0
+    SUMMARY = 1
+    PAIRS = 2
+    QUARTERS = 3
+
+
+class State(NamedTuple):
+    """How far a pixel's segments have come."""
+
+    folded_through: int
+    visitor_count: int
+    profile_count: int
+    pruned_before: int
+    revision: int
+
+
+def state_of(pixel_number: int) -> State | None:
+    """Return how far a pixel's segments have come, None for a pixel that is gone."""
+    columns = [getattr(Pixel, name) for name in State._fields]
+    row = db.session.execute(select(*columns).where(Pixel.number == pixel_number)).one_or_none()
+    return State(*row) if row else None
+
+
+def fold_for_question(pixel_number: int) -> None:
+    """Fold what is pending, so that an answer is exact to the last committed hit.
+
+    If that can't be done, the answer is given from what is folded, and the log says so.
+    """
+    give_up_at = time.monotonic() + FOLD_SECONDS_MAX
+    try:
+        while _is_pending(pixel_number) and time.monotonic() < give_up_at:
+            fold(pixel_number)
+    except (SQLAlchemyError, OSError) as error:
+        db.session.rollback()
+        log.error("Hits were not folded: %s", type(error.__cause__ or error).__name__)
+
+
+def fold_pending(at: datetime) -> Iterator[int]:
+    """Fold the pixels whose pending hits are many or old; yield after each chunk how many it had.
+
+    The others wait, because each fold writes a pixel's day anew: a question folds what it needs.
+    """
+    for number, oldest in db.session.execute(_oldest_pending).all():
+        is_old = at - from_milliseconds(oldest >> HIT_ID_SHIFT) > PENDING_AGE_MAX
+        if is_old or _is_pending(number, more_than=HITS_AT_ONCE_MAX):
+            yield from _fold_what_is_there(number)
+
+
+def fold(pixel_number: int, hits_at_once: int = HITS_AT_ONCE_MAX) -> int:
+    """Take the next hits of a pixel into its segments; return how many.
+
+    Hits wait while it is settled which they are, and while what was made of them is stored; what
+    takes time is done in between, and again if another process was faster.
+    """
+    while (folded := _try_to_fold(pixel_number, hits_at_once)) is None:
+        pass
+    return folded
+
+
+def rebuild(pixel_number: int, days: Iterable[int] | None = None) -> None:
+    """Make days again from their hits, after hits have gone or profiles have changed.
+
+    The hits are read while others come in; if the pixel changes meanwhile, they are read again.
+    """
+    with writing():
+        raised = update(Pixel).where(Pixel.number == pixel_number)
+        db.session.execute(raised.values(revision=Pixel.revision + 1))
+    for day in days_of(pixel_number) if days is None else days:
+        while not _rebuild_day(pixel_number, day):
+            pass
+    while not _recount_recipients(pixel_number):
+        pass
+
+
+def forget_hits(pixel_number: int, before_day: int) -> None:
+    """Let the hits before a UTC day be deleted: of those days only the totals are kept.
+
+    Folds them first. From then on those days answer as a whole, at their first instant.
+    """
+    while _is_pending(pixel_number, before_day):
+        fold(pixel_number)
+    with writing():
+        db.session.execute(
+            update(Pixel)
+            .where(Pixel.number == pixel_number, Pixel.pruned_before < before_day)
+            .values(pruned_before=before_day, revision=Pixel.revision + 1)
+        )
+        db.session.execute(
+            delete(Segment).where(
+                Segment.pixel_number == pixel_number,
+                Segment.part.in_([Part.COLUMNS, Part.QUARTERS]),
+                Segment.day < before_day,
+            )
+        )
+
+
+def days_of(pixel_number: int) -> list[int]:
+    """Return the UTC days that a pixel has segments of, in order."""
+    statement = select(Segment.day).where(
+        Segment.pixel_number == pixel_number, Segment.part == Part.SUMMARY
+    )
+    return list(db.session.scalars(statement.order_by(Segment.day)))
+
+
+def read_columns(pixel_number: int, day: int) -> Columns | None:
+    """Return a day's hits, None for a day without."""
+    data = db.session.scalar(
+        select(Segment.data).where(
+            Segment.pixel_number == pixel_number,
+            Segment.part == Part.COLUMNS,
+            Segment.day == day,
+        )
+    )
+    return Columns(*unpack(data, 3)) if data else None
+
+
+def read_all_columns(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Columns]]:
+    """Yield the hits of each of some days."""
+    for day, data in _read(pixel_number, Part.COLUMNS, days):
+        yield day, Columns(*unpack(data, 3))
+
+
+def read_quarters(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Quarters]]:
+    """Yield the quarters of each of some days."""
+    for day, data in _read(pixel_number, Part.QUARTERS, days):
+        yield day, Quarters(*unpack(data, 4))
+
+
+def read_summaries(
+    pixel_number: int, days: list[int], *, with_pairs: bool, newest_first: bool = False
+) -> Iterator[tuple[int, Summary]]:
+    """Yield the summary of each of some days; the counts of pairs only if asked for."""
+    pairs = dict(_read(pixel_number, Part.PAIRS, days)) if with_pairs else {}
+    for day, data in _read(pixel_number, Part.SUMMARY, days, newest_first):
+        arrays = unpack(data, 13)
+        counts = unpack(pairs[day], 4) if with_pairs else [arrays[11]] * 4
+        profile, *rest = arrays[:5]
+        by_profile = Tallies(profile, np.zeros(len(profile), np.uint8), *rest)
+        by_pair = Tallies(arrays[11], arrays[12], *counts)
+        yield day, Summary(by_profile, by_pair, Mixed(*arrays[5:11]))
+
+
+class _Numbers:
+    """Gives visitors and profiles their numbers, from 1, in the order of their first hits."""
+
+    def __init__(self, pixel_number: int, state: State) -> None:
+        self._pixel_number = pixel_number
+        self.visitor_count = state.visitor_count
+        self.profile_count = state.profile_count
+        self._visitors: dict[int, int] = {}
+        self._profiles: dict[int, int] = {}
+
+    def columns(self, hits: list[Any]) -> Columns:
+        """Return hits in the order given."""
+        return Columns(
+            np.array([hit.id >> HIT_ID_SHIFT for hit in hits], np.int64) % MS_PER_DAY,
+            np.array([self._visitor(hit) for hit in hits], np.int64),
+            np.array([self._profile(hit) for hit in hits], np.int64),
+        )
+
+    def store(self) -> None:
+        """Write the numbers that were given."""
+        connection = db.session.connection()
+        if self._visitors:
+            connection.execute(
+                insert(Visitor),
+                [
+                    {"pixel_number": self._pixel_number, "visitor": visitor, "number": number}
+                    for visitor, number in self._visitors.items()
+                ],
+            )
+        if self._profiles:
+            connection.execute(
+                update(_PROFILES)
+                .where(
+                    Profile.pixel_number == self._pixel_number, Profile.id == bindparam("profile")
+                )
+                .values(number=bindparam("given")),
+                [
+                    {"profile": profile, "given": number}
+                    for profile, number in self._profiles.items()
+                ],
+            )
+
+    def _visitor(self, hit: Any) -> int:
+        if hit.visitor is None:
+            return NOBODY
+        number: int | None = hit.visitor_number or self._visitors.get(hit.visitor)
+        if number is None:
+            number = self.visitor_count = self.visitor_count + 1
+            self._visitors[hit.visitor] = number
+        return number
+
+    def _profile(self, hit: Any) -> int:
+        number: int | None = hit.profile_number or self._profiles.get(hit.profile)
+        if number is None:
+            number = self.profile_count = self.profile_count + 1
+            self._profiles[hit.profile] = number
+        return number
+
+
+def _try_to_fold(pixel_number: int, hits_at_once: int) -> int | None:
+    """Fold hits as `fold` does; None if the pixel changed meanwhile."""
+    state = state_of(pixel_number)
+    if state is None:
+        return 0
+    through = _settle(pixel_number, state.folded_through, hits_at_once)
+    hits = _hits(pixel_number, Hit.id.between(state.folded_through + 1, through))
+    if not hits:
+        return 0
+    numbers = _Numbers(pixel_number, state)
+    columns = numbers.columns(hits)
+    bits = _class_bits(pixel_number, hits, columns.profile)
+    days = np.array([hit.id >> HIT_ID_SHIFT for hit in hits]) // MS_PER_DAY
+    made = []
+    for day in sorted(set(days.tolist())):
+        new = sort_columns(Columns(*(each[days == day] for each in columns)))
+        old = read_columns(pixel_number, day)
+        made.append((day, _parts(join_columns(old, new) if old else new, bits)))
+    with writing():
+        if state_of(pixel_number) != state:
+            return None
+        numbers.store()
+        for day, parts in made:
+            _store_day(pixel_number, day, parts)
+        _count_recipients(pixel_number, hits, columns.visitor)
+        _mark(pixel_number, through, numbers)
+    return len(hits)
+
+
+def _is_pending(pixel_number: int, before_day: int | None = None, more_than: int = 0) -> bool:
+    folded = select(Pixel.folded_through).where(Pixel.number == pixel_number).scalar_subquery()
+    statement = select(Hit.id).where(Hit.pixel_number == pixel_number, Hit.id > folded)
+    if before_day is not None:
+        statement = statement.where(Hit.id < before_day * MS_PER_DAY << HIT_ID_SHIFT)
+    found = select(exists(statement.order_by(Hit.id).offset(more_than).limit(1)))
+    return bool(db.session.scalar(found))
+
+
+def _fold_what_is_there(pixel_number: int) -> Iterator[int]:
+    """Fold the hits that there are at this moment, and not those that go on coming."""
+    last = db.session.scalar(select(func.max(Hit.id)).where(Hit.pixel_number == pixel_number))
+    while (state := state_of(pixel_number)) and state.folded_through < (last or 0):
+        yield fold(pixel_number)
+
+
+# A seek for each pixel, where a join might read every hit there is.
+_oldest_of_each = select(
+    Pixel.number,
+    select(func.min(Hit.id))
+    .where(Hit.pixel_number == Pixel.number, Hit.id > Pixel.folded_through)
+    .correlate(Pixel)
+    .scalar_subquery()
+    .label("oldest"),
+).subquery()
+_oldest_pending = select(_oldest_of_each).where(_oldest_of_each.c.oldest.is_not(None))
+
+
+def _hits(pixel_number: int, condition: Any) -> list[Any]:
+    """Return hits with the numbers that are given already, by id."""
+    statement = (
+        select(
+            Hit.id,
+            Hit.visitor,
+            Hit.profile,
+            Visitor.number.label("visitor_number"),
+            Profile.number.label("profile_number"),
+            Profile.hit_class,
+            Recipient.visitor.label("recipient"),
+        )
+        .join(Profile, (Profile.pixel_number == Hit.pixel_number) & (Profile.id == Hit.profile))
+        .outerjoin(
+            Visitor, (Visitor.pixel_number == Hit.pixel_number) & (Visitor.visitor == Hit.visitor)
+        )
+        .outerjoin(
+            Recipient,
+            (Recipient.pixel_number == Hit.pixel_number) & (Recipient.visitor == Hit.visitor),
+        )
+        .where(Hit.pixel_number == pixel_number, condition)
+        .order_by(Hit.id)
+    )
+    return list(db.session.execute(statement))
+
+
+def _class_bits(
+    pixel_number: int, hits: Sequence[Any] = (), profile: Sequence[int] | Array = ()
+) -> Array:
+    """Return the class of each profile as a bit, those of `hits` with their `profile` numbers.
+
+    The lexicon is asked for what is committed alone: what it knows, it keeps.
+    """
+    state = state_of(pixel_number)
+    if state is None:
+        return np.zeros(1, np.int64)
+    bits = lexicon.of_pixel(pixel_number, state.revision, state.profile_count).class_bits
+    bits = np.pad(bits, (0, max(0, max(profile, default=0) + 1 - len(bits))))
+    for hit, number in zip(hits, profile, strict=True):
+        bits[number] = 1 << CLASSES.index(hit.hit_class)
+    return bits
+
+
+def _parts(columns: Columns, class_bits: Array) -> dict[Part, bytes]:
+    """Make the parts of a day of its hits."""
+    summary = summarise(columns)
+    by_profile, by_pair = summary.by_profile, summary.by_pair
+    return {
+        Part.COLUMNS: pack(columns),
+        Part.SUMMARY: pack(
+            (
+                *(by_profile.profile, *by_profile[2:]),
+                *summary.mixed,
+                *(by_pair.profile, by_pair.visitor),
+            )
+        ),
+        Part.PAIRS: pack(by_pair[2:]),
+        Part.QUARTERS: pack(quarter(columns, class_bits)),
+    }
+
+
+def _store_day(pixel_number: int, day: int, parts: dict[Part, bytes]) -> None:
+    _delete_day(pixel_number, day)
+    db.session.connection().execute(
+        insert(Segment),
+        [
+            {"pixel_number": pixel_number, "part": part, "day": day, "data": data}
+            for part, data in parts.items()
+        ],
+    )
+
+
+def _delete_day(pixel_number: int, day: int) -> None:
+    db.session.execute(
+        delete(Segment).where(Segment.pixel_number == pixel_number, Segment.day == day)
+    )
+
+
+def _settle(pixel_number: int, after: int, count: int) -> int:
+    """Return the id of the last of the next `count` hits; from now on none comes before it."""
+    some = select(Hit.id).where(Hit.pixel_number == pixel_number, Hit.id > after)
+    last = select(func.max(some.order_by(Hit.id).limit(count).subquery().c.id))
+    with writing():
+        through = db.session.scalar(last) or after
+        db.session.execute(
+            update(Catalogue)
+            .where(Catalogue.folded_through < through)
+            .values(folded_through=through)
+        )
+    return through
+
+
+def _mark(pixel_number: int, through: int, numbers: _Numbers) -> None:
+    db.session.execute(
+        update(Pixel)
+        .where(Pixel.number == pixel_number)
+        .values(
+            folded_through=through,
+            visitor_count=numbers.visitor_count,
+            profile_count=numbers.profile_count,
+        )
+    )
+
+
+def _count_recipients(pixel_number: int, hits: list[Any], visitor: Array) -> None:
+    """Add hits to what their recipients come to."""
+    rows: dict[int, dict[str, Any]] = {}
+    for hit, number in zip(hits, visitor.tolist(), strict=True):
+        if hit.recipient is None:
+            continue
+        row = rows.setdefault(
+            number,
+            {"whose": hit.visitor, "given": number, "first": None, "last": None, **_NO_HITS},
+        )
+        row[hit.hit_class] += 1
+        if hit.hit_class == "open":
+            row["last"] = from_milliseconds(hit.id >> HIT_ID_SHIFT)
+            row["first"] = row["first"] or row["last"]
+    if rows:
+        db.session.connection().execute(_added_to_recipient(pixel_number), list(rows.values()))
+
+
+_NO_HITS = dict.fromkeys(CLASSES, 0)
+
+
+def _added_to_recipient(pixel_number: int) -> Any:
+    return (
+        update(_RECIPIENTS)
+        .where(Recipient.pixel_number == pixel_number, Recipient.visitor == bindparam("whose"))
+        .values(
+            number=bindparam("given"),
+            first_opened_at=func.coalesce(
+                Recipient.first_opened_at, bindparam("first", type_=Instant)
+            ),
+            last_opened_at=func.coalesce(
+                bindparam("last", type_=Instant), Recipient.last_opened_at
+            ),
+            opens=Recipient.opens + bindparam("open"),
+            prefetches=Recipient.prefetches + bindparam("prefetch"),
+            bots=Recipient.bots + bindparam("bot"),
+        )
+    )
+
+
+def _rebuild_day(pixel_number: int, day: int) -> bool:
+    """Make a day again; False if it changed meanwhile."""
+    state = state_of(pixel_number)
+    if state is None or day < state.pruned_before:
+        return True
+    first = day * MS_PER_DAY << HIT_ID_SHIFT
+    end = ((day + 1) * MS_PER_DAY << HIT_ID_SHIFT) - 1
+    last = min(end, state.folded_through)
+    hits = _hits(pixel_number, Hit.id.between(first, last))
+    columns = sort_columns(_Numbers(pixel_number, state).columns(hits))
+    parts = _parts(columns, _class_bits(pixel_number)) if hits else {}
+    with writing():
+        now = state_of(pixel_number)
+        if now is None:
+            return True
+        if now.revision != state.revision or last != min(end, now.folded_through):
+            return False
+        if parts:
+            _store_day(pixel_number, day, parts)
+        else:
+            _delete_day(pixel_number, day)
+    return True
+
+
+def _recount_recipients(pixel_number: int) -> bool:
+    """Count anew what recipients come to; False if hits were folded meanwhile.
+
+    The instants of opens that are pruned can't be found again: those stay that are known.
+    """
+    state = state_of(pixel_number)
+    if state is None:
+        return True
+    counts = _hits_of_visitors(pixel_number, state)
+    pruned = from_milliseconds(state.pruned_before * MS_PER_DAY)
+    opens = {visitor: instants for visitor, *instants in _opens_of_recipients(pixel_number, state)}
+    rows = [
+        {
+            "whose": visitor,
+            "first": min((*_before(pruned, first), *opens.get(visitor, ())), default=None),
+            "last": max((*_before(pruned, last), *opens.get(visitor, ())), default=None),
+            **dict(zip(CLASSES, counts[number].tolist(), strict=True)),
+        }
+        for visitor, number, first, last in db.session.execute(
+            select(
+                Recipient.visitor,
+                Recipient.number,
+                Recipient.first_opened_at,
+                Recipient.last_opened_at,
+            ).where(Recipient.pixel_number == pixel_number, Recipient.number.is_not(None))
+        )
+    ]
+    with writing():
+        if state_of(pixel_number) != state:
+            return False
+        if rows:
+            db.session.connection().execute(_recounted_recipient(pixel_number), rows)
+    return True
+
+
+def _before(end: datetime, at: datetime | None) -> tuple[datetime, ...]:
+    return (at,) if at is not None and at < end else ()
+
+
+def _hits_of_visitors(pixel_number: int, state: State) -> Array:
+    """Return how many hits of each class each visitor has, by their number."""
+    bits = _class_bits(pixel_number)
+    counts = np.zeros((state.visitor_count + 1, len(CLASSES)), np.int64)
+    for _, summary in read_summaries(pixel_number, days_of(pixel_number), with_pairs=True):
+        pairs = summary.by_pair
+        for place in range(len(CLASSES)):
+            kept = bits[pairs.profile] == 1 << place
+            np.add.at(counts[:, place], pairs.visitor[kept], pairs.hits[kept])
+    return counts
+
+
+def _opens_of_recipients(pixel_number: int, state: State) -> Iterator[Any]:
+    statement = (
+        select(Hit.visitor, func.min(Hit.id), func.max(Hit.id))
+        .join(Profile, (Profile.pixel_number == Hit.pixel_number) & (Profile.id == Hit.profile))
+        .join(
+            Recipient,
+            (Recipient.pixel_number == Hit.pixel_number) & (Recipient.visitor == Hit.visitor),
+        )
+        .where(
+            Hit.pixel_number == pixel_number,
+            Hit.id <= state.folded_through,
+            Profile.hit_class == "open",
+        )
+        .group_by(Hit.visitor)
+    )
+    for visitor, first, last in db.session.execute(statement):
+        yield visitor, *(from_milliseconds(each >> HIT_ID_SHIFT) for each in (first, last))
+
+
+def _recounted_recipient(pixel_number: int) -> Any:
+    return (
+        update(_RECIPIENTS)
+        .where(Recipient.pixel_number == pixel_number, Recipient.visitor == bindparam("whose"))
+        .values(
+            first_opened_at=bindparam("first", type_=Instant),
+            last_opened_at=bindparam("last", type_=Instant),
+            opens=bindparam("open"),
+            prefetches=bindparam("prefetch"),
+            bots=bindparam("bot"),
+        )
+    )
+
+
+def _read(
+    pixel_number: int, part: Part, days: list[int], newest_first: bool = False
+) -> Iterator[tuple[int, bytes]]:
+    """Yield a part of each of some days, in their order; a few at a time, each in memory."""
+    days = sorted(days, reverse=newest_first)
+    for start in range(0, len(days), DAYS_AT_ONCE):
+        statement = select(Segment.day, Segment.data).where(
+            Segment.pixel_number == pixel_number,
+            Segment.part == part,
+            Segment.day.in_(days[start : start + DAYS_AT_ONCE]),
+        )
+        order = Segment.day.desc() if newest_first else Segment.day
+        yield from db.session.execute(statement.order_by(order)).all()

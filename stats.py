@@ -1,0 +1,679 @@
+"""The questions that are asked of a pixel's hits, and their answers.
+
+A hit of nobody in particular (privacy, or Do Not Track) counts as a page view and belongs to no
+visitor and no visit. A visit is a visitor's hits within one UTC clock hour; a bounce is a visit
+of one hit; a visit's time is that from its first hit to its last, in whole seconds.
+
+Whole UTC days are answered from their summaries, the ends of a range from its hits. Of a day
+whose hits are pruned only the summary is left: it counts as a whole, at its first instant.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Literal, NamedTuple
+
+import numpy as np
+from sqlalchemy import func, literal, select
+
+import lexicon
+import segments
+from calendars import Buckets, buckets
+from calendars import Unit as Unit
+from calendars import widened as widened_unit
+from database import begin_snapshot, db, from_milliseconds, milliseconds
+from dimensions import DIMENSIONS as DIMENSIONS
+from dimensions import Source, Value, values_of
+from lexicon import Lexicon, Words
+from models import HIT_ID_SHIFT, Hit, Profile, Recipient, Visitor
+from segments import MS_PER_DAY, State
+from summaries import (
+    CLASSES,
+    MS_PER_QUARTER,
+    NOBODY,
+    QUARTERS,
+    Array,
+    Columns,
+    Members,
+    Quarters,
+    Summary,
+    between,
+    group_visits,
+    summarise,
+)
+
+ACTIVE_MINUTES = 5
+VALUES_MAX = 10
+HITS_READ_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Only hits whose value is (or, negated, is not) one of `values`, or has one in it.
+
+    eq: is one of; neq: has a value, and is none of; c: contains one of, whatever its case;
+    dnc: has a value, and contains none of.
+    """
+
+    dimension: str
+    operator: Literal["eq", "neq", "c", "dnc"]
+    values: tuple[str, ...]
+
+    def matches(self, value: Value) -> bool:
+        """Tell whether a value passes; no value passes nothing."""
+        if value is None:
+            return False
+        if self.operator in ("eq", "neq"):
+            return (value in self.values) == (self.operator == "eq")
+        folded = value.casefold()
+        contained = any(each.casefold() in folded for each in self.values)
+        return contained == (self.operator == "c")
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which hits are asked for: those of one pixel from `start` to `end`, both included."""
+
+    pixel_number: int
+    start: datetime
+    end: datetime
+    hit_class: str = "open"
+    filters: tuple[Filter, ...] = ()
+    zone: tzinfo = UTC
+
+
+class Totals(NamedTuple):
+    """What hits come to; `totaltime` is in seconds."""
+
+    pageviews: int = 0
+    visitors: int = 0
+    visits: int = 0
+    bounces: int = 0
+    totaltime: int = 0
+
+
+class Point(NamedTuple):
+    """A bucket of a series, by the local instant of its start."""
+
+    at: datetime
+    pageviews: int
+    visitors: int
+
+
+class Row(NamedTuple):
+    """A value of a dimension and what its hits come to."""
+
+    name: str
+    pageviews: int
+    visitors: int
+    visits: int
+    bounces: int
+    totaltime: int
+
+
+class Leader(NamedTuple):
+    """A value of a dimension, without its visits."""
+
+    name: str
+    pageviews: int
+    visitors: int
+
+
+class Event(NamedTuple):
+    """One hit, with all that is known of it."""
+
+    id: int
+    at: datetime
+    visitor: int | None
+    recipient: Value
+    source: Source
+    values: dict[str, Value]
+
+
+def totals(question: Question) -> Totals:
+    """Return what the hits of a question come to."""
+    view = _View.of(question)
+    if view is None:
+        return Totals()
+    tally, groups = _Tally(1, view.state.visitor_count), view.groups()
+    for _, summary in view.summaries():
+        tally.add(summary, groups)
+    return Totals(*(int(column[1]) for column in tally.columns()))
+
+
+def series(question: Question, unit: Unit, *, filled: bool) -> list[Point]:
+    """Return page views and visitors by minute, hour, half day, day, month or year of the zone.
+
+    Buckets without hits are left out unless `filled`. A clock hour that comes twice, when clocks
+    go back, is one bucket.
+    """
+    cut = buckets(question.start, question.end, question.zone, unit)
+    view = _View.of(question)
+    none = np.zeros(len(cut.labels) + 1, np.int64)
+    pageviews, visitors = view.by_bucket(cut) if view else (none, none)
+    return [
+        Point(label, int(views), int(count))
+        for label, views, count in zip(cut.labels, pageviews[1:], visitors[1:], strict=True)
+        if views or filled
+    ]
+
+
+def widened(question: Question, unit: Unit) -> Unit:
+    """Return `unit`, or the next wider one that makes no more buckets than an answer may have."""
+    return widened_unit(question.end - question.start, unit)
+
+
+def compared_with(question: Question, how: Literal["prev", "yoy"]) -> Question:
+    """Return the same question of the time just before, as long, or of a year earlier."""
+    if how == "yoy":
+        start, end = _year_earlier(question.start), _year_earlier(question.end)
+    else:
+        end = question.start - timedelta(milliseconds=1)
+        start = end - (question.end - question.start)
+    return replace(question, start=start, end=end)
+
+
+def breakdown(
+    question: Question, dimension: str, *, limit: int, offset: int = 0, search: str = ""
+) -> list[Row]:
+    """Return the values of a dimension, by visitors, then page views, then name.
+
+    `search` is part of a value, whatever its case.
+    """
+    rows = _rows(question, dimension, search, offset + limit, by_visitors=True)
+    return sorted(rows, key=_by_visitors)[offset : offset + limit]
+
+
+def leaders(
+    question: Question, dimensions: Collection[str], *, limit: int
+) -> dict[str, list[Leader]]:
+    """Return the first values of several dimensions, in `breakdown`'s order, at one reading.
+
+    Visits are left out: to count them takes most of a breakdown's time.
+    """
+    view = _View.of(question, *dimensions)
+    if view is None:
+        return {dimension: [] for dimension in dimensions}
+    tallies = {each: view.tally(each) for each in dimensions}
+    for _, summary in view.summaries():
+        for tally, groups in tallies.values():
+            tally.add_views(summary, groups)
+    found = {
+        dimension: _first(view.words(dimension), tally, "", limit, by_visitors=True)
+        for dimension, (tally, _) in tallies.items()
+    }
+    return {
+        dimension: [Leader(*row[:3]) for row in sorted(rows, key=_by_visitors)[:limit]]
+        for dimension, rows in found.items()
+    }
+
+
+def _by_visitors(row: Row) -> tuple[int, int, str]:
+    return -row.visitors, -row.pageviews, row.name
+
+
+def values(question: Question, dimension: str, search: str = "") -> list[tuple[str, int]]:
+    """Return the few values of a dimension that have the most page views, and these."""
+    rows = _rows(question, dimension, search, VALUES_MAX, by_visitors=False)
+    rows.sort(key=lambda row: (-row.pageviews, row.name))
+    return [(row.name, row.pageviews) for row in rows[:VALUES_MAX]]
+
+
+def active(pixel_number: int, now: datetime) -> int:
+    """Return how many visitors opened within the last minutes."""
+    start = milliseconds(now - timedelta(minutes=ACTIVE_MINUTES)) << HIT_ID_SHIFT
+    statement = (
+        select(func.count(Hit.visitor.distinct()))
+        .join(Profile, (Profile.pixel_number == Hit.pixel_number) & (Profile.id == Hit.profile))
+        .where(Hit.pixel_number == pixel_number, Hit.id >= start, Profile.hit_class == "open")
+    )
+    return db.session.scalar(statement) or 0
+
+
+def date_range(pixel_number: int) -> tuple[datetime, datetime] | None:
+    """Return the instants of the first and the last hit, None without any.
+
+    For hits that are pruned, the start of their UTC day stands.
+    """
+    # Each by itself is one look at the key; both at once would read every hit.
+    first, last = (
+        db.session.scalar(select(edge(Hit.id)).where(Hit.pixel_number == pixel_number))
+        for edge in (func.min, func.max)
+    )
+    instants = [_at(hit_id) for hit_id in (first, last) if hit_id is not None]
+    state = segments.state_of(pixel_number)
+    pruned = [day for day in segments.days_of(pixel_number) if state and day < state.pruned_before]
+    instants += [from_milliseconds(day * MS_PER_DAY) for day in (pruned[:1] + pruned[-1:])]
+    return (min(instants), max(instants)) if instants else None
+
+
+def event_count(question: Question) -> int:
+    """Return how many hits of a question can be listed."""
+    view = _View.of(question)
+    return sum(count for _, count in view.hit_counts()) if view else 0
+
+
+def events(question: Question, *, page: int = 1, page_size: int = 20) -> list[Event]:
+    """Return a page of the hits of a question, the newest first."""
+    view = _View.of(question)
+    if view is None:
+        return []
+    skipped, ids = (page - 1) * page_size, list[int]()
+    for day, count in view.hit_counts(newest_first=True):
+        if skipped >= count:
+            skipped -= count
+            continue
+        ids += view.newest_ids(day, skipped, page_size - len(ids))
+        skipped = 0
+        if len(ids) == page_size:
+            break
+    return list(_events(question.pixel_number, ids))[::-1]
+
+
+def events_after(question: Question, after: int, *, limit: int) -> list[Event]:
+    """Return the first hits of a question whose id is above `after`, the oldest first."""
+    view = _View.of(question)
+    if view is None:
+        return []
+    first, last = view.id_range
+    ids = itertools.islice(view.ids(max(first, after + 1), last), limit)
+    return list(_events(question.pixel_number, list(ids)))
+
+
+def export(question: Question) -> Iterator[Event]:
+    """Yield every hit of a question, the oldest first, in constant memory.
+
+    Each chunk is read by itself, so that a slow reader holds nothing open.
+    """
+    view = _View.of(question)
+    if view is None:
+        return
+    first, last = view.id_range
+    while ids := list(itertools.islice(view.ids(first, last), HITS_READ_AT_ONCE)):
+        found = list(_events(question.pixel_number, ids))
+        db.session.commit()
+        yield from found
+        first = ids[-1] + 1
+
+
+def _rows(
+    question: Question, dimension: str, search: str, count: int, *, by_visitors: bool
+) -> list[Row]:
+    """Return the first `count` rows of a breakdown, unsorted, and those that equal the last."""
+    view = _View.of(question, dimension)
+    if view is None:
+        return []
+    tally, groups = view.tally(dimension)
+    for _, summary in view.summaries():
+        tally.add(summary, groups)
+    return _first(view.words(dimension), tally, search, count, by_visitors=by_visitors)
+
+
+def _first(
+    of_dimension: Words, tally: _Tally, search: str, count: int, *, by_visitors: bool
+) -> list[Row]:
+    """Return the first `count` rows of what is tallied, unsorted, and those that equal the last."""
+    words, columns = of_dimension.words, np.stack(tally.columns())
+    pageviews, visitors = columns[:2]
+    rank = pageviews + (visitors << _RANK_BITS if by_visitors else 0)
+    if search:
+        folded = search.casefold()
+        rank *= np.array([word is not None and folded in word.casefold() for word in words])
+    places = np.flatnonzero(rank)
+    if len(places) > count:
+        least = np.partition(rank[places], -count)[-count]
+        places = places[rank[places] >= least]
+    return [Row(words[place] or "", *columns[:, place].tolist()) for place in places.tolist()]
+
+
+# More page views than a question can be about.
+_RANK_BITS = 36
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Which group a hit belongs to, by its profile and its visitor; 0 is none."""
+
+    of_profile: Array
+    of_visitor: Array | None = None
+    by_visitor: bool = False
+
+    def of(self, profile: Array, visitor: Array) -> Array:
+        group: Array = self.of_profile[profile]
+        if self.of_visitor is None:
+            return group
+        other = self.of_visitor[visitor]
+        return np.where(group > 0, other, 0) if self.by_visitor else np.where(other > 0, group, 0)
+
+
+class _Tally:
+    """Adds days up: page views, visits, bounces and seconds of each group, and its visitors."""
+
+    def __init__(self, groups: int, visitors: int) -> None:
+        self._groups = groups + 1
+        self._counts = np.zeros((4, self._groups), np.int64)
+        self._members = Members(self._groups, visitors + 1)
+
+    def add(self, summary: Summary, groups: _Groups) -> None:
+        """Add one day."""
+        rows = summary.by_profile if groups.of_visitor is None else summary.by_pair
+        group = groups.of(rows.profile, rows.visitor)
+        for place, counts in enumerate(rows[3:], start=1):
+            self._add(place, group, counts)
+        self._add_mixed(summary, groups)
+        self.add_views(summary, groups)
+
+    def add_views(self, summary: Summary, groups: _Groups) -> None:
+        """Add one day's page views and visitors alone."""
+        rows = summary.by_profile if groups.of_visitor is None else summary.by_pair
+        self._add(0, groups.of(rows.profile, rows.visitor), rows.hits)
+        pairs = summary.by_pair
+        group = groups.of(pairs.profile, pairs.visitor)
+        kept = (group > 0) & (pairs.visitor != NOBODY)
+        self._members.add(group[kept], pairs.visitor[kept])
+
+    def columns(self) -> tuple[Array, ...]:
+        """Return page views, visitors, visits, bounces, seconds, by group."""
+        visitors = self._members.counts()
+        pageviews, visits, bounces, seconds = self._counts
+        return pageviews, visitors, visits, bounces, seconds
+
+    def _add_mixed(self, summary: Summary, groups: _Groups) -> None:
+        mixed = summary.mixed
+        group = groups.of(mixed.profile, mixed.visitor)
+        kept = group > 0
+        kept_rows = type(mixed)(*(each[kept] for each in mixed))
+        group, hits, first, last = group_visits(group[kept], kept_rows)
+        self._add(1, group, group * 0 + 1)
+        self._add(2, group, hits == 1)
+        self._add(3, group, (last - first) // 1000)
+
+    def _add(self, place: int, group: Array, counts: Array) -> None:
+        added = np.bincount(group, weights=counts, minlength=self._groups)
+        added[0] = 0
+        self._counts[place] += added.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class _View:
+    """A question before the words and the days that it is about."""
+
+    question: Question
+    state: State
+    lexicon: Lexicon
+    uses_visitors: bool
+
+    @classmethod
+    def of(cls, question: Question, *dimensions: str) -> _View | None:
+        """Fold what is pending, and read the words; None for a pixel that is gone."""
+        segments.fold_for_question(question.pixel_number)
+        begin_snapshot()
+        state = segments.state_of(question.pixel_number)
+        if state is None:
+            return None
+        asked = {*dimensions, *(each.dimension for each in question.filters)}
+        uses_visitors = "recipient" in asked
+        words = lexicon.of_pixel(
+            question.pixel_number,
+            state.revision,
+            state.profile_count,
+            state.visitor_count if uses_visitors else None,
+        )
+        return cls(question, state, words, uses_visitors)
+
+    @property
+    def first_ms(self) -> int:
+        return milliseconds(self.question.start)
+
+    @property
+    def last_ms(self) -> int:
+        return milliseconds(self.question.end)
+
+    @property
+    def id_range(self) -> tuple[int, int]:
+        """The ids that the hits of the range can have, both ends included."""
+        last = ((self.last_ms + 1) << HIT_ID_SHIFT) - 1
+        return self.first_ms << HIT_ID_SHIFT, min(last, self.state.folded_through)
+
+    def words(self, dimension: str) -> Words:
+        """Return the words of a dimension; one that hits don't have has none."""
+        if dimension == "recipient":
+            return self.lexicon.recipients
+        none = Words(np.zeros(self.state.profile_count + 1, np.int64), (None,))
+        return self.lexicon.profiles.get(dimension, none)
+
+    def tally(self, dimension: str) -> tuple[_Tally, _Groups]:
+        """Return an empty tally of a dimension's values, and the groups that go with it."""
+        words = self.words(dimension).words
+        return _Tally(len(words) - 1, self.state.visitor_count), self.groups(dimension)
+
+    def groups(self, dimension: str = "") -> _Groups:
+        """Return the groups of hits by a dimension, or one group of all that are wanted."""
+        of_profile = np.ones(self.state.profile_count + 1, np.int64)
+        if self.question.hit_class != "all":
+            of_profile *= self._matching(Filter("class", "eq", (self.question.hit_class,)))
+        of_visitor = np.ones(self.state.visitor_count + 1, np.int64)
+        for each in self.question.filters:
+            if each.dimension == "recipient":
+                of_visitor *= self._matching(each)
+            else:
+                of_profile *= self._matching(each)
+        if dimension == "recipient":
+            of_visitor *= self.words(dimension).codes[: len(of_visitor)]
+        elif dimension:
+            of_profile *= self.words(dimension).codes[: len(of_profile)]
+        by_visitor = dimension == "recipient"
+        return _Groups(of_profile, of_visitor if self.uses_visitors else None, by_visitor)
+
+    def summaries(self, *, newest_first: bool = False) -> Iterator[tuple[int, Summary]]:
+        """Yield every day of the range: whole ones as stored, the ends from their hits."""
+        whole, partial = self._days()
+        days = sorted((*whole, *partial), reverse=newest_first)
+        pixel_number = self.question.pixel_number
+        stored = segments.read_summaries(
+            pixel_number, whole, with_pairs=self.uses_visitors, newest_first=newest_first
+        )
+        for day in days:
+            if day in partial:
+                yield from ((day, summarise(columns)) for day, columns in self._columns([day]))
+            else:
+                yield next(stored)
+
+    def by_bucket(self, buckets: Buckets) -> tuple[Array, Array]:
+        """Return page views and visitors by the place of a bucket's label."""
+        tally = _Series(buckets, self.state.visitor_count)
+        pixel_number, groups = self.question.pixel_number, self.groups()
+        whole, partial = self._days()
+        single = [day for day in whole if tally.is_single(day) or day < self.state.pruned_before]
+        split = sorted({*whole} - {*single})
+        for day, summary in segments.read_summaries(
+            pixel_number, single, with_pairs=self.uses_visitors
+        ):
+            tally.add_summary(day, summary, groups)
+        if tally.is_by_quarter and not self.question.filters:
+            for day, quarters in segments.read_quarters(pixel_number, split):
+                tally.add_quarters(day, quarters, self._wanted_bits())
+        else:
+            partial = sorted((*partial, *split))
+        for day, columns in self._columns(partial):
+            tally.add_columns(day, columns, groups)
+        return tally.result()
+
+    def hit_counts(self, *, newest_first: bool = False) -> Iterator[tuple[int, int]]:
+        """Yield how many hits of the question each day has, of those that are still stored."""
+        groups = self.groups()
+        for day, summary in self.summaries(newest_first=newest_first):
+            if day >= self.state.pruned_before:
+                rows = summary.by_pair if self.uses_visitors else summary.by_profile
+                yield day, int(rows.hits[groups.of(rows.profile, rows.visitor) > 0].sum())
+
+    def newest_ids(self, day: int, skipped: int, count: int) -> list[int]:
+        """Return the ids of a day's matching hits, the newest first, after some."""
+        groups = self.groups()
+        at = np.zeros(0, np.int64)
+        for _, columns in self._columns([day]):
+            kept = groups.of(columns.profile, columns.visitor) > 0
+            at = np.sort(columns.at[kept])[::-1].astype(np.int64)
+        if skipped >= len(at):
+            return []
+        newest, oldest = at[skipped], at[min(skipped + count, len(at)) - 1]
+        first = (day * MS_PER_DAY + int(oldest)) << HIT_ID_SHIFT
+        last = ((day * MS_PER_DAY + int(newest) + 1) << HIT_ID_SHIFT) - 1
+        ids = list(self.ids(first, last))[::-1]
+        above = skipped - int(np.count_nonzero(at > newest))
+        return ids[above : above + count]
+
+    def ids(self, first: int, last: int) -> Iterator[int]:
+        """Yield the ids of matching hits in a range of ids, in their order."""
+        groups = self.groups()
+        while True:
+            rows = _numbers(self.question.pixel_number, first, last, self.uses_visitors)
+            for id, profile, visitor in rows:
+                if profile and groups.of(np.array(profile), np.array(visitor or NOBODY)) > 0:
+                    yield id
+            if len(rows) < HITS_READ_AT_ONCE:
+                return
+            first = rows[-1][0] + 1
+
+    def _days(self) -> tuple[list[int], list[int]]:
+        """Return the days of the range that are answered whole, and its ends from their hits."""
+        whole, partial = [], []
+        for day in segments.days_of(self.question.pixel_number):
+            start = day * MS_PER_DAY
+            ends_inside = start + MS_PER_DAY - 1 <= self.last_ms
+            if self.first_ms <= start <= self.last_ms and (
+                ends_inside or day < self.state.pruned_before
+            ):
+                whole.append(day)
+            elif (
+                start <= self.last_ms
+                and start + MS_PER_DAY > self.first_ms
+                and day >= self.state.pruned_before
+            ):
+                partial.append(day)
+        return whole, partial
+
+    def _columns(self, days: list[int]) -> Iterator[tuple[int, Columns]]:
+        for day, columns in segments.read_all_columns(self.question.pixel_number, days):
+            start = day * MS_PER_DAY
+            first, last = max(self.first_ms - start, 0), min(self.last_ms - start, MS_PER_DAY)
+            yield day, columns if last - first == MS_PER_DAY else between(columns, first, last)
+
+    def _matching(self, wanted: Filter) -> Array:
+        words, state = self.words(wanted.dimension), self.state
+        by_visitor = wanted.dimension == "recipient"
+        count = state.visitor_count if by_visitor else state.profile_count
+        matches = np.array([wanted.matches(word) for word in words.words])
+        return matches[words.codes[: count + 1]]
+
+    def _wanted_bits(self) -> int:
+        hit_class = self.question.hit_class
+        return 2 ** len(CLASSES) - 1 if hit_class == "all" else 1 << CLASSES.index(hit_class)
+
+
+class _Series:
+    """Adds days up by buckets of time."""
+
+    def __init__(self, buckets: Buckets, visitors: int) -> None:
+        self._starts_ms = np.array(buckets.starts_ms)
+        self._places = np.array(buckets.places)
+        self._count = len(buckets.labels) + 1
+        self._pageviews = np.zeros(self._count, np.int64)
+        self._members = Members(self._count, visitors + 1)
+
+    @property
+    def is_by_quarter(self) -> bool:
+        """Whether every bucket starts with a quarter of an hour."""
+        return not (self._starts_ms % MS_PER_QUARTER).any()
+
+    def is_single(self, day: int) -> bool:
+        """Tell whether a whole day lies in one bucket."""
+        ends = np.array([day * MS_PER_DAY, (day + 1) * MS_PER_DAY - 1])
+        first, last = np.searchsorted(self._starts_ms, ends, "right")
+        return bool(first == last)
+
+    def add_summary(self, day: int, summary: Summary, groups: _Groups) -> None:
+        """Add a day that lies in one bucket."""
+        place = self._place(np.array([day * MS_PER_DAY]))[0]
+        pairs = summary.by_pair
+        rows = summary.by_profile if groups.of_visitor is None else pairs
+        hits = rows.hits[groups.of(rows.profile, rows.visitor) > 0]
+        self._pageviews[place] += int(hits.sum())
+        self._add_members(np.full(len(pairs.visitor), place), pairs.profile, pairs.visitor, groups)
+
+    def add_columns(self, day: int, columns: Columns, groups: _Groups) -> None:
+        """Add any of a day's hits."""
+        place = self._place(columns.at + np.int64(day * MS_PER_DAY))
+        kept = groups.of(columns.profile, columns.visitor) > 0
+        self._pageviews += np.bincount(place[kept], minlength=self._count)
+        self._add_members(place, columns.profile, columns.visitor, groups)
+
+    def add_quarters(self, day: int, quarters: Quarters, wanted_bits: int) -> None:
+        """Add a day by its quarters."""
+        starts = day * MS_PER_DAY + np.arange(QUARTERS) * MS_PER_QUARTER
+        place = self._place(starts)
+        for number, hits in enumerate(quarters.hits.reshape(len(CLASSES), QUARTERS)):
+            if wanted_bits >> number & 1:
+                np.add.at(self._pageviews, place, hits)
+        kept = (quarters.classes & wanted_bits) != 0
+        self._members.add(np.repeat(place, quarters.visitor_counts)[kept], quarters.visitor[kept])
+
+    def result(self) -> tuple[Array, Array]:
+        """Return page views and visitors by place."""
+        return self._pageviews, self._members.counts()
+
+    def _place(self, at_ms: Array) -> Array:
+        return self._places[np.searchsorted(self._starts_ms, at_ms, "right") - 1]
+
+    def _add_members(self, place: Array, profile: Array, visitor: Array, groups: _Groups) -> None:
+        kept = (groups.of(profile, visitor) > 0) & (visitor != NOBODY)
+        self._members.add(place[kept], visitor[kept])
+
+
+def _numbers(
+    pixel_number: int, first: int, last: int, with_visitors: bool
+) -> list[tuple[int, int, int | None]]:
+    """Return the next hits in a range of ids with the numbers of their profiles and visitors."""
+    statement = (
+        select(Hit.id, Profile.number, Visitor.number if with_visitors else literal(NOBODY))
+        .join(Profile, (Profile.pixel_number == Hit.pixel_number) & (Profile.id == Hit.profile))
+        .where(Hit.pixel_number == pixel_number, Hit.id.between(first, last))
+        .order_by(Hit.id)
+        .limit(HITS_READ_AT_ONCE)
+    )
+    if with_visitors:
+        same = (Visitor.pixel_number == Hit.pixel_number) & (Visitor.visitor == Hit.visitor)
+        statement = statement.outerjoin(Visitor, same)
+    return [(id, profile or 0, visitor) for id, profile, visitor in db.session.execute(statement)]
+
+
+def _events(pixel_number: int, ids: list[int]) -> Iterator[Event]:
+    """Yield hits by their ids, in the order of these."""
+    statement = (
+        lexicon.sources(pixel_number)
+        .add_columns(Hit.id, Hit.visitor, Recipient.recipient)
+        .join(Hit, (Hit.pixel_number == pixel_number) & (Hit.profile == Profile.id))
+        .outerjoin(
+            Recipient,
+            (Recipient.pixel_number == pixel_number) & (Recipient.visitor == Hit.visitor),
+        )
+        .where(Hit.id.in_(ids))
+        .order_by(Hit.id)
+    )
+    for *stored, id, visitor, recipient in db.session.execute(statement):
+        source = Source(*stored)
+        known = {**values_of(source), "recipient": recipient}
+        yield Event(id, _at(id), visitor, recipient, source, known)
+
+
+def _at(hit_id: int) -> datetime:
+    return from_milliseconds(hit_id >> HIT_ID_SHIFT)
+
+
+def _year_earlier(at: datetime) -> datetime:
+    """Return the same day and time of the year before; of 29 February, the 28th."""
+    day = 28 if (at.month, at.day) == (2, 29) else at.day
+    return at.replace(year=at.year - 1, day=day)

