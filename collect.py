@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -39,6 +40,7 @@ HEADERS = [
 PATH = "/p/"
 SEED_PATH = "/api/send"
 TOKEN, RECIPIENT = "s", "r"
+FOUND, UNKNOWN = "200 OK", "404 Not Found"
 OWN_PARAMETERS = frozenset({"slug", TOKEN, RECIPIENT})
 LOG_INTERVAL_SECONDS = 1.0
 
@@ -58,32 +60,57 @@ class Collector:
         is_image = path.startswith(PATH)
         if not is_image and not (path == SEED_PATH and method in ("GET", "HEAD")):
             return self._app(environ, start_response)
-        headers = HEADERS
-        if method in ("GET", "HEAD"):
-            status = self._status(environ, is_hit=method == "GET")
-        else:
-            status, headers = "405 Method Not Allowed", [*HEADERS, ("Allow", "GET, HEAD")]
-        start_response(status, headers.copy())
-        return [] if method == "HEAD" else [GIF]
+        if method == "GET":
+            return _answer_when_known(self._begin(environ), start_response)
+        if method == "HEAD":
+            start_response(self._head_status(environ), HEADERS.copy())
+            return []
+        start_response("405 Method Not Allowed", [*HEADERS, ("Allow", "GET, HEAD")])
+        return [GIF]
 
-    def _status(self, environ: WSGIEnvironment, *, is_hit: bool) -> str:
+    def _begin(self, environ: WSGIEnvironment) -> Callable[[], str]:
+        """Have a hit stored; return what waits for that and says the status."""
         try:
             query = _utf8(environ["QUERY_STRING"])
             parameters = _parameters(query) if query else {}
             request = _request(environ["PATH_INFO"], parameters)
-            if is_hit:
-                seen = _seen(environ, query, parameters)
-                found = self._intake.take(request, seen, now()) is not None
-            else:
-                found = self._intake.knows(request)
-        except Unstored as error:
-            log.error("A hit was not stored: %s", error)
-            return "503 Service Unavailable"
+            finish = self._intake.begin(request, _seen(environ, query, parameters), now())
         except Exception as error:
-            # Whatever it was, no mail may show a broken image.
-            log.error("A hit was not stored: %s", reason_of(error))
-            return "503 Service Unavailable"
-        return "200 OK" if found else "404 Not Found"
+            return partial(_failed, error)
+        return partial(_status_of, finish)
+
+    def _head_status(self, environ: WSGIEnvironment) -> str:
+        try:
+            parameters = _parameters(_utf8(environ["QUERY_STRING"]))
+            known = self._intake.knows(_request(environ["PATH_INFO"], parameters))
+        except Exception as error:
+            return _failed(error)
+        return FOUND if known else UNKNOWN
+
+
+def _answer_when_known(status: Callable[[], str], start_response: StartResponse) -> Iterator[bytes]:
+    """Answer a hit, whose status is known once it is committed.
+
+    As WSGI allows (PEP 3333), the answer begins when the server asks for its body. A server that
+    has several requests at hand may call the application for each first, and all are one commit.
+    """
+    start_response(status(), HEADERS.copy())
+    yield GIF
+
+
+def _status_of(finish: Callable[[], object]) -> str:
+    try:
+        return UNKNOWN if finish() is None else FOUND
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> str:
+    """Log what kept a hit from being stored: whatever it was, no mail may show a broken image."""
+    log.error(
+        "A hit was not stored: %s", error if isinstance(error, Unstored) else reason_of(error)
+    )
+    return "503 Service Unavailable"
 
 
 def _request(path: str, parameters: dict[str, str]) -> Request:

@@ -55,12 +55,13 @@ def recipient_visitor(pixel_number: int, recipient: str, verified: bool) -> int:
 
 
 class Facts:
-    """Knows which rows are stored, and today's salt, for one process."""
+    """Knows which rows are stored, and the salt of `day`, for one process."""
 
     def __init__(self) -> None:
         self._known: set[Key] = set()
         self._profiles: dict[tuple[int, Circumstances], int] = {}
-        self._salt = (-1, b"")
+        self.day = -1
+        self._salt = b""
 
     def use_salt_of(self, connection: Connection, day: int) -> None:
         """Take the salt of a UTC day, shared by every process; the first to ask makes it.
@@ -68,7 +69,7 @@ class Facts:
         Making a day's salt deletes the older ones: from then on nobody can compute what they
         made (`docs/privacy.md`).
         """
-        if self._salt[0] == day:
+        if self.day == day:
             return
         salt = connection.scalar(select(Salt.salt).where(Salt.day == day))
         if salt is None:
@@ -76,7 +77,7 @@ class Facts:
             row = {"day": day, "salt": secrets.token_bytes(SALT_BYTES)}
             connection.execute(insert_unless_there(connection, Salt.__table__), row)
             salt = connection.scalar(select(Salt.salt).where(Salt.day == day))
-        self._salt = (day, bytes(salt or b""))
+        self.day, self._salt = day, bytes(salt or b"")
 
     def visitor(
         self, pixel_number: int, circumstances: Circumstances, who: Who | None, new: Rows
@@ -86,7 +87,7 @@ class Facts:
             return None
         if who.recipient is None:
             seen = f"{pixel_number} {who.address} {circumstances.user_agent}"
-            return _hash(seen, key=self._salt[1])
+            return _hash(seen, key=self._salt)
         visitor = recipient_visitor(pixel_number, who.recipient, who.verified)
         row = {
             "visitor": visitor,

@@ -96,19 +96,6 @@ def pre_fork(server: Any, worker: Any) -> None:
     worker.metrics_slot = min(set(range(SLOTS_MAX)) - taken)
 
 
-def _share_heaps() -> None:
-    """Let threads share two heaps of glibc's; one for each would keep a question's memory each."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
-        mallopt(M_ARENA_MAX, 2)
-
-
-# From glibc's malloc.h.
-M_ARENA_MAX = -8
-
-_share_heaps()
-
-
 def post_fork(_server: Any, worker: Any) -> None:
     """Start each worker without connections of its parent."""
     app.extensions["metrics"].take_slot(worker.metrics_slot)

@@ -5,7 +5,9 @@ The address is looked up and handed on to name the visitor, and is never kept.
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,7 +16,7 @@ from countries import Lookup
 from facts import Circumstances, Who
 from metrics import Metrics
 from recipients import RECIPIENT_CHARACTERS_MAX, Links
-from recorder import PixelEntry, Recorder, Request, Stored
+from recorder import PixelEntry, Recorder, Request, Stored, Waiting
 
 QUERY_CHARACTERS_MAX = 500
 REFERRER_CHARACTERS_MAX = 500
@@ -65,14 +67,38 @@ class Intake:
 
         Raises: Unstored.
         """
+        return self.begin(request, seen, now)()
+
+    def begin(self, request: Request, seen: Seen, now: datetime) -> Callable[[], Stored | None]:
+        """Have a hit stored by whoever commits next; return what waits for that, as `take`."""
         try:
-            stored = self._take(request, seen, now)
+            waiting = self._begin(request, seen, now)
         except Exception:
             self._metrics.count_unstored()
             raise
-        if stored is None:
-            self._metrics.count_unknown()
-        return stored
+        return functools.partial(self._finish, waiting, request, seen, now)
+
+    def _finish(
+        self, waiting: Waiting | None, request: Request, seen: Seen, now: datetime
+    ) -> Stored | None:
+        try:
+            for attempt in range(ATTEMPTS_MAX):
+                if attempt:
+                    waiting = self._begin(request, seen, now)
+                if waiting is None:
+                    break
+                stored = self._recorder.finish(waiting)
+                if stored is not None:
+                    return stored
+        except Exception:
+            self._metrics.count_unstored()
+            raise
+        self._metrics.count_unknown()
+        return None
+
+    def _begin(self, request: Request, seen: Seen, now: datetime) -> Waiting | None:
+        pixel = self._recorder.find(request)
+        return pixel and self._recorder.begin(request, pixel, *self._read(pixel, seen, now))
 
     def knows(self, request: Request) -> bool:
         """Tell whether `request` names a pixel at this moment.
@@ -80,16 +106,6 @@ class Intake:
         Raises: Unstored if the database doesn't answer.
         """
         return self._recorder.look_up(request) is not None
-
-    def _take(self, request: Request, seen: Seen, now: datetime) -> Stored | None:
-        for _ in range(ATTEMPTS_MAX):
-            pixel = self._recorder.find(request)
-            if pixel is None:
-                return None
-            stored = self._recorder.record(request, pixel, *self._read(pixel, seen, now))
-            if stored is not None:
-                return stored
-        return None
 
     def _read(
         self, pixel: PixelEntry, seen: Seen, now: datetime

@@ -11,6 +11,9 @@ An address is used to name an anonymous visitor (`facts`), and is never written 
 from __future__ import annotations
 
 import errno
+import functools
+import itertools
+import math
 import secrets
 import threading
 import time
@@ -50,7 +53,13 @@ DRAWS_MAX = 3
 SUFFIX = ".gif"
 LOCK_SHARED = f"SELECT pg_advisory_xact_lock_shared({ADVISORY_LOCK})"
 READ_CATALOGUE = "SELECT version, folded_through FROM catalogue"
-INSERT_HIT = "INSERT INTO hits (pixel_number, id, visitor, profile) VALUES (?, ?, ?, ?)"
+# One statement for a batch, since each hands Python's lock to another thread and waits to have
+# it back. It inserts nothing if the catalogue is not what the batch was made for.
+INSERT_HITS = (
+    "INSERT INTO hits (pixel_number, id, visitor, profile) SELECT * FROM (VALUES {}) AS new"
+    " WHERE EXISTS (SELECT 1 FROM catalogue WHERE version = ? AND folded_through < ?)"
+)
+ONE_HIT = f"({', '.join(['CAST(? AS BIGINT)'] * 4)})"
 
 
 class Unstored(Exception):
@@ -80,13 +89,27 @@ class Stored(NamedTuple):
     visitor: int | None
 
 
+class HitRow(NamedTuple):
+    """A row of `hits`."""
+
+    pixel_number: int
+    id: int
+    visitor: int | None
+    profile: int
+
+
 @dataclass(slots=True, eq=False)
-class _Waiting:
+class Waiting:
+    """A hit in the queue; its gate is closed until it is committed, or has to lead."""
+
     request: Request
     pixel: PixelEntry
     circumstances: Circumstances
     who: Who | None
+    give_up_at: float
     gate: Any = field(default_factory=threading.Lock)
+    is_taken: bool = False
+    may_lead: bool = False
     leads: bool = False
     outcome: Stored | None = None
     failure: str | None = None
@@ -102,7 +125,7 @@ class Recorder:
         self._engine = engine
         self._metrics = metrics
         self._lock = threading.Lock()
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._led = False
         self._locked = False
         self._integrity_error: type[Exception] = engine.dialect.loaded_dbapi.IntegrityError
@@ -110,16 +133,18 @@ class Recorder:
         if self._file is not None:
             self._opening_statements: tuple[str, ...] = (f"PRAGMA busy_timeout = {TRY_MS}",)
             self._begin_statement = "BEGIN IMMEDIATE"
-            self._insert_hit = INSERT_HIT
+            self._parameter = "?"
         else:
             self._opening_statements = POSTGRESQL_TIMEOUTS
-            self._begin_statement = "BEGIN"
-            self._insert_hit = INSERT_HIT.replace("?", "%s")
+            self._begin_statement = f"BEGIN; {LOCK_SHARED}"
+            self._parameter = "%s"
         # From here on the leader's own.
         self._connection: Connection | None = None
         self._cursor: Any = None
         self._identity: tuple[int, ...] = ()
+        self._has_begun = False
         self._version = -1
+        self._folded_through = 0
         self._pixels: dict[Request, PixelEntry] = {}
         self._facts = Facts()
         self._last_id = 0
@@ -144,62 +169,69 @@ class Recorder:
         except SQLAlchemyError as error:
             raise Unstored(reason_of(error)) from None
 
-    def record(
+    def begin(
         self,
         request: Request,
         pixel: PixelEntry,
         circumstances: Circumstances,
         who: Who | None,
-    ) -> Stored | None:
-        """Store a hit and return it: it is committed. None: the request names another pixel now.
+    ) -> Waiting:
+        """Put a hit into the queue, for whoever commits next; `finish` sees it through."""
+        patience_s = PATIENCE_WHEN_LOCKED_SECONDS if self._locked else PATIENCE_SECONDS
+        give_up_at = time.monotonic() + patience_s
+        waiting = Waiting(request, pixel, circumstances, who, give_up_at)
+        waiting.gate.acquire()
+        with self._lock:
+            self._waiting.append(waiting)
+            self._metrics.set_waiting(len(self._waiting))
+        return waiting
+
+    def finish(self, waiting: Waiting) -> Stored | None:
+        """Return a hit once it is committed. None: the request names another pixel now.
 
         Raises: Unstored if it could not be committed. Where the commit itself failed, the hit
         may be found later all the same; in all other cases nothing of it is stored.
         """
-        waiting = _Waiting(request, pixel, circumstances, who)
-        waiting.gate.acquire()
-        patience_s = PATIENCE_WHEN_LOCKED_SECONDS if self._locked else PATIENCE_SECONDS
-        give_up_at = time.monotonic() + patience_s
         with self._lock:
-            self._waiting.append(waiting)
-            leads = not self._led
-            self._led = True
-            self._metrics.set_waiting(len(self._waiting))
-        if leads or self._has_to_lead(waiting, patience_s):
-            self._lead(waiting, give_up_at)
+            leads = not self._led and not waiting.is_taken
+            self._led |= leads
+            waiting.may_lead = True
+        if leads or self._has_to_lead(waiting):
+            self._lead(waiting)
         if waiting.failure is not None:
             raise Unstored(waiting.failure)
         return waiting.outcome
 
-    def _has_to_lead(self, waiting: _Waiting, patience_s: float) -> bool:
+    def _has_to_lead(self, waiting: Waiting) -> bool:
         """Wait for a leader's word: True is the word to lead, False that the rest is done."""
-        if waiting.gate.acquire(timeout=patience_s):
+        if waiting.gate.acquire(timeout=max(waiting.give_up_at - time.monotonic(), 0)):
             return waiting.leads
         with self._lock:
-            if waiting in self._waiting and not waiting.leads:
+            if not waiting.is_taken and not waiting.leads:
                 self._waiting.remove(waiting)
                 raise Unstored("the writers' line is too long")
         # Taken, or chosen to lead, at this very moment.
         waiting.gate.acquire()
         return waiting.leads
 
-    def _lead(self, leader: _Waiting, give_up_at: float) -> None:
+    def _lead(self, leader: Waiting) -> None:
         """Commit all that wait, wake them, and hand the lead to who came meanwhile."""
-        batch: list[_Waiting] = []
+        batch: list[Waiting] = []
         try:
-            self._commit(batch, give_up_at)
+            self._commit(batch, leader.give_up_at)
             self._locked = False
         except Exception as error:
             # Whatever it was, nobody may hang and no image may say that this was stored.
             self._close()
             self._locked = is_busy(error)
             self._metrics.count_failure()
-            batch = batch or self._take(only=leader)
+            batch = batch or self._take(leader.give_up_at + TRY_MS / 1000)
             for waiting in batch:
                 waiting.failure = reason_of(error)
         finally:
             with self._lock:
-                successor = self._waiting[0] if self._waiting else None
+                # Who has not come to `finish` yet leads from there.
+                successor = next((each for each in self._waiting if each.may_lead), None)
                 self._led = successor is not None
                 if successor:
                     successor.leads = True
@@ -208,36 +240,62 @@ class Recorder:
             if successor:
                 successor.gate.release()
 
-    def _take(self, only: _Waiting | None = None) -> list[_Waiting]:
+    def _take(self, before: float = math.inf) -> list[Waiting]:
+        """Take the hits out of the queue that give up before an instant, by default all."""
         with self._lock:
-            batch = [only] if only else list(self._waiting)
-            if only:
-                self._waiting.remove(only)
-            else:
-                self._waiting.clear()
+            batch = [each for each in self._waiting if each.give_up_at <= before]
+            self._waiting = deque(each for each in self._waiting if each.give_up_at > before)
+            for each in batch:
+                each.is_taken = True
             self._metrics.set_waiting(len(self._waiting))
         return batch
 
-    def _commit(self, batch: list[_Waiting], give_up_at: float) -> None:
+    def _put_back(self, batch: list[Waiting]) -> None:
+        with self._lock:
+            self._waiting.extendleft(reversed(batch))
+            for each in batch:
+                each.is_taken = False
+        batch.clear()
+
+    def _commit(self, batch: list[Waiting], give_up_at: float) -> None:
         """Store all that wait when it is our turn; `batch` is filled as they are taken."""
         started_at = time.monotonic()
-        with writers_turn(self._engine, self._begin, give_up_at - started_at):
-            batch.extend(self._take())
-            new: Rows = {}
-            outcomes = self._store_or_draw_again(batch, new)
-            self._execute("COMMIT")
-            # What was committed into a file that is not the database's any more is lost.
-            if file_identity(self._file) != self._identity:
-                raise OSError(errno.ESTALE, "the database's file was replaced")
+        new: Rows = {}
+        outcomes: list[Stored | None] = []
+
+        def store() -> None:
+            outcomes[:] = self._take_and_store(batch, new)
+
+        with writers_turn(self._engine, store, give_up_at - started_at):
+            pass
+        # What was committed into a file that is not the database's any more is lost.
+        if file_identity(self._file) != self._identity:
+            raise OSError(errno.ESTALE, "the database's file was replaced")
         self._facts.learn(new)
         for waiting, outcome in zip(batch, outcomes, strict=True):
             waiting.outcome = outcome
         self._metrics.count_batch(len(batch), time.monotonic() - started_at)
 
+    def _take_and_store(self, batch: list[Waiting], new: Rows) -> list[Stored | None]:
+        """Take all that wait, and commit them; put them back if somebody holds the lock.
+
+        They are taken in the hope that nobody does. Once somebody did, the lock comes first, so
+        that who has waited for too long meanwhile can go.
+        """
+        if self._locked:
+            self._begin()
+        batch.extend(self._take())
+        try:
+            return self._store_or_draw_again(batch, new)
+        except Exception as error:
+            if is_busy(error):
+                self._close()
+                self._put_back(batch)
+                self._locked = True
+            raise
+
     def _begin(self) -> None:
         """Begin on the kept connection, or on a new one if the kept one has had its day."""
-        if file_identity(self._file) != self._identity:
-            self._close()
         was_kept = self._connection is not None
         try:
             self._start()
@@ -251,9 +309,8 @@ class Recorder:
         if self._connection is None:
             self._open()
         self._execute(self._begin_statement)
-        if self._file is None:
-            self._execute(LOCK_SHARED)
-        elif not self._identity:
+        self._has_begun = True
+        if not self._identity:
             self._identity = file_identity(self._file)
 
     def _open(self) -> None:
@@ -271,61 +328,96 @@ class Recorder:
         """Close the kept connection, which takes back what it has not committed."""
         connection, self._connection, self._cursor = self._connection, None, None
         self._identity = ()
+        self._has_begun = False
         self._facts.forget()
         if connection is not None:
             connection.invalidate()
             connection.close()
 
-    def _execute(self, statement: str) -> Any:
+    def _execute(self, statement: str, values: tuple[int | None, ...] = ()) -> Any:
         assert self._cursor is not None
-        return self._cursor.execute(statement)
+        return self._cursor.execute(statement, values)
 
-    def _store_or_draw_again(self, batch: list[_Waiting], new: Rows) -> list[Stored | None]:
+    def _store_or_draw_again(self, batch: list[Waiting], new: Rows) -> list[Stored | None]:
         for _ in range(DRAWS_MAX - 1):
             try:
                 return self._store(batch, new)
             except self._integrity_error:
                 self._close()
                 new.clear()
-                self._begin()
         return self._store(batch, new)
 
-    def _store(self, batch: list[_Waiting], new: Rows) -> list[Stored | None]:
-        """Insert a batch and return, in its order, what each hit became; commit nothing."""
+    def _store(self, batch: list[Waiting], new: Rows) -> list[Stored | None]:
+        """Commit a batch and return, in its order, what each hit became."""
+        if self._file is None and not self._has_begun:
+            self._begin()
+        outcomes = self._store_from_memory(batch, new)
+        if outcomes is None:
+            if not self._has_begun:
+                self._begin()
+            outcomes = self._store_by_catalogue(batch, new)
+        if self._has_begun:
+            self._execute("COMMIT")
+            self._has_begun = False
+        return outcomes
+
+    def _store_from_memory(self, batch: list[Waiting], new: Rows) -> list[Stored | None] | None:
+        """Insert a batch of which all is known already, in one statement; None if it is not."""
+        first_id = self._first_id(len(batch))
+        if self._facts.day != _day_of(first_id) or any(
+            self._pixels.get(each.request) != each.pixel for each in batch
+        ):
+            return None
+        rows = [self._row(each, id, new) for id, each in enumerate(batch, first_id)]
+        if new or not self._insert(rows):
+            return None
+        return [Stored(id, visitor) for _, id, visitor, _ in rows]
+
+    def _store_by_catalogue(self, batch: list[Waiting], new: Rows) -> list[Stored | None]:
+        """Insert what is found of a batch by what the catalogue and the tables say now."""
         connection = self._connection
         assert connection is not None
-        [(version, folded_through)] = self._execute(READ_CATALOGUE).fetchall()
+        [(version, self._folded_through)] = self._execute(READ_CATALOGUE).fetchall()
         if version != self._version:
             self._start_version(version)
-        next_id = self._first_id(folded_through, len(batch))
-        self._facts.use_salt_of(connection, (next_id >> HIT_ID_SHIFT) // MS_PER_DAY)
-        rows: list[tuple[int, int, int | None, int]] = []
+            new.clear()
+        next_id = self._first_id(len(batch))
+        self._facts.use_salt_of(connection, _day_of(next_id))
+        rows: list[HitRow] = []
         outcomes: list[Stored | None] = []
         for each in batch:
             # The version can't change until the commit: what is true here is true there.
             if self._resolve(connection, each.request) != each.pixel:
                 outcomes.append(None)
                 continue
-            number = each.pixel.number
-            stored = Stored(next_id, self._facts.visitor(number, each.circumstances, each.who, new))
-            profile = self._facts.profile(number, each.circumstances, new)
-            rows.append((number, *stored, profile))
-            outcomes.append(stored)
+            row = self._row(each, next_id, new)
+            rows.append(row)
+            outcomes.append(Stored(next_id, row.visitor))
             next_id += 1
-        if new:
-            self._facts.store(connection, new)
-        if rows:
-            self._cursor.executemany(self._insert_hit, rows)
+        self._facts.store(connection, new)
+        if rows and not self._insert(rows):
+            raise RuntimeError("the catalogue changed within a transaction")
         return outcomes
 
-    def _first_id(self, folded_through: int, count: int) -> int:
-        """Return the first of `count` ids above all that this process gave or statistics saw.
+    def _row(self, waiting: Waiting, id: int, new: Rows) -> HitRow:
+        number, circumstances = waiting.pixel.number, waiting.circumstances
+        visitor = self._facts.visitor(number, circumstances, waiting.who, new)
+        return HitRow(number, id, visitor, self._facts.profile(number, circumstances, new))
+
+    def _insert(self, rows: list[HitRow]) -> bool:
+        """Insert hits; False, and nothing of them, if the catalogue is not as it was read."""
+        values = itertools.chain(*rows, (self._version, rows[0].id))
+        cursor = self._execute(_insert_statement(len(rows), self._parameter), tuple(values))
+        return bool(cursor.rowcount == len(rows))
+
+    def _first_id(self, count: int) -> int:
+        """Return the first of `count` ids above all that this process gave or knows to be folded.
 
         The low bits are random, since another process may commit in the same millisecond.
         """
         at_ms = time.time_ns() // 1_000_000
         drawn = (at_ms << HIT_ID_SHIFT) + secrets.randbelow(1 << (HIT_ID_SHIFT - 1))
-        first = max(drawn, self._last_id + 1, folded_through + 1)
+        first = max(drawn, self._last_id + 1, self._folded_through + 1)
         self._last_id = first + count
         return first
 
@@ -344,6 +436,15 @@ class Recorder:
         self._pixels = {}
         self._facts.forget()
         self._version = version
+
+
+@functools.cache
+def _insert_statement(count: int, parameter: str) -> str:
+    return INSERT_HITS.format(", ".join([ONE_HIT] * count)).replace("?", parameter)
+
+
+def _day_of(hit_id: int) -> int:
+    return (hit_id >> HIT_ID_SHIFT) // MS_PER_DAY
 
 
 _pixel_columns = select(Pixel.number, Pixel.id, Pixel.privacy)
