@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from flask import Flask
-from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import api_accounts
@@ -32,7 +31,7 @@ from intake import Intake
 from metrics import Metrics
 from recipients import Links
 from recorder import Recorder
-from settings import PROJECT_DIR, Settings
+from settings import Settings
 from throttle import RequestLimit
 
 VERSION = "0.1.0"
@@ -62,7 +61,6 @@ def create_app(settings: Settings) -> Flask:
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     db.init_app(app)
-    Migrate(app, db, directory=str(PROJECT_DIR / "migrations"))
     with app.app_context():
         engine = db.engine
     prepare_engine(engine, settings)

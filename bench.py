@@ -119,7 +119,8 @@ class Variant:
 def main() -> None:
     """Run all variants and print the table and every single result."""
     chosen = _arguments()
-    _print_machine(chosen)
+    generator = "wrk" if shutil.which("wrk") else "pywrkr"
+    print(f"{machine(chosen)}; {chosen.rounds} rounds of {chosen.seconds} s by {generator}")
     with ExitStack() as stack:
         variants = [stack.enter_context(each) for each in _variants(chosen)]
         for variant in variants:
@@ -209,7 +210,7 @@ def _variants(chosen: argparse.Namespace) -> Iterator[Any]:
 def _bare(
     name: str, application: str, worker_class: str, chosen: argparse.Namespace
 ) -> Iterator[Variant]:
-    port = _free_port()
+    port = free_port()
     options = {
         "bind": f"127.0.0.1:{port}",
         "worker-class": worker_class,
@@ -219,8 +220,8 @@ def _bare(
     }
     arguments = [f"--{option}={value}" for option, value in options.items()]
     command = ["-m", "gunicorn", "--preload", "--no-control-socket", *arguments, application]
-    with _running(command, {}) as (process, _):
-        _wait_for(f"http://127.0.0.1:{port}/p/{SLUG}")
+    with running(command, {}) as (process, _):
+        wait_for(f"http://127.0.0.1:{port}/p/{SLUG}")
         yield Variant(name, process, port)
 
 
@@ -228,7 +229,7 @@ def _bare(
 def _pixelkeep(
     name: str, chosen: argparse.Namespace, database_url: str = "", **settings: str
 ) -> Iterator[Variant]:
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="pixelkeep-bench-") as directory:
         given = {
             "bind": f"127.0.0.1:{port}",
@@ -239,8 +240,8 @@ def _pixelkeep(
             **settings,
         }
         env = {f"PIXELKEEP_{setting.upper()}": value for setting, value in given.items()}
-        with _running(["server.py"], env) as (process, log):
-            _wait_for(f"http://127.0.0.1:{port}/api/heartbeat")
+        with running(["server.py"], env) as (process, log):
+            wait_for(f"http://127.0.0.1:{port}/api/heartbeat")
             _create_pixel(port, log)
             file = Path(directory) / "pixelkeep.db"
             ask = _postgresql(database_url) if database_url else _sqlite(file)
@@ -250,7 +251,7 @@ def _pixelkeep(
                 process,
                 port,
                 lambda: ask("SELECT count(*) FROM hits"),
-                lambda: ask(f"SELECT {size}") if size else _sqlite_bytes(file),
+                lambda: ask(f"SELECT {size}") if size else sqlite_bytes(file),
             )
 
 
@@ -270,7 +271,8 @@ def _on_postgresql(chosen: argparse.Namespace) -> Iterator[Variant]:
 
 
 @contextmanager
-def _running(command: list[str], env: dict[str, str]) -> Iterator[tuple[psutil.Process, Path]]:
+def running(command: list[str], env: dict[str, str]) -> Iterator[tuple[psutil.Process, Path]]:
+    """Run a Python program of the project meanwhile; yield its process and its log."""
     with tempfile.NamedTemporaryFile(prefix="pixelkeep-bench-log-") as log:
         process = subprocess.Popen(
             [sys.executable, *command],
@@ -286,7 +288,8 @@ def _running(command: list[str], env: dict[str, str]) -> Iterator[tuple[psutil.P
             process.wait(START_SECONDS_MAX)
 
 
-def _wait_for(url: str) -> None:
+def wait_for(url: str) -> None:
+    """Return once a server answers."""
     give_up_at = time.monotonic() + START_SECONDS_MAX
     while True:
         try:
@@ -320,7 +323,8 @@ def _sqlite(file: Path) -> Callable[[str], int]:
     return ask
 
 
-def _sqlite_bytes(file: Path) -> int:
+def sqlite_bytes(file: Path) -> int:
+    """Return the size of a database with its log moved into it."""
     _sqlite(file)("PRAGMA wal_checkpoint(TRUNCATE)")
     return file.stat().st_size
 
@@ -334,19 +338,19 @@ def _postgresql(url: str) -> Callable[[str], int]:
     return ask
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _print_machine(chosen: argparse.Namespace) -> None:
-    generator = "wrk" if shutil.which("wrk") else "pywrkr"
-    print(
+def machine(chosen: argparse.Namespace) -> str:
+    """Return what the figures were measured on, in one line."""
+    return (
         f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB,"
         f" Linux {os.uname().release}, Python {sys.version.split()[0]},"
         f" SQLite {sqlite_version()}; {chosen.workers} processes of {chosen.threads} threads;"
-        f" {chosen.rounds} rounds of {chosen.seconds} s by {generator};"
         f" load average {os.getloadavg()[0]:.1f} at the start"
     )
 

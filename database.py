@@ -168,7 +168,7 @@ def prepare_engine(engine: Engine, settings: Settings) -> None:
         cursor.execute("PRAGMA foreign_keys = ON")
         # Deleted salts and recipients are overwritten, not just unlinked.
         cursor.execute("PRAGMA secure_delete = ON")
-        cursor.execute("PRAGMA cache_size = -2048")
+        cursor.execute("PRAGMA cache_size = -1024")
         cursor.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT_MAX}")
         cursor.close()
         record.info["identity"] = file_identity(path)[0]

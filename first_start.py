@@ -1,25 +1,62 @@
-"""Before the first request: migrations, the first user, and their secrets shown once."""
+"""Before the first request: migrations, the first user, and their secrets shown once.
+
+Run as a program by `server`, on every start.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import secrets
+import signal
+import sys
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NoReturn
 
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Flask
-from flask_migrate import upgrade
+from flask_migrate import Migrate, upgrade
 from sqlalchemy import select, text
+from sqlalchemy.exc import SQLAlchemyError
 
 import accounts
-from database import ADVISORY_LOCK, db, sqlite_file, write_lock
+import settings
+from app import create_app
+from database import (
+    ADVISORY_LOCK,
+    db,
+    has_wal_reset_bug,
+    is_sqlite_url,
+    sqlite_file,
+    sqlite_version,
+    write_lock,
+)
 from models import User
 from permissions import Role
-from settings import PROJECT_DIR, Settings
+from settings import PROJECT_DIR, Settings, SettingsError
 
 PASSWORD_BYTES = 12
+
+
+def main() -> None:
+    """Prepare the database that the environment names; print the first user's secrets, once."""
+    try:
+        chosen = settings.load(os.environ)
+        first = prepare(create_app(chosen))
+    except SettingsError as error:
+        _stop(str(error))
+    except (SQLAlchemyError, OSError) as error:
+        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        _stop(f"The database can't be prepared: {cause}")
+    if is_sqlite_url(chosen.sqlalchemy_url) and has_wal_reset_bug():
+        print(
+            f"WARNING: SQLite {sqlite_version()} has the WAL-reset bug (sqlite.org/wal.html);"
+            " install pysqlite3 or SQLite 3.51.3 or newer. Until then one process serves.",
+            file=sys.stderr,
+        )
+    if first:
+        print(_welcome(first, chosen.base_url), flush=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +73,7 @@ def prepare(app: Flask) -> FirstUser | None:
 
     Several nodes may start at once on one PostgreSQL: they take turns.
     """
-    settings: Settings = app.config["SETTINGS"]
+    Migrate(app, db, directory=str(PROJECT_DIR / "migrations"))
     with app.app_context():
         path = sqlite_file(db.engine)
         if path is not None:
@@ -44,24 +81,24 @@ def prepare(app: Flask) -> FirstUser | None:
             # Connections open a file that is there and never make one (see `database`).
             path.touch(mode=0o600)
         try:
-            return _migrate_and_make_user(settings)
+            return _migrate_and_make_user(app.config["SETTINGS"])
         finally:
-            # No connection may cross the fork that follows.
+            # The turn on PostgreSQL ends with its connection.
             db.session.remove()
             db.engine.dispose()
 
 
-def _migrate_and_make_user(settings: Settings) -> FirstUser | None:
+def _migrate_and_make_user(chosen: Settings) -> FirstUser | None:
     with db.engine.connect() as turn:
         if turn.dialect.name == "postgresql":
             turn.execute(text(f"SELECT pg_advisory_lock({ADVISORY_LOCK} + 1)"))
         _migrate()
         if db.session.scalar(select(User.id).limit(1)) is not None:
             return None
-        password = settings.admin_password or secrets.token_urlsafe(PASSWORD_BYTES)
-        user = accounts.create_user(settings.admin_username, password, Role.ADMIN)
+        password = chosen.admin_password or secrets.token_urlsafe(PASSWORD_BYTES)
+        user = accounts.create_user(chosen.admin_username, password, Role.ADMIN)
         _, key = accounts.create_key(user, "first start")
-        return FirstUser(user.username, None if settings.admin_password else password, key)
+        return FirstUser(user.username, None if chosen.admin_password else password, key)
 
 
 def _migrate() -> None:
@@ -80,7 +117,7 @@ def migration_problem() -> str | None:
     return f"the database is at {current}, not at {newest}; `script/server` migrates it"
 
 
-def welcome(first: FirstUser, base: str) -> str:
+def _welcome(first: FirstUser, base: str) -> str:
     """Return what the operator reads once: the secrets and the first two things to do."""
     password = first.password or "the one in PIXELKEEP_ADMIN_PASSWORD"
     return f"""
@@ -106,13 +143,12 @@ Embed it:
 """
 
 
-def directory_problem(directory: Path) -> str | None:
-    """Return why nothing can be kept in `directory`, None if it can."""
+def _stop(problem: str) -> NoReturn:
+    sys.exit(f"pixelkeep: {problem}")
+
+
+if __name__ == "__main__":
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / f".probe-{secrets.token_hex(4)}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        return f"{directory} can't be written: {error.strerror}"
-    return None
+        main()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

@@ -1,9 +1,10 @@
 """The only code that stores a hit; it returns when the hit is committed.
 
-Group commit without a thread of its own: the first request that finds no commit under way leads.
-It waits in the writers' line, takes all that wait by then, stores them in one transaction and
-wakes them. Alone, a request pays no thread switch; under load one fsync serves many. The queue
-is as long as there are threads to wait in it, at most. `docs/durability.md` says what survives.
+Group commit without a thread of its own: `begin` puts a hit into the queue, and the first `finish`
+that finds no commit under way leads. It waits in the writers' line, takes all that wait by then,
+stores them in one transaction and wakes the others. Alone, a request pays no thread switch; under
+load one fsync serves many. The queue is as long as a group of images and the threads together, at
+most. `docs/durability.md` says what survives.
 
 An address is used to name an anonymous visitor (`facts`), and is never written anywhere.
 """
@@ -41,7 +42,7 @@ from metrics import Metrics
 from models import HIT_ID_SHIFT, MS_PER_DAY, Pixel
 
 PATIENCE_SECONDS = BUSY_TIMEOUT_MS / 1000
-# While the database stays locked, new hits fail sooner, so that no thread is left for nothing else.
+# While the database stays locked, new hits fail sooner, so that those behind them get their turn.
 PATIENCE_WHEN_LOCKED_SECONDS = 0.2
 POSTGRESQL_TIMEOUTS = (
     "SET lock_timeout = 1000",
@@ -152,7 +153,7 @@ class Recorder:
     def find(self, request: Request) -> PixelEntry | None:
         """Return the pixel that a request names, None if there is none.
 
-        What is found may be a moment old: `record` asks again, in the hit's own transaction.
+        What is found may be a moment old: the hit's own transaction asks again.
 
         Raises: Unstored if the database doesn't answer.
         """
@@ -267,7 +268,7 @@ class Recorder:
             outcomes[:] = self._take_and_store(batch, new)
 
         with writers_turn(self._engine, store, give_up_at - started_at):
-            pass
+            pass  # Others may write as soon as all is committed.
         # What was committed into a file that is not the database's any more is lost.
         if file_identity(self._file) != self._identity:
             raise OSError(errno.ESTALE, "the database's file was replaced")

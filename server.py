@@ -5,17 +5,19 @@ Whatever can't work is one line on standard error and a non-zero exit.
 
 from __future__ import annotations
 
+import importlib
 import os
+import secrets
+import signal
 import socket
+import subprocess
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from gunicorn.app.wsgiapp import WSGIApplication
-from sqlalchemy.exc import SQLAlchemyError
 
 import settings
-from database import has_wal_reset_bug, is_sqlite_url, sqlite_version
-from first_start import directory_problem, prepare, welcome
 from settings import PROJECT_DIR, Settings, SettingsError
 
 
@@ -25,27 +27,30 @@ def main() -> None:
         chosen = settings.load(os.environ)
     except SettingsError as error:
         _stop(str(error))
-    problem = directory_problem(chosen.data_dir) or _address_problem(chosen)
+    problem = _directory_problem(chosen.data_dir) or _address_problem(chosen)
     if problem:
         _stop(problem)
-    try:
-        from wsgi import app
-
-        first = prepare(app)
-    except SettingsError as error:
-        _stop(str(error))
-    except (SQLAlchemyError, OSError) as error:
-        _stop(f"The database can't be prepared: {_first_line(error)}")
-    if is_sqlite_url(chosen.sqlalchemy_url) and has_wal_reset_bug():
-        print(
-            f"WARNING: SQLite {sqlite_version()} has the WAL-reset bug (sqlite.org/wal.html);"
-            " install pysqlite3 or SQLite 3.51.3 or newer. Until then one process serves.",
-            file=sys.stderr,
-        )
-    if first:
-        print(welcome(first, chosen.base_url), flush=True)
+    # In a process of its own, what migrations need stays out of the service's memory; what the
+    # service needs is loaded meanwhile.
+    command = [sys.executable, str(PROJECT_DIR / "first_start.py")]
+    with subprocess.Popen(command) as preparing:  # noqa: S603
+        importlib.import_module("app")
+    if preparing.returncode:
+        sys.exit(preparing.returncode)
     sys.argv = ["gunicorn", "--config", str(PROJECT_DIR / "gunicorn.conf.py"), "wsgi:app"]
     WSGIApplication("%(prog)s [OPTIONS] [APP_MODULE]", prog="gunicorn").run()
+
+
+def _directory_problem(directory: Path) -> str | None:
+    """Return why nothing can be kept in `directory`, None if it can."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / f".probe-{secrets.token_hex(4)}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return f"{directory} can't be written: {error.strerror}"
+    return None
 
 
 def _address_problem(chosen: Settings) -> str | None:
@@ -62,13 +67,12 @@ def _address_problem(chosen: Settings) -> str | None:
     return None
 
 
-def _first_line(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-
-
 def _stop(problem: str) -> NoReturn:
     sys.exit(f"pixelkeep: {problem}")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

@@ -11,7 +11,7 @@ whose hits are pruned only the summary is left: it counts as a whole, at its fir
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal, NamedTuple
@@ -62,15 +62,18 @@ class Filter:
     operator: Literal["eq", "neq", "c", "dnc"]
     values: tuple[str, ...]
 
-    def matches(self, value: Value) -> bool:
-        """Tell whether a value passes; no value passes nothing."""
-        if value is None:
-            return False
+    def matching(self, values: Sequence[Value]) -> Array:
+        """Tell which values pass; no value passes nothing."""
         if self.operator in ("eq", "neq"):
-            return (value in self.values) == (self.operator == "eq")
-        folded = value.casefold()
-        contained = any(each.casefold() in folded for each in self.values)
-        return contained == (self.operator == "c")
+            wanted = frozenset(self.values)
+            found = [value in wanted for value in values]
+        else:
+            parts = [each.casefold() for each in self.values]
+            folded = [(value or "").casefold() for value in values]
+            found = [any(part in value for part in parts) for value in folded]
+        passes: Array = np.array(found) == (self.operator in ("eq", "c"))
+        passes &= [value is not None for value in values]
+        return passes
 
 
 @dataclass(frozen=True)
@@ -566,8 +569,8 @@ class _View:
         words, state = self.words(wanted.dimension), self.state
         by_visitor = wanted.dimension == "recipient"
         count = state.visitor_count if by_visitor else state.profile_count
-        matches = np.array([wanted.matches(word) for word in words.words])
-        return matches[words.codes[: count + 1]]
+        matching: Array = wanted.matching(words.words)[words.codes[: count + 1]]
+        return matching
 
     def _wanted_bits(self) -> int:
         hit_class = self.question.hit_class

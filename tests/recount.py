@@ -16,7 +16,7 @@ from sqlalchemy.orm import aliased
 from database import db, from_milliseconds, milliseconds
 from dimensions import Source, values_of
 from models import HIT_ID_SHIFT, Agent, Hit, Profile, Recipient, Text
-from stats import Event, Point, Question, Row, Totals, Unit
+from stats import Event, Filter, Point, Question, Row, Totals, Unit
 
 MS_PER_HOUR = 3_600_000
 MS_PER_DAY = 86_400_000
@@ -66,7 +66,7 @@ class Recount:
             for hit in self.hits
             if question.start <= self._when(hit) <= question.end
             and question.hit_class in ("all", hit.source.hit_class)
-            and all(each.matches(hit.values.get(each.dimension)) for each in question.filters)
+            and all(_passes(each, hit.values.get(each.dimension)) for each in question.filters)
         ]
 
     def _is_pruned(self, hit: Event) -> bool:
@@ -100,6 +100,14 @@ def stored_hits(pixel_number: int) -> list[Event]:
         .order_by(Hit.id)
     )
     return [_event(*row) for row in db.session.execute(statement)]
+
+
+def _passes(wanted: Filter, value: str | None) -> bool:
+    if value is None:
+        return False
+    is_one = value in wanted.values
+    has_one = any(each.casefold() in value.casefold() for each in wanted.values)
+    return {"eq": is_one, "neq": not is_one, "c": has_one, "dnc": not has_one}[wanted.operator]
 
 
 def _event(id: int, visitor: int | None, recipient: str | None, *stored: str) -> Event:
