@@ -74,11 +74,10 @@ def _steps(
     step = timedelta(minutes=1) if unit == "minute" else QUARTER
     at = start - (start - EPOCH) % step
     while at <= end:
-        label = at.astimezone(zone).replace(tzinfo=None, second=0, microsecond=0, fold=0)
-        if unit != "minute":
-            hour = label.hour if unit == "hour" else label.hour // 12 * 12
-            label = label.replace(hour=hour, minute=0)
-        yield at, label
+        local = at.astimezone(zone)
+        hour = local.hour // 12 * 12 if unit == "half-day" else local.hour
+        minute = local.minute if unit == "minute" else 0
+        yield at, datetime(local.year, local.month, local.day, hour, minute)
         at += step
 
 

@@ -174,12 +174,7 @@ class Report:
     @cached_property
     def lists(self) -> dict[str, list[stats.Leader]]:
         """The first values of each dimension, and one more if there are more."""
-        # Recipients are counted by visitor, which the other lists can do without.
-        groups = [[each for each in self.dimensions if each != "recipient"]]
-        if not self.is_public:
-            groups.append(["recipient"])
-        found = [stats.leaders(self.question, each, limit=ROWS_SHOWN + 1) for each in groups]
-        return {name: rows for part in found for name, rows in part.items()}
+        return stats.leaders(self.question, self.dimensions, limit=ROWS_SHOWN + 1)
 
     def hits(self) -> list[stats.Event]:
         """Return the newest hits."""

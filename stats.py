@@ -40,6 +40,7 @@ from summaries import (
     Members,
     Quarters,
     Summary,
+    Tallies,
     between,
     group_visits,
     summarise,
@@ -141,9 +142,9 @@ def totals(question: Question) -> Totals:
     view = _View.of(question)
     if view is None:
         return Totals()
-    tally, groups = _Tally(1, view.state.visitor_count), view.groups()
+    tally = _Tally(1, view.groups(), view.state.visitor_count)
     for _, summary in view.summaries():
-        tally.add(summary, groups)
+        tally.add(summary)
     return Totals(*(int(column[1]) for column in tally.columns()))
 
 
@@ -202,11 +203,11 @@ def leaders(
         return {dimension: [] for dimension in dimensions}
     tallies = {each: view.tally(each) for each in dimensions}
     for _, summary in view.summaries():
-        for tally, groups in tallies.values():
-            tally.add_views(summary, groups)
+        for tally in tallies.values():
+            tally.add_views(summary)
     found = {
         dimension: _first(view.words(dimension), tally, "", limit, by_visitors=True)
-        for dimension, (tally, _) in tallies.items()
+        for dimension, tally in tallies.items()
     }
     return {
         dimension: [Leader(*row[:3]) for row in sorted(rows, key=_by_visitors)[:limit]]
@@ -309,9 +310,9 @@ def _rows(
     view = _View.of(question, dimension)
     if view is None:
         return []
-    tally, groups = view.tally(dimension)
+    tally = view.tally(dimension)
     for _, summary in view.summaries():
-        tally.add(summary, groups)
+        tally.add(summary)
     return _first(view.words(dimension), tally, search, count, by_visitors=by_visitors)
 
 
@@ -322,6 +323,7 @@ def _first(
     words, columns = of_dimension.words, np.stack(tally.columns())
     pageviews, visitors = columns[:2]
     rank = pageviews + (visitors << _RANK_BITS if by_visitors else 0)
+    rank[0] = 0
     if search:
         folded = search.casefold()
         rank *= np.array([word is not None and folded in word.casefold() for word in words])
@@ -355,38 +357,48 @@ class _Groups:
 class _Tally:
     """Adds days up: page views, visits, bounces and seconds of each group, and its visitors."""
 
-    def __init__(self, groups: int, visitors: int) -> None:
-        self._groups = groups + 1
-        self._counts = np.zeros((4, self._groups), np.int64)
-        self._members = Members(self._groups, visitors + 1)
+    def __init__(self, count: int, groups: _Groups, visitors: int) -> None:
+        self._groups = groups
+        self._counts = np.zeros((4, count + 1), np.int64)
+        self._members = Members(count + 1, visitors + 1)
+        # A visitor who is in one group alone is in it or was not seen.
+        self._seen = np.zeros(visitors + 1, bool) if groups.by_visitor else None
 
-    def add(self, summary: Summary, groups: _Groups) -> None:
+    def add(self, summary: Summary) -> None:
         """Add one day."""
-        rows = summary.by_profile if groups.of_visitor is None else summary.by_pair
-        group = groups.of(rows.profile, rows.visitor)
+        rows, group = self.add_views(summary)
         for place, counts in enumerate(rows[3:], start=1):
             self._add(place, group, counts)
-        self._add_mixed(summary, groups)
-        self.add_views(summary, groups)
+        self._add_mixed(summary)
 
-    def add_views(self, summary: Summary, groups: _Groups) -> None:
-        """Add one day's page views and visitors alone."""
-        rows = summary.by_profile if groups.of_visitor is None else summary.by_pair
-        self._add(0, groups.of(rows.profile, rows.visitor), rows.hits)
+    def add_views(self, summary: Summary) -> tuple[Tallies, Array]:
+        """Add one day's page views and visitors alone; return its rows and their groups."""
         pairs = summary.by_pair
-        group = groups.of(pairs.profile, pairs.visitor)
-        kept = (group > 0) & (pairs.visitor != NOBODY)
-        self._members.add(group[kept], pairs.visitor[kept])
+        group = self._groups.of(pairs.profile, pairs.visitor)
+        if self._seen is None:
+            self._members.add(group, pairs.visitor)
+        else:
+            self._seen[pairs.visitor[group > 0]] = True
+        rows = pairs
+        if self._groups.of_visitor is None:
+            rows = summary.by_profile
+            group = self._groups.of(rows.profile, rows.visitor)
+        self._add(0, group, rows.hits)
+        return rows, group
 
     def columns(self) -> tuple[Array, ...]:
         """Return page views, visitors, visits, bounces, seconds, by group."""
-        visitors = self._members.counts()
         pageviews, visits, bounces, seconds = self._counts
+        if self._seen is None or self._groups.of_visitor is None:
+            visitors = self._members.counts()
+        else:
+            group = self._groups.of_visitor[self._seen]
+            visitors = np.bincount(group, minlength=len(pageviews))
         return pageviews, visitors, visits, bounces, seconds
 
-    def _add_mixed(self, summary: Summary, groups: _Groups) -> None:
+    def _add_mixed(self, summary: Summary) -> None:
         mixed = summary.mixed
-        group = groups.of(mixed.profile, mixed.visitor)
+        group = self._groups.of(mixed.profile, mixed.visitor)
         kept = group > 0
         kept_rows = type(mixed)(*(each[kept] for each in mixed))
         group, hits, first, last = group_visits(group[kept], kept_rows)
@@ -395,9 +407,12 @@ class _Tally:
         self._add(3, group, (last - first) // 1000)
 
     def _add(self, place: int, group: Array, counts: Array) -> None:
-        added = np.bincount(group, weights=counts, minlength=self._groups)
-        added[0] = 0
-        self._counts[place] += added.astype(np.int64)
+        """Add numbers to their groups; what is in none is in group 0, which nobody reads."""
+        totals = self._counts[place]
+        if len(group) < len(totals):
+            np.add.at(totals, group, counts.astype(np.int64))
+        else:
+            totals += np.bincount(group, counts, len(totals)).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -448,10 +463,10 @@ class _View:
         none = Words(np.zeros(self.state.profile_count + 1, np.int64), (None,))
         return self.lexicon.profiles.get(dimension, none)
 
-    def tally(self, dimension: str) -> tuple[_Tally, _Groups]:
-        """Return an empty tally of a dimension's values, and the groups that go with it."""
-        words = self.words(dimension).words
-        return _Tally(len(words) - 1, self.state.visitor_count), self.groups(dimension)
+    def tally(self, dimension: str) -> _Tally:
+        """Return an empty tally of a dimension's values."""
+        count = len(self.words(dimension).words) - 1
+        return _Tally(count, self.groups(dimension), self.state.visitor_count)
 
     def groups(self, dimension: str = "") -> _Groups:
         """Return the groups of hits by a dimension, or one group of all that are wanted."""
@@ -459,7 +474,8 @@ class _View:
         if self.question.hit_class != "all":
             of_profile *= self._matching(Filter("class", "eq", (self.question.hit_class,)))
         of_visitor = np.ones(self.state.visitor_count + 1, np.int64)
-        for each in self.question.filters:
+        filters = self.question.filters
+        for each in filters:
             if each.dimension == "recipient":
                 of_visitor *= self._matching(each)
             else:
@@ -469,7 +485,8 @@ class _View:
         elif dimension:
             of_profile *= self.words(dimension).codes[: len(of_profile)]
         by_visitor = dimension == "recipient"
-        return _Groups(of_profile, of_visitor if self.uses_visitors else None, by_visitor)
+        needs_visitors = by_visitor or any(each.dimension == "recipient" for each in filters)
+        return _Groups(of_profile, of_visitor if needs_visitors else None, by_visitor)
 
     def summaries(self, *, newest_first: bool = False) -> Iterator[tuple[int, Summary]]:
         """Yield every day of the range: whole ones as stored, the ends from their hits."""
@@ -510,7 +527,7 @@ class _View:
         groups = self.groups()
         for day, summary in self.summaries(newest_first=newest_first):
             if day >= self.state.pruned_before:
-                rows = summary.by_pair if self.uses_visitors else summary.by_profile
+                rows = summary.by_profile if groups.of_visitor is None else summary.by_pair
                 yield day, int(rows.hits[groups.of(rows.profile, rows.visitor) > 0].sum())
 
     def newest_ids(self, day: int, skipped: int, count: int) -> list[int]:
@@ -632,7 +649,7 @@ class _Series:
         return self._places[np.searchsorted(self._starts_ms, at_ms, "right") - 1]
 
     def _add_members(self, place: Array, profile: Array, visitor: Array, groups: _Groups) -> None:
-        kept = (groups.of(profile, visitor) > 0) & (visitor != NOBODY)
+        kept = groups.of(profile, visitor) > 0
         self._members.add(place[kept], visitor[kept])
 
 

@@ -75,7 +75,7 @@ class Quarters(NamedTuple):
 
 
 class Members:
-    """Counts the distinct visitors of each group, exactly.
+    """Counts the distinct visitors of each group from 1, exactly; nobody is no visitor.
 
     Few groups are a table of who is in which; many are lists of numbers to sort.
     """
@@ -85,23 +85,31 @@ class Members:
         self._bits = visitors.bit_length()
         cells = groups << self._bits
         self._table: Array | None = np.zeros(cells, bool) if cells <= TABLE_CELLS_MAX else None
+        # Narrow numbers are sorted twice as fast.
+        self._type = np.uint32 if cells <= 1 << 32 else np.uint64
         self._keys: list[Array] = []
 
     def add(self, group: Array, visitor: Array) -> None:
         """Add pairs of group and visitor."""
-        keys = group.astype(np.int64) << self._bits | visitor
+        if self._table is None:
+            kept = (group > 0) & (visitor != NOBODY)
+            group, visitor = group[kept], visitor[kept]
+        keys = np.left_shift(group.astype(self._type), self._bits) | visitor.astype(self._type)
         if self._table is None:
             self._keys.append(keys)
         else:
             self._table[keys] = True
 
     def counts(self) -> Array:
-        """Return how many distinct visitors each group has."""
+        """Return how many distinct visitors each group has; group 0 is none."""
         if self._table is not None:
-            return np.array(np.count_nonzero(self._table.reshape(self._groups, -1), axis=1))
-        keys = np.concatenate((np.zeros(0, np.int64), *self._keys))
+            table = self._table.reshape(self._groups, -1)
+            table[:, NOBODY] = False
+            return np.array(np.count_nonzero(table, axis=1))
+        keys = np.concatenate((np.zeros(0, self._type), *self._keys))
         keys.sort()
-        return np.bincount(keys[_starts(keys)] >> self._bits, minlength=self._groups)
+        group = np.right_shift(keys[_starts(keys)], self._bits).astype(np.int64)
+        return np.bincount(group, minlength=self._groups)
 
 
 def sort_columns(columns: Columns) -> Columns:
