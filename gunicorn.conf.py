@@ -16,7 +16,7 @@ FILES_MAX = 32_768
 FILES_KEPT = 400
 # glibc's numbers (malloc.h).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-LARGE_BYTES_MIN = 4 * 1024 * 1024
+LARGE_BYTES_MIN = 1024 * 1024
 
 _settings = app.config["SETTINGS"]
 
