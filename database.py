@@ -1,9 +1,10 @@
 """The database: `db`, the connection pragmas, and the one door that writers pass.
 
-SQLite lets one connection write at a time and makes the others sleep and poll, so that under a
-stream of hits an unlucky writer may never get its turn. Every writer of ours therefore queues at
-a file lock first; PostgreSQL's writers queue at an advisory lock, hits sharing it. What is read
-inside the door stays true until its transaction commits.
+SQLite lets one connection write at a time and makes the others sleep, each time longer, so that
+under a stream of hits an unlucky writer may never get its turn. Every writer of ours therefore
+takes a file lock first, which it asks for at short intervals; PostgreSQL's writers queue at an
+advisory lock, hits sharing it. What is read inside the door stays true until its transaction
+commits.
 
 A connection whose file was deleted or replaced would go on, and what it commits would be gone;
 `file_identity` tells, and no such connection is given out.
@@ -55,6 +56,8 @@ Row = TypeVar("Row")
 # How long a write waits for its turn before it fails.
 BUSY_TIMEOUT_MS = 5_000
 LOG_WAIT_MS = 100
+# A writer has the lock for about a millisecond. To wait in the kernel would be without an end.
+LOCK_POLL_SECONDS = 0.0005
 # How long one try holds up the line while a stranger's transaction holds SQLite's lock.
 TRY_MS = 50
 WAL_BYTES_KEPT_MAX = 64 * 1024 * 1024
@@ -262,7 +265,7 @@ def writers_turn(engine: Engine, begin: Callable[[], None], patience_s: float) -
     """
     give_up_at = time.monotonic() + patience_s
     while True:
-        with write_lock(engine):
+        with write_lock(engine, give_up_at - time.monotonic()):
             try:
                 begin()
             except Exception as error:
@@ -296,10 +299,12 @@ def lock_shared_state(connection: Connection, *, exclusive: bool) -> None:
 
 
 @contextmanager
-def write_lock(engine: Engine) -> Iterator[None]:
-    """Wait in line for SQLite's one writer's place; nothing to wait for on PostgreSQL.
+def write_lock(engine: Engine, patience_s: float = BUSY_TIMEOUT_MS / 1000) -> Iterator[None]:
+    """Hold SQLite's one writer's place; nothing to hold on PostgreSQL.
 
     The lock belongs to an open file, so the kernel gives it up with the process that held it.
+
+    Raises: OperationalError if it wasn't free within the patience.
     """
     path = sqlite_file(engine)
     if path is None:
@@ -307,10 +312,20 @@ def write_lock(engine: Engine) -> Iterator[None]:
         return
     lock = os.open(f"{path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        give_up_at = time.monotonic() + patience_s
+        while not _try_flock(lock):
+            if time.monotonic() >= give_up_at:
+                raise OperationalError(None, None, _too_long())
+            time.sleep(LOCK_POLL_SECONDS)
         yield
     finally:
         os.close(lock)
+
+
+def _too_long() -> Exception:
+    error = sqlite_module.OperationalError("the writers' line is too long")
+    error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    return error  # type: ignore[no-any-return]
 
 
 @contextmanager

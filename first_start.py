@@ -37,6 +37,8 @@ from permissions import Role
 from settings import PROJECT_DIR, Settings, SettingsError
 
 PASSWORD_BYTES = 12
+# Another process may be migrating.
+MIGRATION_PATIENCE_SECONDS = 600
 
 
 def main() -> None:
@@ -103,7 +105,7 @@ def _migrate_and_make_user(chosen: Settings) -> FirstUser | None:
 
 def _migrate() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    with write_lock(db.engine):
+    with write_lock(db.engine, MIGRATION_PATIENCE_SECONDS):
         upgrade()
 
 

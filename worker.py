@@ -140,10 +140,8 @@ class Worker(ThreadWorker):
         """Call the application; None where there is nothing to answer, or it is done."""
         request = None
         try:
-            # An answer of one packet always has room, unless the client takes none.
-            conn.sock.setblocking(False)
             request = next(conn.parser)
-            response, environ = wsgi.create(request, conn.sock, conn.client, conn.server, self.cfg)
+            response, environ = wsgi.create(request, Packet(), conn.client, conn.server, self.cfg)
             environ["wsgi.multithread"] = True
             if not self.alive:
                 response.force_close()
@@ -159,6 +157,9 @@ class Worker(ThreadWorker):
             for part in body:
                 response.write(part)
             response.close()
+            # There is always room for one packet, unless the client takes none.
+            conn.sock.setblocking(False)
+            conn.sock.sendall(b"".join(response.sock.parts))
         except OSError:  # The client is gone, or reads nothing.
             return False
         except Exception:
@@ -254,6 +255,17 @@ class Worker(ThreadWorker):
             self.poller.unregister(conn.sock)
         self.nr_conns -= 1
         conn.close()
+
+
+class Packet:
+    """Stands for a socket while an answer is written, so that head and body are sent as one."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def sendall(self, data: bytes) -> None:
+        """Take the next part."""
+        self.parts.append(data)
 
 
 class BoundedUnreader(SocketUnreader):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import re
 import resource
 import subprocess
@@ -97,6 +98,25 @@ def test_hits_are_503_in_time_while_the_database_is_locked_for_good(server: Serv
     assert_kept(server, pixel, load.answers)
     assert unstored(server) == counted + load.statuses[503]
     assert 0 < len(failure_lines(server)) - logged <= 2 * (locked_seconds + LATE_SECONDS_MAX)
+
+
+def test_hits_are_503_in_time_while_a_stopped_writer_keeps_its_place(
+    start_server: Callable[..., Server],
+) -> None:
+    server = start_server()
+    pixel = server.admin.create_pixel()
+    with Load(server.admin, pixel["slug"], CLIENTS) as load:
+        wait_until(lambda: load.statuses[200] > CLIENTS)
+        with (server.data_dir / "pixelkeep.db-lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            started_at = time.monotonic()
+            wait_until(lambda: load.statuses[503] >= CLIENTS)
+            seconds = time.monotonic() - started_at
+            refused = server.admin.post("/api/pixels", {"name": "n", "slug": unique("late")})
+        recovers(server, pixel)
+    assert BUSY_TIMEOUT_MS / 1000 - 1 < seconds < BUSY_TIMEOUT_MS / 1000 + LATE_SECONDS_MAX
+    assert (refused.status, refused.json["error"]["code"]) == (503, "service-unavailable")
+    assert_kept(server, pixel, load.answers)
 
 
 def test_hits_are_503_on_a_full_disk_and_come_back(start_server: Callable[..., Server]) -> None:
