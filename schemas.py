@@ -37,8 +37,8 @@ class Base(Schema):
 
 
 # For the document alone; what a line holds is checked below.
-_LINE_OR_NOTHING = r"^[^\x00-\x1f\x7f-\x9f]*$"
-_LINE = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+_CONTROLS = r"\x00-\x1f\x7f-\x9f"
+_BLANK, _INK, _ANY = rf"[^\S{_CONTROLS}]", rf"[^\s{_CONTROLS}]", rf"[^{_CONTROLS}]"
 
 
 class Line(fields.String):
@@ -46,10 +46,10 @@ class Line(fields.String):
 
     def __init__(self, low: int, high: int, **kwargs: Any) -> None:
         self.low, self.high = low, high
-        kwargs.setdefault("metadata", {}).update(
-            {"minLength": low, "maxLength": high, "pattern": _LINE if low else _LINE_OR_NOTHING}
-        )
-        super().__init__(**kwargs)
+        rest = f"({_ANY}{{{max(low - 2, 0)},{high - 2}}}{_INK}){'?' if low < 2 else ''}"
+        pattern = f"^{_BLANK}*({_INK}{rest}){'?' if low < 1 else ''}{_BLANK}*$"
+        description = f"{low} to {high} characters, once trimmed"
+        super().__init__(metadata={"pattern": pattern, "description": description}, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         line = str(super()._deserialize(value, attr, data, **kwargs)).strip()
@@ -281,12 +281,13 @@ class Verbatim(fields.String):
     """Text of `low` to `high` characters, taken as it is, blanks included."""
 
     def __init__(self, low: int, high: int, **kwargs: Any) -> None:
-        super().__init__(validate=validate.Length(low, high), **kwargs)
+        pattern = {"pattern": r"^[^\x00]*$"}
+        super().__init__(validate=validate.Length(low, high), metadata=pattern, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = str(super()._deserialize(value, attr, data, **kwargs))
         if not is_storable(text):
-            raise self.make_error("invalid")
+            raise ValidationError("Must not contain NUL or half of a surrogate pair.")
         return text
 
 
