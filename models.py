@@ -207,7 +207,7 @@ class Profile(Model):
     reason: Mapped[str] = mapped_column(String(20))
     rules_version: Mapped[int]
     signals: Mapped[int] = mapped_column(default=0)
-    agent: Mapped[int] = mapped_column(BigInteger)
+    agent: Mapped[int] = mapped_column(BigInteger, index=True)
     country: Mapped[str | None] = mapped_column(String(2))
     language: Mapped[str | None] = mapped_column(String(35))
     hostname: Mapped[str | None] = mapped_column(String(100))

@@ -13,7 +13,17 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, LargeBinary, Table, delete, exists, func, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    LargeBinary,
+    Table,
+    delete,
+    exists,
+    func,
+    literal,
+    select,
+    tuple_,
+)
 
 import pixels
 import segments
@@ -114,18 +124,26 @@ def _delete_rows(table: Any, condition: ColumnElement[bool]) -> Iterator[int]:
 
 
 def _delete_chunk(table: Any, condition: ColumnElement[bool]) -> int:
+    """Delete the first rows of a table that match, by their key; return how many.
+
+    Up to a key and not from a list of keys, so that it takes the same time however PostgreSQL's
+    planner misjudges what is there.
+    """
     has_blobs = any(isinstance(column.type, LargeBinary) for column in table.columns)
     rows_max = BLOBS_AT_ONCE_MAX if has_blobs else ROWS_AT_ONCE_MAX
-    some = select(*table.primary_key).where(condition).limit(rows_max)
-    # The condition again, so that PostgreSQL uses the key.
-    statement = delete(table).where(condition, tuple_(*table.primary_key).in_(some))
-    return db.session.connection().execute(statement).rowcount
+    connection, key = db.session.connection(), list(table.primary_key)
+    following = select(*key).where(condition).order_by(*key).offset(rows_max).limit(1)
+    statement = delete(table).where(condition)
+    for row in connection.execute(following):
+        end = (literal(value, column.type) for value, column in zip(row, key, strict=True))
+        statement = statement.where(tuple_(*key) < tuple_(*end))
+    return connection.execute(statement).rowcount
 
 
 def _delete_unnamed_agents() -> None:
     """Delete the user agents that no profile names any more."""
-    unnamed = Agent.id.not_in(select(Profile.agent))
-    while db.session.scalar(select(exists().where(unnamed))):
+    unnamed = ~select(Profile.id).where(Profile.agent == Agent.id).correlate(Agent).exists()
+    while db.session.scalar(select(select(Agent.id).where(unnamed).exists())):
         with writing():
             _delete_chunk(Agent.__table__, unnamed)
             # Recorders remember what is stored already, and must not remember these.

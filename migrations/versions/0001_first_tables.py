@@ -68,6 +68,9 @@ def upgrade():
         sa.PrimaryKeyConstraint("pixel_number", "id", name=op.f("pk_profiles")),
         sqlite_with_rowid=False,
     )
+    with op.batch_alter_table("profiles", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_profiles_agent"), ["agent"], unique=False)
+
     op.create_table(
         "recipients",
         sa.Column("pixel_number", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -270,6 +273,9 @@ def downgrade():
 
     op.drop_table("revoked_tokens")
     op.drop_table("recipients")
+    with op.batch_alter_table("profiles", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_profiles_agent"))
+
     op.drop_table("profiles")
     op.drop_table("hits")
     with op.batch_alter_table("failed_logins", schema=None) as batch_op:
