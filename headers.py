@@ -5,6 +5,8 @@ The pages have no inline script or style, load nothing from other hosts and stan
 
 from __future__ import annotations
 
+import gzip
+
 from flask import Flask, Response, request
 from flask.sessions import SecureCookieSessionInterface
 
@@ -41,6 +43,7 @@ def register(app: Flask) -> None:
     """Give every answer of `app` its headers; its session's cookie is `HttpOnly` and `Secure`."""
     app.session_interface = CookieSession()
     app.after_request(_add_headers)
+    app.after_request(_compress_files)
 
 
 def _add_headers(response: Response) -> Response:
@@ -49,4 +52,18 @@ def _add_headers(response: Response) -> Response:
     # What an account may see stays out of every cache; files of our own may be kept.
     if request.endpoint != "static":
         response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def _compress_files(response: Response) -> Response:
+    """Compress our own files alone: beside a page's secrets its length would tell of them."""
+    if request.endpoint != "static":
+        return response
+    response.vary.add("Accept-Encoding")
+    if response.status_code == 200 and request.accept_encodings["gzip"]:
+        response.direct_passthrough = False
+        response.set_data(gzip.compress(response.get_data()))
+        response.content_encoding = "gzip"
+        etag, _ = response.get_etag()
+        response.set_etag(etag or "", weak=True)
     return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from http.cookies import SimpleCookie
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.conftest import PASSWORD, Answer, Client, Server
 
-PATHS = ["/docs", "/sign-in", "/zone", "/static/docs.css", "/openapi.json", "/nothing", "/api/me"]
+PATHS = ["/docs", "/sign-in", "/zone", "/static/pages.css", "/openapi.json", "/nothing", "/api/me"]
 
 
 def directives_of(answer: Answer) -> dict[str, str]:
@@ -43,6 +44,18 @@ def test_page_holds_no_inline_script_or_style(admin: Client, path: str) -> None:
 def test_what_an_account_may_see_is_kept_in_no_cache(admin: Client) -> None:
     for path in ("/api/me", "/api/pixels", "/sign-in"):
         assert admin.get(path).headers["Cache-Control"] == "no-store"
+
+
+def test_files_are_compressed_and_pages_are_not(admin: Client) -> None:
+    zipped = {"Accept-Encoding": "gzip"}
+    for path in ("/static/pages.css", "/static/pages.js"):
+        plain, packed = admin.get(path), admin.get(path, headers=zipped)
+        assert packed.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(packed.body) == plain.body
+        assert plain.headers["Vary"] == packed.headers["Vary"] == "Accept-Encoding"
+        known = {**zipped, "If-None-Match": packed.headers["ETag"]}
+        assert admin.get(path, headers=known).status == 304
+    assert admin.get("/sign-in", headers=zipped).headers["Content-Encoding"] is None
 
 
 def test_images_set_no_cookie_and_have_no_policy_of_pages(admin: Client) -> None:
