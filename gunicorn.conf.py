@@ -27,11 +27,12 @@ preload_app = True
 
 # gthread, but that clients are not waited for in its threads, and images have one of their own.
 worker_class = "worker.Worker"
-# For the API and the pages.
+# For the API and the pages; with 8 to 64 of them images are as fast (docs/benchmarks.md).
 threads = _settings.threads
 
 # With a SQLite that has the WAL-reset bug, writes and checkpoints stay in one process.
 _one_process = is_sqlite_url(_settings.sqlalchemy_url) and has_wal_reset_bug()
+# Else two by default: one for each core of a small server; each takes 30 MB.
 workers = 1 if _one_process else _settings.workers
 
 # Forwarded headers are believed by ProxyFix alone, and only as many as the operator says.

@@ -193,7 +193,11 @@ class Settings:
         "requests a minute that one address may send to the JSON API, images apart; 0 for any",
     )
     workers: int = _setting(2, _whole_number(1, 64), "gunicorn processes")
-    threads: int = _setting(16, _whole_number(1, 256), "threads in each process")
+    threads: int = _setting(
+        16,
+        _whole_number(1, 256),
+        "threads in each process, for the API and the pages; images have one more",
+    )
     synchronous: str = _setting(
         "FULL",
         _synchronous,
