@@ -38,7 +38,8 @@ class Base(Schema):
 
 # For the document alone; what a line holds is checked below.
 _CONTROLS = r"\x00-\x1f\x7f-\x9f"
-_BLANK, _INK, _ANY = rf"[^\S{_CONTROLS}]", rf"[^\s{_CONTROLS}]", rf"[^{_CONTROLS}]"
+# The ends may hold whatever Python's `strip` takes away.
+_BLANK, _INK, _ANY = r"[\s\x1c-\x1f\x85]", rf"[^\s{_CONTROLS}]", rf"[^{_CONTROLS}]"
 
 
 class Line(fields.String):
@@ -49,7 +50,9 @@ class Line(fields.String):
         rest = f"({_ANY}{{{max(low - 2, 0)},{high - 2}}}{_INK}){'?' if low < 2 else ''}"
         pattern = f"^{_BLANK}*({_INK}{rest}){'?' if low < 1 else ''}{_BLANK}*$"
         description = f"{low} to {high} characters, once trimmed"
-        super().__init__(metadata={"pattern": pattern, "description": description}, **kwargs)
+        lengths = {"minLength": low, "maxLength": high}
+        metadata = {**lengths, "pattern": pattern, "description": description}
+        super().__init__(metadata=metadata, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         line = str(super()._deserialize(value, attr, data, **kwargs)).strip()
