@@ -37,9 +37,8 @@ class Base(Schema):
 
 
 # For the document alone; what a line holds is checked below.
-_CONTROLS = r"\x00-\x1f\x7f-\x9f"
-# The ends may hold whatever Python's `strip` takes away.
-_BLANK, _INK, _ANY = r"[\s\x1c-\x1f\x85]", rf"[^\s{_CONTROLS}]", rf"[^{_CONTROLS}]"
+_LINE_OR_NOTHING = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_LINE = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
 
 
 class Line(fields.String):
@@ -47,10 +46,9 @@ class Line(fields.String):
 
     def __init__(self, low: int, high: int, **kwargs: Any) -> None:
         self.low, self.high = low, high
-        rest = f"({_ANY}{{{max(low - 2, 0)},{high - 2}}}{_INK}){'?' if low < 2 else ''}"
-        pattern = f"^{_BLANK}*({_INK}{rest}){'?' if low < 1 else ''}{_BLANK}*$"
-        description = f"{low} to {high} characters, once trimmed"
+        pattern = _LINE if low else _LINE_OR_NOTHING
         lengths = {"minLength": low, "maxLength": high}
+        description = "Blanks at the ends don't count."
         metadata = {**lengths, "pattern": pattern, "description": description}
         super().__init__(metadata=metadata, **kwargs)
 
