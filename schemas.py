@@ -1,6 +1,6 @@
 """The shapes of what comes in and goes out, in marshmallow; no database.
 
-Strings are trimmed and hold no control characters; unknown keys are ignored; instants are
+Lines are trimmed and hold no control characters; unknown keys are ignored; instants are
 ISO 8601 in UTC with milliseconds and `Z`.
 """
 
@@ -36,9 +36,9 @@ class Base(Schema):
         unknown = EXCLUDE
 
 
-# For the document alone; what a line holds is checked below.
-_LINE_OR_NOTHING = r"^[^\x00-\x1f\x7f-\x9f]*$"
-_LINE = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+# What `str.strip` takes away, some control characters too; other languages have another `\s`.
+BLANKS = r"\t-\r\x1c-\x20\x85\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+CONTROLS = r"\x00-\x1f\x7f-\x9f"
 
 
 class Line(fields.String):
@@ -46,11 +46,13 @@ class Line(fields.String):
 
     def __init__(self, low: int, high: int, **kwargs: Any) -> None:
         self.low, self.high = low, high
-        pattern = _LINE if low else _LINE_OR_NOTHING
-        lengths = {"minLength": low, "maxLength": high}
-        description = "Blanks at the ends don't count."
-        metadata = {**lengths, "pattern": pattern, "description": description}
-        super().__init__(metadata=metadata, **kwargs)
+        super().__init__(
+            metadata={
+                "pattern": _line_pattern(low, high),
+                "description": f"{low} to {high} characters, once trimmed; no control characters.",
+            },
+            **kwargs,
+        )
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         line = str(super()._deserialize(value, attr, data, **kwargs)).strip()
@@ -63,6 +65,14 @@ class Line(fields.String):
                 else f"Must be {self.low} to {self.high} characters long, and is {len(line)}."
             )
         return line
+
+
+def _line_pattern(low: int, high: int) -> str:
+    """Return what the document says of a line: a length would count the ends."""
+    first_or_last = f"[^{BLANKS}{CONTROLS}]"
+    others = f"[^{CONTROLS}]{{{max(low - 2, 0)},{high - 2}}}"
+    line = f"{first_or_last}({others}{first_or_last}){'?' if low < 2 else ''}"
+    return f"^[{BLANKS}]*{f'({line})?' if low < 1 else line}[{BLANKS}]*$"
 
 
 class InstantField(fields.DateTime):
