@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import importlib
 import os
 import sqlite3
 import time
@@ -40,7 +41,6 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import InvalidatePoolError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
 
@@ -385,9 +385,10 @@ def empty_log(engine: Engine) -> bool:
 
 def insert_unless_there(connection: Connection, table: Any) -> Insert:
     """Return the statement that inserts rows and leaves those with a key in use as they are."""
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(table).on_conflict_do_nothing()
-    return postgresql.insert(table).on_conflict_do_nothing()
+    # What SQLAlchemy has for the other database need not be in memory.
+    dialect = importlib.import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
+    statement: Insert = dialect.insert(table).on_conflict_do_nothing()
+    return statement
 
 
 def probe_write() -> str | None:

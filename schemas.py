@@ -35,6 +35,10 @@ class Base(Schema):
     class Meta:
         unknown = EXCLUDE
 
+    def __deepcopy__(self, _memo: Any) -> Base:
+        # The document's copies of each would be 6 MB.
+        return self
+
 
 # What `str.strip` takes away, some control characters too; other languages have another `\s`.
 BLANKS = r"\t-\r\x1c-\x20\x85\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
