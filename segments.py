@@ -25,15 +25,24 @@ from models import HIT_ID_SHIFT, Catalogue, Hit, Pixel, Profile, Recipient, Segm
 from summaries import (
     CLASSES,
     NOBODY,
+    PARTS,
+    SET_MAX,
     Array,
+    Blended,
     Columns,
     Mixed,
+    Pairs,
+    People,
+    Plain,
     Quarters,
+    Remains,
+    Seen,
     Summary,
-    Tallies,
+    attend,
     join_columns,
     pack,
-    quarter,
+    remains_of,
+    see,
     sort_columns,
     summarise,
     unpack,
@@ -58,8 +67,11 @@ class Part(IntEnum):
 
     COLUMNS = 0
     SUMMARY = 1
-    PAIRS = 2
-    QUARTERS = 3
+    SEEN = 2
+    PEOPLE = 3
+    QUARTERS = 4
+    # Only of days whose hits are pruned.
+    REMAINS = 5
 
 
 class State(NamedTuple):
@@ -137,6 +149,12 @@ def forget_hits(pixel_number: int, before_day: int) -> None:
     """
     while _is_pending(pixel_number, before_day):
         fold(pixel_number)
+    days = [day for day in days_of(pixel_number) if day < before_day]
+    for day, columns in read_columns(pixel_number, days):
+        remains = remains_of(columns)
+        parts = {Part.REMAINS: pack((*remains.pairs, *remains.mixed))}
+        with writing():
+            _store_parts(pixel_number, day, parts)
     with writing():
         db.session.execute(
             update(Pixel)
@@ -146,7 +164,7 @@ def forget_hits(pixel_number: int, before_day: int) -> None:
         db.session.execute(
             delete(Segment).where(
                 Segment.pixel_number == pixel_number,
-                Segment.part.in_([Part.COLUMNS, Part.QUARTERS]),
+                Segment.part.in_([Part.COLUMNS, Part.PEOPLE, Part.QUARTERS]),
                 Segment.day < before_day,
             )
         )
@@ -160,42 +178,53 @@ def days_of(pixel_number: int) -> list[int]:
     return list(db.session.scalars(statement.order_by(Segment.day)))
 
 
-def read_columns(pixel_number: int, day: int) -> Columns | None:
-    """Return a day's hits, None for a day without."""
-    data = db.session.scalar(
-        select(Segment.data).where(
-            Segment.pixel_number == pixel_number,
-            Segment.part == Part.COLUMNS,
-            Segment.day == day,
-        )
-    )
-    return Columns(*unpack(data, 3)) if data else None
-
-
-def read_all_columns(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Columns]]:
-    """Yield the hits of each of some days."""
+def read_columns(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Columns]]:
+    """Yield the hits of each of some days that still have them."""
     for day, data in _read(pixel_number, Part.COLUMNS, days):
         yield day, Columns(*unpack(data, 3))
 
 
-def read_quarters(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Quarters]]:
-    """Yield the quarters of each of some days."""
-    for day, data in _read(pixel_number, Part.QUARTERS, days):
-        yield day, Quarters(*unpack(data, 4))
-
-
 def read_summaries(
-    pixel_number: int, days: list[int], *, with_pairs: bool, newest_first: bool = False
+    pixel_number: int, days: list[int], *, newest_first: bool = False
 ) -> Iterator[tuple[int, Summary]]:
-    """Yield the summary of each of some days; the counts of pairs only if asked for."""
-    pairs = dict(_read(pixel_number, Part.PAIRS, days)) if with_pairs else {}
+    """Yield the summary of each of some days."""
     for day, data in _read(pixel_number, Part.SUMMARY, days, newest_first):
-        arrays = unpack(data, 13)
-        counts = unpack(pairs[day], 4) if with_pairs else [arrays[11]] * 4
-        profile, *rest = arrays[:5]
-        by_profile = Tallies(profile, np.zeros(len(profile), np.uint8), *rest)
-        by_pair = Tallies(arrays[11], arrays[12], *counts)
-        yield day, Summary(by_profile, by_pair, Mixed(*arrays[5:11]))
+        arrays = unpack(data, 15)
+        profiles, visits, bounces, seconds = arrays[5:9]
+        blended = Blended(
+            profiles.reshape(-1, SET_MAX),
+            visits,
+            bounces.reshape(-1, SET_MAX),
+            seconds.reshape(-1, len(PARTS)),
+        )
+        yield day, Summary(Plain(*arrays[:5]), blended, Mixed(*arrays[9:]))
+
+
+def read_seen(
+    pixel_number: int, days: list[int], *, newest_first: bool = False
+) -> Iterator[tuple[int, Seen]]:
+    """Yield the visitors of each of some days by their profiles."""
+    for day, data in _read(pixel_number, Part.SEEN, days, newest_first):
+        yield day, Seen(*unpack(data, 4))
+
+
+def read_people(pixel_number: int, days: list[int]) -> Iterator[tuple[int, People]]:
+    """Yield what each visitor comes to on each of some days that still have their hits."""
+    for day, data in _read(pixel_number, Part.PEOPLE, days):
+        yield day, People(*unpack(data, 6))
+
+
+def read_quarters(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Quarters]]:
+    """Yield the quarters of each of some days that still have their hits."""
+    for day, data in _read(pixel_number, Part.QUARTERS, days):
+        yield day, Quarters(*unpack(data, 5))
+
+
+def read_remains(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Remains]]:
+    """Yield what remains of each of some days whose hits are pruned."""
+    for day, data in _read(pixel_number, Part.REMAINS, days):
+        arrays = unpack(data, 12)
+        yield day, Remains(Pairs(*arrays[:6]), Mixed(*arrays[6:]))
 
 
 class _Numbers:
@@ -273,14 +302,15 @@ def _try_to_fold(pixel_number: int, hits_at_once: int) -> int | None:
     made = []
     for day in sorted(set(days.tolist())):
         new = sort_columns(Columns(*(each[days == day] for each in columns)))
-        old = read_columns(pixel_number, day)
-        made.append((day, _parts(join_columns(old, new) if old else new, bits)))
+        for _, old in read_columns(pixel_number, [day]):
+            new = join_columns(old, new)
+        made.append((day, _parts(new, bits)))
     with writing():
         if state_of(pixel_number) != state:
             return None
         numbers.store()
         for day, parts in made:
-            _store_day(pixel_number, day, parts)
+            _store_parts(pixel_number, day, parts)
         _count_recipients(pixel_number, hits, columns.visitor)
         _mark(pixel_number, through, numbers)
     return len(hits)
@@ -359,24 +389,23 @@ def _class_bits(
 
 def _parts(columns: Columns, class_bits: Array) -> dict[Part, bytes]:
     """Make the parts of a day of its hits."""
-    summary = summarise(columns)
-    by_profile, by_pair = summary.by_profile, summary.by_pair
+    plain, blended, mixed = summarise(columns)
+    people, quarters = attend(columns, class_bits)
     return {
         Part.COLUMNS: pack(columns),
-        Part.SUMMARY: pack(
-            (
-                *(by_profile.profile, *by_profile[2:]),
-                *summary.mixed,
-                *(by_pair.profile, by_pair.visitor),
-            )
-        ),
-        Part.PAIRS: pack(by_pair[2:]),
-        Part.QUARTERS: pack(quarter(columns, class_bits)),
+        Part.SUMMARY: pack((*plain, *(each.ravel() for each in blended), *mixed)),
+        Part.SEEN: pack(see(columns)),
+        Part.PEOPLE: pack(people),
+        Part.QUARTERS: pack(quarters),
     }
 
 
-def _store_day(pixel_number: int, day: int, parts: dict[Part, bytes]) -> None:
-    _delete_day(pixel_number, day)
+def _store_parts(pixel_number: int, day: int, parts: dict[Part, bytes]) -> None:
+    db.session.execute(
+        delete(Segment).where(
+            Segment.pixel_number == pixel_number, Segment.day == day, Segment.part.in_(parts)
+        )
+    )
     db.session.connection().execute(
         insert(Segment),
         [
@@ -476,7 +505,7 @@ def _rebuild_day(pixel_number: int, day: int) -> bool:
         if now.revision != state.revision or last != min(end, now.folded_through):
             return False
         if parts:
-            _store_day(pixel_number, day, parts)
+            _store_parts(pixel_number, day, parts)
         else:
             _delete_day(pixel_number, day)
     return True
@@ -524,13 +553,17 @@ def _before(end: datetime, at: datetime | None) -> tuple[datetime, ...]:
 def _hits_of_visitors(pixel_number: int, state: State) -> Array:
     """Return how many hits of each class each visitor has, by their number."""
     bits = _class_bits(pixel_number)
-    counts = np.zeros((state.visitor_count + 1, len(CLASSES)), np.int64)
-    for _, summary in read_summaries(pixel_number, days_of(pixel_number), with_pairs=True):
-        pairs = summary.by_pair
-        for place in range(len(CLASSES)):
+    counts = np.zeros((len(CLASSES), state.visitor_count + 1), np.int64)
+    days = days_of(pixel_number)
+    pruned = [day for day in days if day < state.pruned_before]
+    for place, of_class in enumerate(counts):
+        for _, (pairs, _) in read_remains(pixel_number, pruned):
             kept = bits[pairs.profile] == 1 << place
-            np.add.at(counts[:, place], pairs.visitor[kept], pairs.hits[kept])
-    return counts
+            np.add.at(of_class, pairs.visitor[kept], pairs.hits[kept])
+        for _, columns in read_columns(pixel_number, days):
+            kept = bits[columns.profile] == 1 << place
+            np.add.at(of_class, columns.visitor[kept], 1)
+    return counts.T
 
 
 def _opens_of_recipients(pixel_number: int, state: State) -> Iterator[Any]:

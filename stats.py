@@ -27,10 +27,12 @@ from calendars import widened as widened_unit
 from database import begin_snapshot, db, from_milliseconds, milliseconds
 from dimensions import DIMENSIONS as DIMENSIONS
 from dimensions import Source, Value, values_of
+from groups import ByHit, ByPair, ByProfile, ByVisitor, Day, Groups, Tally, class_bit
 from lexicon import Lexicon, Words
 from models import HIT_ID_SHIFT, Hit, Profile, Recipient, Visitor
 from segments import MS_PER_DAY, State
 from summaries import (
+    ANY_CLASS,
     CLASSES,
     MS_PER_QUARTER,
     NOBODY,
@@ -39,11 +41,7 @@ from summaries import (
     Columns,
     Members,
     Quarters,
-    Summary,
-    Tallies,
     between,
-    group_visits,
-    summarise,
 )
 
 ACTIVE_MINUTES = 5
@@ -142,9 +140,9 @@ def totals(question: Question) -> Totals:
     view = _View.of(question)
     if view is None:
         return Totals()
-    tally = _Tally(1, view.groups(), view.state.visitor_count)
-    for _, summary in view.summaries():
-        tally.add(summary)
+    tally = view.tally()
+    for day in view.days_for(tally.groups):
+        tally.add(day)
     return Totals(*(int(column[1]) for column in tally.columns()))
 
 
@@ -202,9 +200,11 @@ def leaders(
     if view is None:
         return {dimension: [] for dimension in dimensions}
     tallies = {each: view.tally(each) for each in dimensions}
-    for _, summary in view.summaries():
-        for tally in tallies.values():
-            tally.add_views(summary)
+    for _, alike in itertools.groupby(sorted(tallies.values(), key=_source), _source):
+        first, *others = alike
+        for day in view.days_for(first.groups):
+            for tally in (first, *others):
+                tally.add_views(day)
     found = {
         dimension: _first(view.words(dimension), tally, "", limit, by_visitors=True)
         for dimension, tally in tallies.items()
@@ -213,6 +213,12 @@ def leaders(
         dimension: [Leader(*row[:3]) for row in sorted(rows, key=_by_visitors)[:limit]]
         for dimension, rows in found.items()
     }
+
+
+def _source(tally: Tally) -> tuple[bool, bool]:
+    """Return what two tallies have in common that can be filled from the same days."""
+    of_profiles = tally.groups.of_visitor is None
+    return of_profiles, not of_profiles and tally.groups.by_class_alone
 
 
 def _by_visitors(row: Row) -> tuple[int, int, str]:
@@ -311,13 +317,13 @@ def _rows(
     if view is None:
         return []
     tally = view.tally(dimension)
-    for _, summary in view.summaries():
-        tally.add(summary)
+    for day in view.days_for(tally.groups):
+        tally.add(day)
     return _first(view.words(dimension), tally, search, count, by_visitors=by_visitors)
 
 
 def _first(
-    of_dimension: Words, tally: _Tally, search: str, count: int, *, by_visitors: bool
+    of_dimension: Words, tally: Tally, search: str, count: int, *, by_visitors: bool
 ) -> list[Row]:
     """Return the first `count` rows of what is tallied, unsorted, and those that equal the last."""
     words, columns = of_dimension.words, np.stack(tally.columns())
@@ -339,90 +345,12 @@ _RANK_BITS = 36
 
 
 @dataclass(frozen=True)
-class _Groups:
-    """Which group a hit belongs to, by its profile and its visitor; 0 is none."""
-
-    of_profile: Array
-    of_visitor: Array | None = None
-    by_visitor: bool = False
-
-    def of(self, profile: Array, visitor: Array) -> Array:
-        group: Array = self.of_profile[profile]
-        if self.of_visitor is None:
-            return group
-        other = self.of_visitor[visitor]
-        return np.where(group > 0, other, 0) if self.by_visitor else np.where(other > 0, group, 0)
-
-
-class _Tally:
-    """Adds days up: page views, visits, bounces and seconds of each group, and its visitors."""
-
-    def __init__(self, count: int, groups: _Groups, visitors: int) -> None:
-        self._groups = groups
-        self._counts = np.zeros((4, count + 1), np.int64)
-        self._members = Members(count + 1, visitors + 1)
-        # A visitor who is in one group alone is in it or was not seen.
-        self._seen = np.zeros(visitors + 1, bool) if groups.by_visitor else None
-
-    def add(self, summary: Summary) -> None:
-        """Add one day."""
-        rows, group = self.add_views(summary)
-        for place, counts in enumerate(rows[3:], start=1):
-            self._add(place, group, counts)
-        self._add_mixed(summary)
-
-    def add_views(self, summary: Summary) -> tuple[Tallies, Array]:
-        """Add one day's page views and visitors alone; return its rows and their groups."""
-        pairs = summary.by_pair
-        group = self._groups.of(pairs.profile, pairs.visitor)
-        if self._seen is None:
-            self._members.add(group, pairs.visitor)
-        else:
-            self._seen[pairs.visitor[group > 0]] = True
-        rows = pairs
-        if self._groups.of_visitor is None:
-            rows = summary.by_profile
-            group = self._groups.of(rows.profile, rows.visitor)
-        self._add(0, group, rows.hits)
-        return rows, group
-
-    def columns(self) -> tuple[Array, ...]:
-        """Return page views, visitors, visits, bounces, seconds, by group."""
-        pageviews, visits, bounces, seconds = self._counts
-        if self._seen is None or self._groups.of_visitor is None:
-            visitors = self._members.counts()
-        else:
-            group = self._groups.of_visitor[self._seen]
-            visitors = np.bincount(group, minlength=len(pageviews))
-        return pageviews, visitors, visits, bounces, seconds
-
-    def _add_mixed(self, summary: Summary) -> None:
-        mixed = summary.mixed
-        group = self._groups.of(mixed.profile, mixed.visitor)
-        kept = group > 0
-        kept_rows = type(mixed)(*(each[kept] for each in mixed))
-        group, hits, first, last = group_visits(group[kept], kept_rows)
-        self._add(1, group, group * 0 + 1)
-        self._add(2, group, hits == 1)
-        self._add(3, group, (last - first) // 1000)
-
-    def _add(self, place: int, group: Array, counts: Array) -> None:
-        """Add numbers to their groups; what is in none is in group 0, which nobody reads."""
-        totals = self._counts[place]
-        if len(group) < len(totals):
-            np.add.at(totals, group, counts.astype(np.int64))
-        else:
-            totals += np.bincount(group, counts, len(totals)).astype(np.int64)
-
-
-@dataclass(frozen=True)
 class _View:
     """A question before the words and the days that it is about."""
 
     question: Question
     state: State
     lexicon: Lexicon
-    uses_visitors: bool
 
     @classmethod
     def of(cls, question: Question, *dimensions: str) -> _View | None:
@@ -433,14 +361,13 @@ class _View:
         if state is None:
             return None
         asked = {*dimensions, *(each.dimension for each in question.filters)}
-        uses_visitors = "recipient" in asked
         words = lexicon.of_pixel(
             question.pixel_number,
             state.revision,
             state.profile_count,
-            state.visitor_count if uses_visitors else None,
+            state.visitor_count if "recipient" in asked else None,
         )
-        return cls(question, state, words, uses_visitors)
+        return cls(question, state, words)
 
     @property
     def first_ms(self) -> int:
@@ -463,80 +390,80 @@ class _View:
         none = Words(np.zeros(self.state.profile_count + 1, np.int64), (None,))
         return self.lexicon.profiles.get(dimension, none)
 
-    def tally(self, dimension: str) -> _Tally:
-        """Return an empty tally of a dimension's values."""
-        count = len(self.words(dimension).words) - 1
-        return _Tally(count, self.groups(dimension), self.state.visitor_count)
+    def tally(self, dimension: str = "") -> Tally:
+        """Return an empty tally of a dimension's values, or of all hits as one group."""
+        count = len(self.words(dimension).words) - 1 if dimension else 1
+        return Tally(self.groups(dimension), count, self.state.visitor_count)
 
-    def groups(self, dimension: str = "") -> _Groups:
+    def groups(self, dimension: str = "") -> Groups:
         """Return the groups of hits by a dimension, or one group of all that are wanted."""
+        hit_class, filters = self.question.hit_class, self.question.filters
         of_profile = np.ones(self.state.profile_count + 1, np.int64)
-        if self.question.hit_class != "all":
-            of_profile *= self._matching(Filter("class", "eq", (self.question.hit_class,)))
+        of_profile[0] = 0
+        if hit_class != "all":
+            of_profile *= self._matching(Filter("class", "eq", (hit_class,)))
         of_visitor = np.ones(self.state.visitor_count + 1, np.int64)
-        filters = self.question.filters
         for each in filters:
             if each.dimension == "recipient":
                 of_visitor *= self._matching(each)
             else:
                 of_profile *= self._matching(each)
-        if dimension == "recipient":
+        by_visitor = dimension == "recipient"
+        if by_visitor:
             of_visitor *= self.words(dimension).codes[: len(of_visitor)]
         elif dimension:
             of_profile *= self.words(dimension).codes[: len(of_profile)]
-        by_visitor = dimension == "recipient"
-        needs_visitors = by_visitor or any(each.dimension == "recipient" for each in filters)
-        return _Groups(of_profile, of_visitor if needs_visitors else None, by_visitor)
-
-    def summaries(self, *, newest_first: bool = False) -> Iterator[tuple[int, Summary]]:
-        """Yield every day of the range: whole ones as stored, the ends from their hits."""
-        whole, partial = self._days()
-        days = sorted((*whole, *partial), reverse=newest_first)
-        pixel_number = self.question.pixel_number
-        stored = segments.read_summaries(
-            pixel_number, whole, with_pairs=self.uses_visitors, newest_first=newest_first
+        asked = [dimension, *(each.dimension for each in filters)]
+        return Groups(
+            of_profile,
+            of_visitor if "recipient" in asked else None,
+            by_visitor,
+            class_bit(hit_class),
+            by_class_alone=not {*asked} - {"", "recipient"},
         )
-        for day in days:
-            if day in partial:
-                yield from ((day, summarise(columns)) for day, columns in self._columns([day]))
-            else:
-                yield next(stored)
+
+    def days_for(self, groups: Groups) -> Iterator[Day]:
+        """Yield every day of the range: whole ones as they are kept, the ends from their hits."""
+        whole, partial = self._days()
+        for _, found in itertools.chain(self._whole(whole, groups), self._hits(partial)):
+            yield found
 
     def by_bucket(self, buckets: Buckets) -> tuple[Array, Array]:
         """Return page views and visitors by the place of a bucket's label."""
         tally = _Series(buckets, self.state.visitor_count)
-        pixel_number, groups = self.question.pixel_number, self.groups()
+        groups = self.groups()
         whole, partial = self._days()
         single = [day for day in whole if tally.is_single(day) or day < self.state.pruned_before]
         split = sorted({*whole} - {*single})
-        for day, summary in segments.read_summaries(
-            pixel_number, single, with_pairs=self.uses_visitors
-        ):
-            tally.add_summary(day, summary, groups)
+        for day, found in self._whole(single, groups):
+            tally.add_single(day, found, groups)
         if tally.is_by_quarter and not self.question.filters:
-            for day, quarters in segments.read_quarters(pixel_number, split):
-                tally.add_quarters(day, quarters, self._wanted_bits())
+            for day, quarters in segments.read_quarters(self.question.pixel_number, split):
+                tally.add_quarters(day, quarters, groups)
         else:
             partial = sorted((*partial, *split))
-        for day, columns in self._columns(partial):
-            tally.add_columns(day, columns, groups)
+        for day, found in self._hits(partial):
+            tally.add_hits(day, found.columns, groups)
         return tally.result()
 
     def hit_counts(self, *, newest_first: bool = False) -> Iterator[tuple[int, int]]:
         """Yield how many hits of the question each day has, of those that are still stored."""
         groups = self.groups()
-        for day, summary in self.summaries(newest_first=newest_first):
-            if day >= self.state.pruned_before:
-                rows = summary.by_profile if groups.of_visitor is None else summary.by_pair
-                yield day, int(rows.hits[groups.of(rows.profile, rows.visitor) > 0].sum())
+        whole, partial = self._days()
+        whole = [day for day in whole if day >= self.state.pruned_before]
+        for day in sorted((*whole, *partial), reverse=newest_first):
+            found = self._hits([day]) if day in partial else self._whole([day], groups)
+            for _, each in found:
+                group, hits = each.hits(groups)
+                yield day, int(hits[group > 0].sum())
 
     def newest_ids(self, day: int, skipped: int, count: int) -> list[int]:
         """Return the ids of a day's matching hits, the newest first, after some."""
         groups = self.groups()
         at = np.zeros(0, np.int64)
-        for _, columns in self._columns([day]):
-            kept = groups.of(columns.profile, columns.visitor) > 0
-            at = np.sort(columns.at[kept])[::-1].astype(np.int64)
+        for _, found in self._hits([day]):
+            group, _ = found.hits(groups)
+            at = np.sort(found.columns.at[group > 0])[::-1].astype(np.int64)
         if skipped >= len(at):
             return []
         newest, oldest = at[skipped], at[min(skipped + count, len(at)) - 1]
@@ -550,7 +477,7 @@ class _View:
         """Yield the ids of matching hits in a range of ids, in their order."""
         groups = self.groups()
         while True:
-            rows = _numbers(self.question.pixel_number, first, last, self.uses_visitors)
+            rows = _numbers(self.question.pixel_number, first, last, groups.of_visitor is not None)
             for id, profile, visitor in rows:
                 if profile and groups.of(np.array(profile), np.array(visitor or NOBODY)) > 0:
                     yield id
@@ -561,26 +488,43 @@ class _View:
     def _days(self) -> tuple[list[int], list[int]]:
         """Return the days of the range that are answered whole, and its ends from their hits."""
         whole, partial = [], []
+        newest_ms = self.state.folded_through >> HIT_ID_SHIFT
         for day in segments.days_of(self.question.pixel_number):
             start = day * MS_PER_DAY
-            ends_inside = start + MS_PER_DAY - 1 <= self.last_ms
-            if self.first_ms <= start <= self.last_ms and (
-                ends_inside or day < self.state.pruned_before
-            ):
+            end = min(start + MS_PER_DAY - 1, newest_ms)
+            is_pruned = day < self.state.pruned_before
+            if self.first_ms <= start <= self.last_ms and (end <= self.last_ms or is_pruned):
                 whole.append(day)
-            elif (
-                start <= self.last_ms
-                and start + MS_PER_DAY > self.first_ms
-                and day >= self.state.pruned_before
-            ):
+            elif start <= self.last_ms and end >= self.first_ms and not is_pruned:
                 partial.append(day)
         return whole, partial
 
-    def _columns(self, days: list[int]) -> Iterator[tuple[int, Columns]]:
-        for day, columns in segments.read_all_columns(self.question.pixel_number, days):
+    def _whole(self, days: list[int], groups: Groups) -> Iterator[tuple[int, Day]]:
+        """Yield whole days from what answers fastest."""
+        pixel_number = self.question.pixel_number
+        if groups.of_visitor is None:
+            summaries = segments.read_summaries(pixel_number, days)
+            seen = segments.read_seen(pixel_number, days)
+            for (day, summary), (_, sets) in zip(summaries, seen, strict=True):
+                yield day, ByProfile(summary, sets)
+            return
+        pruned = [day for day in days if day < self.state.pruned_before]
+        for day, remains in segments.read_remains(pixel_number, pruned):
+            yield day, ByPair(remains)
+        kept = [day for day in days if day >= self.state.pruned_before]
+        if groups.by_class_alone:
+            for day, people in segments.read_people(pixel_number, kept):
+                yield day, ByVisitor(people)
+        else:
+            yield from self._hits(kept)
+
+    def _hits(self, days: list[int]) -> Iterator[tuple[int, ByHit]]:
+        """Yield those hits of days that are in the range."""
+        for day, columns in segments.read_columns(self.question.pixel_number, days):
             start = day * MS_PER_DAY
             first, last = max(self.first_ms - start, 0), min(self.last_ms - start, MS_PER_DAY)
-            yield day, columns if last - first == MS_PER_DAY else between(columns, first, last)
+            is_whole = last - first == MS_PER_DAY
+            yield day, ByHit(columns if is_whole else between(columns, first, last))
 
     def _matching(self, wanted: Filter) -> Array:
         words, state = self.words(wanted.dimension), self.state
@@ -588,10 +532,6 @@ class _View:
         count = state.visitor_count if by_visitor else state.profile_count
         matching: Array = wanted.matching(words.words)[words.codes[: count + 1]]
         return matching
-
-    def _wanted_bits(self) -> int:
-        hit_class = self.question.hit_class
-        return 2 ** len(CLASSES) - 1 if hit_class == "all" else 1 << CLASSES.index(hit_class)
 
 
 class _Series:
@@ -602,6 +542,8 @@ class _Series:
         self._places = np.array(buckets.places)
         self._count = len(buckets.labels) + 1
         self._pageviews = np.zeros(self._count, np.int64)
+        # Of buckets within a day; those of others may meet the same visitors on another.
+        self._visitors = np.zeros(self._count, np.int64)
         self._members = Members(self._count, visitors + 1)
 
     @property
@@ -615,42 +557,58 @@ class _Series:
         first, last = np.searchsorted(self._starts_ms, ends, "right")
         return bool(first == last)
 
-    def add_summary(self, day: int, summary: Summary, groups: _Groups) -> None:
+    def add_single(self, day: int, found: Day, groups: Groups) -> None:
         """Add a day that lies in one bucket."""
         place = self._place(np.array([day * MS_PER_DAY]))[0]
-        pairs = summary.by_pair
-        rows = summary.by_profile if groups.of_visitor is None else pairs
-        hits = rows.hits[groups.of(rows.profile, rows.visitor) > 0]
-        self._pageviews[place] += int(hits.sum())
-        self._add_members(np.full(len(pairs.visitor), place), pairs.profile, pairs.visitor, groups)
+        group, hits = found.hits(groups)
+        self._pageviews[place] += int(hits[group > 0].sum())
+        group, visitor = found.members(groups)
+        visitor = visitor[group > 0]
+        self._members.add(np.full(len(visitor), place), visitor)
 
-    def add_columns(self, day: int, columns: Columns, groups: _Groups) -> None:
+    def add_hits(self, day: int, columns: Columns, groups: Groups) -> None:
         """Add any of a day's hits."""
-        place = self._place(columns.at + np.int64(day * MS_PER_DAY))
-        kept = groups.of(columns.profile, columns.visitor) > 0
-        self._pageviews += np.bincount(place[kept], minlength=self._count)
-        self._add_members(place, columns.profile, columns.visitor, groups)
+        group, _ = ByHit(columns).hits(groups)
+        place = self._place(columns.at[group > 0] + np.int64(day * MS_PER_DAY))
+        self._pageviews += np.bincount(place, minlength=self._count)
+        visitor = columns.visitor[group > 0]
+        # Who stays in a bucket comes in a row, for as long as an hour lasts.
+        first = np.ones(len(place), bool)
+        first[1:] = (place[1:] != place[:-1]) | (visitor[1:] != visitor[:-1])
+        self._members.add(place[first], visitor[first])
 
-    def add_quarters(self, day: int, quarters: Quarters, wanted_bits: int) -> None:
+    def add_quarters(self, day: int, quarters: Quarters, groups: Groups) -> None:
         """Add a day by its quarters."""
-        starts = day * MS_PER_DAY + np.arange(QUARTERS) * MS_PER_QUARTER
-        place = self._place(starts)
+        starts = day * MS_PER_DAY + np.arange(-1, QUARTERS + 1) * MS_PER_QUARTER
+        before, *place, after = self._place(starts).tolist()
         for number, hits in enumerate(quarters.hits.reshape(len(CLASSES), QUARTERS)):
-            if wanted_bits >> number & 1:
+            if groups.class_bit in (1 << number, ANY_CLASS):
                 np.add.at(self._pageviews, place, hits)
-        kept = (quarters.classes & wanted_bits) != 0
-        self._members.add(np.repeat(place, quarters.visitor_counts)[kept], quarters.visitor[kept])
+        kept = quarters.classes & groups.class_bit != 0
+        visitor = quarters.visitor[kept]
+        early, late = (each[kept].astype(np.int64) for each in quarters[3:])
+        for bucket, slots in itertools.groupby(range(QUARTERS), place.__getitem__):
+            bits = sum(1 << slot for slot in slots)
+            there = _overlap(early, late, bits)
+            if bucket in (before, after):
+                self._members.add(np.full(len(visitor), bucket)[there], visitor[there])
+            else:
+                self._visitors[bucket] += np.count_nonzero(there)
 
     def result(self) -> tuple[Array, Array]:
         """Return page views and visitors by place."""
-        return self._pageviews, self._members.counts()
+        return self._pageviews, self._visitors + self._members.counts()
 
     def _place(self, at_ms: Array) -> Array:
         return self._places[np.searchsorted(self._starts_ms, at_ms, "right") - 1]
 
-    def _add_members(self, place: Array, profile: Array, visitor: Array, groups: _Groups) -> None:
-        kept = groups.of(profile, visitor) > 0
-        self._members.add(place[kept], visitor[kept])
+
+def _overlap(early: Array, late: Array, slots: int) -> Array:
+    """Tell which rows of `Quarters` have one of some quarters, as bits of the whole day."""
+    half = QUARTERS // 2
+    first, second = slots & ((1 << half) - 1), slots >> half
+    there: Array = early & first != 0 if first else late & second != 0
+    return there | (late & second != 0) if first and second else there
 
 
 def _numbers(

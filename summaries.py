@@ -1,8 +1,9 @@
-"""The arithmetic of a day's hits: columns in, a summary out; no database.
+"""The arithmetic of a day's hits: columns in, and what they come to out; no database.
 
-A summary keeps, for any choice of profiles and visitors, all that the day's hits come to: what
-each visitor did under each profile, and, since visits don't add up where a visit has several
-profiles, those visits one by one. It grows with visitors, not with hits.
+What a day comes to is kept so that a question costs what there are profiles and visitors, and not
+hits. Visits don't add up where a visit has several profiles: those are summed by the set of its
+profiles, for each part of the set that a question may pick; the few with larger sets stay one by
+one.
 """
 
 from __future__ import annotations
@@ -21,10 +22,16 @@ MS_PER_QUARTER = 900_000
 QUARTERS = 96
 TABLE_CELLS_MAX = 1 << 23
 CLASSES = ("open", "prefetch", "bot")
+# The bit beside those of the classes: whatever class.
+ANY_CLASS = 1 << len(CLASSES)
 # Visitor 0 is nobody in particular: hits without a visit.
 NOBODY = 0
+# The sets of profiles that visits are summed by, and their parts.
+SET_MAX = 3
+PARTS = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
 # Hour, visitor and place of a hit, in one number to sort by.
 _PLACE_BITS, _VISITOR_BITS = 27, 32
+_HOUR_BITS, _CLASS_BITS = 5, len(CLASSES) + 1
 
 
 class Columns(NamedTuple):
@@ -35,19 +42,31 @@ class Columns(NamedTuple):
     profile: Array
 
 
-class Tallies(NamedTuple):
-    """Hits by profile and visitor, and their visits that have no other profile."""
+class Plain(NamedTuple):
+    """Hits by profile, and their visits that have no other profile."""
 
     profile: Array
-    visitor: Array
     hits: Array
     visits: Array
     bounces: Array
     seconds: Array
 
 
+class Blended(NamedTuple):
+    """Visits of two or three profiles by these, a row for each set; a missing third is 0.
+
+    `bounces` are, for each profile, the visits in which it has one hit; `seconds`, for each of
+    `PARTS`, from its first hits to its last.
+    """
+
+    profiles: Array
+    visits: Array
+    bounces: Array
+    seconds: Array
+
+
 class Mixed(NamedTuple):
-    """Visits of several profiles, a row for each: hits, first and last millisecond."""
+    """Visits of several profiles one by one, a row for each: hits, first and last millisecond."""
 
     visit: Array
     visitor: Array
@@ -58,20 +77,66 @@ class Mixed(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What a day's hits come to; `by_profile` is `by_pair` without the visitors."""
+    """What a day's hits come to for any choice of profiles, but for its visitors."""
 
-    by_profile: Tallies
-    by_pair: Tallies
+    plain: Plain
+    blended: Blended
     mixed: Mixed
 
 
-class Quarters(NamedTuple):
-    """A day by quarters of an hour: hits of each class; the visitors, and their classes as bits."""
+class Seen(NamedTuple):
+    """A day's visitors by the set of all their profiles.
 
-    hits: Array
-    visitor_counts: Array
+    `lengths` of the sets, the sets' profiles one after the other, how many visitors each set has,
+    and these, set after set.
+    """
+
+    lengths: Array
+    profile: Array
+    counts: Array
+    visitor: Array
+
+
+class People(NamedTuple):
+    """What each visitor's hits come to by class, as bits; who has several has one row for all."""
+
     visitor: Array
     classes: Array
+    hits: Array
+    visits: Array
+    bounces: Array
+    seconds: Array
+
+
+class Quarters(NamedTuple):
+    """A day by quarters of an hour: hits of each class, and when each row of `People` was there.
+
+    `early` has a bit for each quarter of the day's first half, `late` for those of the second.
+    """
+
+    hits: Array
+    visitor: Array
+    classes: Array
+    early: Array
+    late: Array
+
+
+class Pairs(NamedTuple):
+    """Hits by profile and visitor, and their visits that have no other profile."""
+
+    profile: Array
+    visitor: Array
+    hits: Array
+    visits: Array
+    bounces: Array
+    seconds: Array
+
+
+class Remains(NamedTuple):
+    """What a day's hits come to for any choice of profiles and visitors, when they are gone."""
+
+    pairs: Pairs
+    mixed: Mixed
 
 
 class Members:
@@ -134,65 +199,131 @@ def between(columns: Columns, first_ms: int, last_ms: int) -> Columns:
 
 
 def summarise(columns: Columns) -> Summary:
-    """Return what sorted hits come to."""
-    known = columns.visitor != NOBODY
-    at, visitor, profile = (each[known].astype(np.int64) for each in columns)
-    starts = _starts(visitor, at // MS_PER_HOUR)
-    hits = _lengths(starts, len(at))
-    lowest = np.minimum.reduceat(profile, starts)
-    plain = lowest == np.maximum.reduceat(profile, starts)
-    seconds = (np.maximum.reduceat(at, starts) - np.minimum.reduceat(at, starts)) // 1000
-    in_mixed = np.repeat(~plain, hits)
-    visit = np.repeat(np.arange(len(starts)), hits)[in_mixed]
-    mixed = _mixed(visit, *(each[in_mixed] for each in (at, visitor, profile)))
-    nobodys = columns.profile[~known].astype(np.int64)
-    none = np.zeros(len(mixed.hits) + len(nobodys), np.int64)
-    by_pair = _grouped(
-        Tallies(
-            np.concatenate((lowest[plain], mixed.profile, nobodys)),
-            np.concatenate((visitor[starts][plain], mixed.visitor, nobodys * 0 + NOBODY)),
-            np.concatenate((hits[plain], mixed.hits, nobodys * 0 + 1)),
-            np.concatenate((np.ones(np.count_nonzero(plain), np.int64), none)),
-            np.concatenate(((hits[plain] == 1).astype(np.int64), none)),
-            np.concatenate((seconds[plain], none)),
-        )
+    """Return what sorted hits come to by their profiles."""
+    plain, mixed = _visits(columns)
+    count = int(columns.profile.max(initial=0)) + 1
+    hits = np.bincount(columns.profile, minlength=count)
+    sums = (
+        np.bincount(plain.profile, each, count).astype(np.int64)
+        for each in (plain.visits, plain.bounces, plain.seconds)
     )
-    nameless = by_pair._replace(visitor=by_pair.visitor * 0)
-    return Summary(_summed(nameless, _starts(by_pair.profile)), by_pair, mixed)
+    profile = np.flatnonzero(hits)
+    by_profile = Plain(profile, *(each[profile] for each in (hits, *sums)))
+    return Summary(by_profile, *_blend(mixed))
 
 
-def quarter(columns: Columns, class_bits: Array) -> Quarters:
-    """Return a day's hits by quarters; `class_bits` has a bit for each profile's class."""
+def see(columns: Columns) -> Seen:
+    """Return the visitors of a day by the profiles that each has."""
+    known = columns.visitor != NOBODY
+    pairs = columns.visitor[known].astype(np.int64) << _VISITOR_BITS | columns.profile[known]
+    pairs = np.unique(pairs)
+    visitor, profile = pairs >> _VISITOR_BITS, pairs & ((1 << _VISITOR_BITS) - 1)
+    starts = _starts(visitor)
+    lengths = _lengths(starts, len(visitor))
+    sets, _ = _as_sets(profile, starts, lengths)
+    # A large set is its visitor's alone.
+    own = np.where(lengths > SET_MAX, np.arange(1, len(starts) + 1), 0)
+    order = np.lexsort((*sets.T, own))
+    sets_at = _starts(own[order], *sets[order].T)
+    first = order[sets_at]
+    return Seen(
+        lengths[first],
+        profile[runs(starts[first], lengths[first])],
+        _lengths(sets_at, len(order)),
+        visitor[starts][order],
+    )
+
+
+def attend(columns: Columns, class_bits: Array) -> tuple[People, Quarters]:
+    """Return a day by visitors, and when they were there; `class_bits` are those of profiles."""
     slot = columns.at.astype(np.int64) // MS_PER_QUARTER
     bits = class_bits[columns.profile]
     hits = np.stack(
         [np.bincount(slot[bits == 1 << place], minlength=QUARTERS) for place in range(len(CLASSES))]
     )
-    known = columns.visitor != NOBODY
-    keys = (slot[known] << _VISITOR_BITS | columns.visitor[known]) << len(CLASSES) | bits[known]
-    keys.sort()
-    pairs = keys >> len(CLASSES)
-    starts = _starts(pairs)
-    slots = pairs[starts] >> _VISITOR_BITS
-    return Quarters(
-        hits.ravel(),
-        np.bincount(slots, minlength=QUARTERS),
-        pairs[starts] & ((1 << _VISITOR_BITS) - 1),
-        np.bitwise_or.reduceat(keys & ((1 << len(CLASSES)) - 1), starts),
+    at, visitor, bits = _by_class(columns, bits)
+    keys = (visitor << _CLASS_BITS | bits) << _HOUR_BITS | at // MS_PER_HOUR
+    order = np.argsort(keys, kind="stable")
+    keys, at = keys[order], at[order]
+    visits = _starts(keys)
+    of_visit = _lengths(visits, len(keys))
+    seconds = (np.maximum.reduceat(at, visits) - np.minimum.reduceat(at, visits)) // 1000
+    rows = _starts(keys[visits] >> _HOUR_BITS)
+    who = keys[visits[rows]] >> _HOUR_BITS
+    visitor, classes = who >> _CLASS_BITS, who & ((1 << _CLASS_BITS) - 1)
+    slot = at // MS_PER_QUARTER
+    early = np.where(slot < QUARTERS // 2, 1 << slot % (QUARTERS // 2), 0)
+    late = np.where(slot < QUARTERS // 2, 0, 1 << slot % (QUARTERS // 2))
+    return (
+        People(
+            visitor,
+            classes,
+            np.add.reduceat(of_visit, rows),
+            _lengths(rows, len(visits)),
+            np.add.reduceat((of_visit == 1).astype(np.int64), rows),
+            np.add.reduceat(seconds, rows),
+        ),
+        Quarters(
+            hits.ravel(),
+            visitor,
+            classes,
+            *(np.bitwise_or.reduceat(each, visits[rows]) for each in (early, late)),
+        ),
     )
 
 
-def group_visits(group: Array, mixed: Mixed) -> tuple[Array, Array, Array, Array]:
-    """Join a visit's rows of one group; return the groups, hits, firsts and lasts of the visits."""
+def remains_of(columns: Columns) -> Remains:
+    """Return what sorted hits come to by profile and visitor."""
+    plain, mixed = _visits(columns)
+    nobodys = columns.profile[columns.visitor == NOBODY].astype(np.int64)
+    none = np.zeros(len(mixed.hits) + len(nobodys), np.int64)
+    profile = np.concatenate((plain.profile, mixed.profile, nobodys))
+    visitor = np.concatenate((plain.visitor, mixed.visitor, nobodys * 0 + NOBODY))
+    counts = (
+        np.concatenate((plain.hits, mixed.hits, nobodys * 0 + 1)),
+        *(np.concatenate((each, none)) for each in (plain.visits, plain.bounces, plain.seconds)),
+    )
+    keys = profile << _VISITOR_BITS | visitor
+    order = np.argsort(keys)
+    starts = _starts(keys[order])
+    sums = (np.add.reduceat(each[order], starts) for each in counts)
+    return Remains(Pairs(profile[order][starts], visitor[order][starts], *sums), mixed)
+
+
+def join_visits(run: Array, group: Array, at: Array) -> tuple[Array, Array, Array]:
+    """Return the groups, hits and seconds of visits: hits of one run and one group are one."""
+    keys = run << _VISITOR_BITS | group
+    # Runs come in their order, so that there is little to sort.
+    order = np.argsort(keys, kind="stable")
+    keys, at = keys[order], at[order]
+    starts = _starts(keys)
+    seconds = (np.maximum.reduceat(at, starts) - np.minimum.reduceat(at, starts)) // 1000
+    return keys[starts] & ((1 << _VISITOR_BITS) - 1), _lengths(starts, len(keys)), seconds
+
+
+def join_mixed(group: Array, mixed: Mixed) -> tuple[Array, Array, Array]:
+    """Join a visit's rows of one group; return the groups, hits and seconds of the visits."""
     keys = mixed.visit.astype(np.int64) << _VISITOR_BITS | group
     order = np.argsort(keys)
     starts = _starts(keys[order])
-    return (
-        group[order][starts],
-        np.add.reduceat(mixed.hits[order].astype(np.int64), starts),
-        np.minimum.reduceat(mixed.first[order].astype(np.int64), starts),
-        np.maximum.reduceat(mixed.last[order].astype(np.int64), starts),
-    )
+    first = np.minimum.reduceat(mixed.first[order].astype(np.int64), starts)
+    last = np.maximum.reduceat(mixed.last[order].astype(np.int64), starts)
+    hits = np.add.reduceat(mixed.hits[order].astype(np.int64), starts)
+    return group[order][starts], hits, (last - first) // 1000
+
+
+def visit_runs(columns: Columns) -> Array:
+    """Return the visit that each of some sorted hits belongs to, counted from 0."""
+    changes = np.zeros(len(columns.at), np.int64)
+    changes[_starts(columns.visitor, columns.at // MS_PER_HOUR)] = 1
+    return np.cumsum(changes) - 1
+
+
+def runs(starts: Array, lengths: Array) -> Array:
+    """Return the places of runs, one run after the other."""
+    lengths = lengths.astype(np.int64)
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
 
 
 def pack(arrays: Sequence[Array]) -> bytes:
@@ -234,6 +365,30 @@ def _lengths(starts: Array, total: int) -> Array:
     return np.diff(starts, append=total)
 
 
+def _visits(columns: Columns) -> tuple[Pairs, Mixed]:
+    """Return the visits of sorted hits, those of one profile and those of several."""
+    known = columns.visitor != NOBODY
+    at, visitor, profile = (each[known].astype(np.int64) for each in columns)
+    starts = _starts(visitor, at // MS_PER_HOUR)
+    hits = _lengths(starts, len(at))
+    lowest = np.minimum.reduceat(profile, starts)
+    plain = lowest == np.maximum.reduceat(profile, starts)
+    seconds = (np.maximum.reduceat(at, starts) - np.minimum.reduceat(at, starts)) // 1000
+    in_mixed = np.repeat(~plain, hits)
+    visit = np.repeat(np.arange(len(starts)), hits)[in_mixed]
+    return (
+        Pairs(
+            lowest[plain],
+            visitor[starts][plain],
+            hits[plain],
+            np.ones(np.count_nonzero(plain), np.int64),
+            (hits[plain] == 1).astype(np.int64),
+            seconds[plain],
+        ),
+        _mixed(visit, *(each[in_mixed] for each in (at, visitor, profile))),
+    )
+
+
 def _mixed(visit: Array, at: Array, visitor: Array, profile: Array) -> Mixed:
     order = np.lexsort((profile, visit))
     visit, at, visitor, profile = (each[order] for each in (visit, at, visitor, profile))
@@ -248,12 +403,49 @@ def _mixed(visit: Array, at: Array, visitor: Array, profile: Array) -> Mixed:
     )
 
 
-def _grouped(rows: Tallies) -> Tallies:
-    keys = rows.profile << _VISITOR_BITS | rows.visitor
-    order = np.argsort(keys)
-    return _summed(Tallies(*(each[order] for each in rows)), _starts(keys[order]))
+def _blend(mixed: Mixed) -> tuple[Blended, Mixed]:
+    """Sum the visits of small sets of profiles by these; return the others as they are."""
+    starts = _starts(mixed.visit)
+    lengths = _lengths(starts, len(mixed.visit))
+    small = lengths <= SET_MAX
+    profiles, places = _as_sets(mixed.profile, starts[small], lengths[small])
+    order = np.lexsort(profiles.T)
+    sets_at = _starts(*profiles[order].T)
+    hits, first, last = (each[places[order]] for each in (mixed.hits, mixed.first, mixed.last))
+    bounces = (hits == 1) & (profiles[order] > 0)
+    seconds = np.stack(
+        [(last[:, part].max(axis=1) - first[:, part].min(axis=1)) // 1000 for part in PARTS],
+        axis=1,
+    )
+    blended = Blended(
+        profiles[order][sets_at],
+        _lengths(sets_at, len(order)),
+        np.add.reduceat(bounces.astype(np.int64), sets_at),
+        np.add.reduceat(seconds, sets_at),
+    )
+    return blended, Mixed(*(each[np.repeat(~small, lengths)] for each in mixed))
 
 
-def _summed(rows: Tallies, starts: Array) -> Tallies:
-    counts = (np.add.reduceat(each, starts) for each in rows[2:])
-    return Tallies(rows.profile[starts], rows.visitor[starts], *counts)
+def _as_sets(profile: Array, starts: Array, lengths: Array) -> tuple[Array, Array]:
+    """Return the first profiles of each run, 0 where it has no more, and their places."""
+    there = np.arange(SET_MAX) < lengths[:, None]
+    places = starts[:, None] + np.where(there, np.arange(SET_MAX), 0)
+    return np.where(there, profile[places], 0), places
+
+
+def _by_class(columns: Columns, bits: Array) -> tuple[Array, Array, Array]:
+    """Return the hits of known visitors by class: instants, visitors, classes as bits.
+
+    The hits of who has one class are that and any; those of others come twice, as each.
+    """
+    known = columns.visitor != NOBODY
+    at, visitor, bits = (each[known].astype(np.int64) for each in (*columns[:2], bits))
+    classes = np.zeros(int(visitor.max(initial=0)) + 1, np.int64)
+    np.bitwise_or.at(classes, visitor, bits)
+    several = (classes & (classes - 1) != 0)[visitor]
+    again = np.flatnonzero(several)
+    return (
+        np.concatenate((at, at[again])),
+        np.concatenate((visitor, visitor[again])),
+        np.concatenate((np.where(several, bits, bits | ANY_CLASS), again * 0 + ANY_CLASS)),
+    )
