@@ -30,6 +30,7 @@ from summaries import (
     Array,
     Blended,
     Columns,
+    Hours,
     Mixed,
     Pairs,
     People,
@@ -39,6 +40,7 @@ from summaries import (
     Seen,
     Summary,
     attend,
+    by_hour,
     join_columns,
     pack,
     remains_of,
@@ -70,8 +72,9 @@ class Part(IntEnum):
     SEEN = 2
     PEOPLE = 3
     QUARTERS = 4
-    # Only of days whose hits are pruned.
-    REMAINS = 5
+    HOURS = 5
+    # Only of days whose hits are pruned, which of the others have summary and seen.
+    REMAINS = 6
 
 
 class State(NamedTuple):
@@ -164,7 +167,7 @@ def forget_hits(pixel_number: int, before_day: int) -> None:
         db.session.execute(
             delete(Segment).where(
                 Segment.pixel_number == pixel_number,
-                Segment.part.in_([Part.COLUMNS, Part.PEOPLE, Part.QUARTERS]),
+                Segment.part.not_in([Part.SUMMARY, Part.SEEN, Part.REMAINS]),
                 Segment.day < before_day,
             )
         )
@@ -184,11 +187,9 @@ def read_columns(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Colu
         yield day, Columns(*unpack(data, 3))
 
 
-def read_summaries(
-    pixel_number: int, days: list[int], *, newest_first: bool = False
-) -> Iterator[tuple[int, Summary]]:
+def read_summaries(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Summary]]:
     """Yield the summary of each of some days."""
-    for day, data in _read(pixel_number, Part.SUMMARY, days, newest_first):
+    for day, data in _read(pixel_number, Part.SUMMARY, days):
         arrays = unpack(data, 15)
         profiles, visits, bounces, seconds = arrays[5:9]
         blended = Blended(
@@ -200,11 +201,9 @@ def read_summaries(
         yield day, Summary(Plain(*arrays[:5]), blended, Mixed(*arrays[9:]))
 
 
-def read_seen(
-    pixel_number: int, days: list[int], *, newest_first: bool = False
-) -> Iterator[tuple[int, Seen]]:
+def read_seen(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Seen]]:
     """Yield the visitors of each of some days by their profiles."""
-    for day, data in _read(pixel_number, Part.SEEN, days, newest_first):
+    for day, data in _read(pixel_number, Part.SEEN, days):
         yield day, Seen(*unpack(data, 4))
 
 
@@ -218,6 +217,12 @@ def read_quarters(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Qua
     """Yield the quarters of each of some days that still have their hits."""
     for day, data in _read(pixel_number, Part.QUARTERS, days):
         yield day, Quarters(*unpack(data, 5))
+
+
+def read_hours(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Hours]]:
+    """Yield the hours of each of some days that still have their hits."""
+    for day, data in _read(pixel_number, Part.HOURS, days):
+        yield day, Hours(*unpack(data, 8))
 
 
 def read_remains(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Remains]]:
@@ -397,6 +402,7 @@ def _parts(columns: Columns, class_bits: Array) -> dict[Part, bytes]:
         Part.SEEN: pack(see(columns)),
         Part.PEOPLE: pack(people),
         Part.QUARTERS: pack(quarters),
+        Part.HOURS: pack(by_hour(columns)),
     }
 
 
@@ -599,16 +605,13 @@ def _recounted_recipient(pixel_number: int) -> Any:
     )
 
 
-def _read(
-    pixel_number: int, part: Part, days: list[int], newest_first: bool = False
-) -> Iterator[tuple[int, bytes]]:
+def _read(pixel_number: int, part: Part, days: list[int]) -> Iterator[tuple[int, bytes]]:
     """Yield a part of each of some days, in their order; a few at a time, each in memory."""
-    days = sorted(days, reverse=newest_first)
+    days = sorted(days)
     for start in range(0, len(days), DAYS_AT_ONCE):
         statement = select(Segment.day, Segment.data).where(
             Segment.pixel_number == pixel_number,
             Segment.part == part,
             Segment.day.in_(days[start : start + DAYS_AT_ONCE]),
         )
-        order = Segment.day.desc() if newest_first else Segment.day
-        yield from db.session.execute(statement.order_by(order)).all()
+        yield from db.session.execute(statement.order_by(Segment.day)).all()

@@ -34,11 +34,14 @@ from segments import MS_PER_DAY, State
 from summaries import (
     ANY_CLASS,
     CLASSES,
+    MS_PER_HOUR,
     MS_PER_QUARTER,
+    NO_ONE,
     NOBODY,
     QUARTERS,
     Array,
     Columns,
+    Hours,
     Members,
     Quarters,
     between,
@@ -47,6 +50,7 @@ from summaries import (
 ACTIVE_MINUTES = 5
 VALUES_MAX = 10
 HITS_READ_AT_ONCE = 1_000
+HOURS_A_DAY = 24
 
 
 @dataclass(frozen=True)
@@ -272,7 +276,7 @@ def events(question: Question, *, page: int = 1, page_size: int = 20) -> list[Ev
     if view is None:
         return []
     skipped, ids = (page - 1) * page_size, list[int]()
-    for day, count in view.hit_counts(newest_first=True):
+    for day, count in reversed(view.hit_counts()):
         if skipped >= count:
             skipped -= count
             continue
@@ -440,22 +444,26 @@ class _View:
         if tally.is_by_quarter and not self.question.filters:
             for day, quarters in segments.read_quarters(self.question.pixel_number, split):
                 tally.add_quarters(day, quarters, groups)
+        elif tally.is_by_hour and groups.of_visitor is None:
+            for day, hours in segments.read_hours(self.question.pixel_number, split):
+                tally.add_hours(day, hours, groups)
         else:
             partial = sorted((*partial, *split))
         for day, found in self._hits(partial):
             tally.add_hits(day, found.columns, groups)
         return tally.result()
 
-    def hit_counts(self, *, newest_first: bool = False) -> Iterator[tuple[int, int]]:
-        """Yield how many hits of the question each day has, of those that are still stored."""
+    def hit_counts(self) -> list[tuple[int, int]]:
+        """Return how many hits of the question each day has, of those that are still stored."""
         groups = self.groups()
         whole, partial = self._days()
         whole = [day for day in whole if day >= self.state.pruned_before]
-        for day in sorted((*whole, *partial), reverse=newest_first):
-            found = self._hits([day]) if day in partial else self._whole([day], groups)
-            for _, each in found:
-                group, hits = each.hits(groups)
-                yield day, int(hits[group > 0].sum())
+        days = self._whole(whole, groups, with_members=False)
+        counts = []
+        for day, found in itertools.chain(days, self._hits(partial)):
+            group, hits = found.hits(groups)
+            counts.append((day, int(hits[group > 0].sum())))
+        return sorted(counts)
 
     def newest_ids(self, day: int, skipped: int, count: int) -> list[int]:
         """Return the ids of a day's matching hits, the newest first, after some."""
@@ -463,12 +471,13 @@ class _View:
         at = np.zeros(0, np.int64)
         for _, found in self._hits([day]):
             group, _ = found.hits(groups)
-            at = np.sort(found.columns.at[group > 0])[::-1].astype(np.int64)
+            at = found.columns.at[group > 0].astype(np.int64)
         if skipped >= len(at):
             return []
-        newest, oldest = at[skipped], at[min(skipped + count, len(at)) - 1]
-        first = (day * MS_PER_DAY + int(oldest)) << HIT_ID_SHIFT
-        last = ((day * MS_PER_DAY + int(newest) + 1) << HIT_ID_SHIFT) - 1
+        places = [max(len(at) - skipped - count, 0), len(at) - skipped - 1]
+        oldest, newest = np.partition(at, places)[places].tolist()
+        first = (day * MS_PER_DAY + oldest) << HIT_ID_SHIFT
+        last = ((day * MS_PER_DAY + newest + 1) << HIT_ID_SHIFT) - 1
         ids = list(self.ids(first, last))[::-1]
         above = skipped - int(np.count_nonzero(at > newest))
         return ids[above : above + count]
@@ -499,14 +508,15 @@ class _View:
                 partial.append(day)
         return whole, partial
 
-    def _whole(self, days: list[int], groups: Groups) -> Iterator[tuple[int, Day]]:
+    def _whole(
+        self, days: list[int], groups: Groups, *, with_members: bool = True
+    ) -> Iterator[tuple[int, Day]]:
         """Yield whole days from what answers fastest."""
         pixel_number = self.question.pixel_number
         if groups.of_visitor is None:
-            summaries = segments.read_summaries(pixel_number, days)
-            seen = segments.read_seen(pixel_number, days)
-            for (day, summary), (_, sets) in zip(summaries, seen, strict=True):
-                yield day, ByProfile(summary, sets)
+            seen = segments.read_seen(pixel_number, days if with_members else [])
+            for day, summary in segments.read_summaries(pixel_number, days):
+                yield day, ByProfile(summary, next(seen)[1] if with_members else NO_ONE)
             return
         pruned = [day for day in days if day < self.state.pruned_before]
         for day, remains in segments.read_remains(pixel_number, pruned):
@@ -550,6 +560,16 @@ class _Series:
     def is_by_quarter(self) -> bool:
         """Whether every bucket starts with a quarter of an hour."""
         return not (self._starts_ms % MS_PER_QUARTER).any()
+
+    @property
+    def is_by_hour(self) -> bool:
+        """Whether every bucket is one UTC hour."""
+        # Clocks that go back make one bucket of two hours.
+        is_one = len({*self._places.tolist()}) == len(self._places)
+        lengths = np.diff(self._starts_ms)
+        return (
+            is_one and not self._starts_ms[0] % MS_PER_HOUR and bool((lengths == MS_PER_HOUR).all())
+        )
 
     def is_single(self, day: int) -> bool:
         """Tell whether a whole day lies in one bucket."""
@@ -595,9 +615,23 @@ class _Series:
             else:
                 self._visitors[bucket] += np.count_nonzero(there)
 
+    def add_hours(self, day: int, hours: Hours, groups: Groups) -> None:
+        """Add a day by its hours, each of which is a bucket."""
+        place = self._place(day * MS_PER_DAY + np.arange(HOURS_A_DAY) * MS_PER_HOUR)
+        kept = groups.of_profile[hours.profile] > 0
+        self._add(self._pageviews, place[hours.hour[kept]], hours.hits[kept])
+        self._add(self._visitors, place[hours.hour[kept]], hours.visits[kept])
+        ends = np.cumsum(hours.lengths, dtype=np.int64)
+        of_set = groups.of_profile[hours.set_profile] > 0
+        kept = np.logical_or.reduceat(of_set, ends - hours.lengths)
+        self._add(self._visitors, place[hours.set_hour[kept]], hours.set_visits[kept])
+
     def result(self) -> tuple[Array, Array]:
         """Return page views and visitors by place."""
         return self._pageviews, self._visitors + self._members.counts()
+
+    def _add(self, totals: Array, place: Array, counts: Array) -> None:
+        totals += np.bincount(place, counts, self._count).astype(np.int64)
 
     def _place(self, at_ms: Array) -> Array:
         return self._places[np.searchsorted(self._starts_ms, at_ms, "right") - 1]

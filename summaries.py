@@ -30,7 +30,7 @@ NOBODY = 0
 SET_MAX = 3
 PARTS = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
 # Hour, visitor and place of a hit, in one number to sort by.
-_PLACE_BITS, _VISITOR_BITS = 27, 32
+_PLACE_BITS, _VISITOR_BITS, _PROFILE_BITS = 27, 32, 32
 _HOUR_BITS, _CLASS_BITS = 5, len(CLASSES) + 1
 
 
@@ -97,6 +97,9 @@ class Seen(NamedTuple):
     visitor: Array
 
 
+NO_ONE = Seen(*[np.zeros(0, np.int64)] * 4)
+
+
 class People(NamedTuple):
     """What each visitor's hits come to by class, as bits; who has several has one row for all."""
 
@@ -130,6 +133,23 @@ class Pairs(NamedTuple):
     visits: Array
     bounces: Array
     seconds: Array
+
+
+class Hours(NamedTuple):
+    """A day by UTC hours and profiles: hits, and visits, which are the hour's visitors.
+
+    First the hits by profile with their visits that have no other; then visits of several, by the
+    set of these: `lengths` of the sets, and the sets' profiles one after the other.
+    """
+
+    hour: Array
+    profile: Array
+    hits: Array
+    visits: Array
+    set_hour: Array
+    lengths: Array
+    set_profile: Array
+    set_visits: Array
 
 
 class Remains(NamedTuple):
@@ -200,7 +220,7 @@ def between(columns: Columns, first_ms: int, last_ms: int) -> Columns:
 
 def summarise(columns: Columns) -> Summary:
     """Return what sorted hits come to by their profiles."""
-    plain, mixed = _visits(columns)
+    _, plain, mixed = _visits(columns)
     count = int(columns.profile.max(initial=0)) + 1
     hits = np.bincount(columns.profile, minlength=count)
     sums = (
@@ -220,17 +240,36 @@ def see(columns: Columns) -> Seen:
     visitor, profile = pairs >> _VISITOR_BITS, pairs & ((1 << _VISITOR_BITS) - 1)
     starts = _starts(visitor)
     lengths = _lengths(starts, len(visitor))
-    sets, _ = _as_sets(profile, starts, lengths)
-    # A large set is its visitor's alone.
-    own = np.where(lengths > SET_MAX, np.arange(1, len(starts) + 1), 0)
-    order = np.lexsort((*sets.T, own))
-    sets_at = _starts(own[order], *sets[order].T)
+    order, sets_at = _by_set(profile, starts, lengths)
     first = order[sets_at]
     return Seen(
         lengths[first],
         profile[runs(starts[first], lengths[first])],
         _lengths(sets_at, len(order)),
         visitor[starts][order],
+    )
+
+
+def by_hour(columns: Columns) -> Hours:
+    """Return what sorted hits come to by hour and profile."""
+    hour, plain, mixed = _visits(columns)
+    hit_hour = columns.at.astype(np.int64) // MS_PER_HOUR
+    keys, hits = np.unique(hit_hour << _PROFILE_BITS | columns.profile, return_counts=True)
+    of_plain = np.searchsorted(keys, hour << _PROFILE_BITS | plain.profile)
+    starts = _starts(mixed.visit)
+    lengths = _lengths(starts, len(mixed.visit))
+    set_hour = mixed.first[starts] // MS_PER_HOUR
+    order, sets_at = _by_set(mixed.profile, starts, lengths, set_hour)
+    first = order[sets_at]
+    return Hours(
+        keys >> _PROFILE_BITS,
+        keys & ((1 << _PROFILE_BITS) - 1),
+        hits,
+        np.bincount(of_plain, minlength=len(keys)),
+        set_hour[first],
+        lengths[first],
+        mixed.profile[runs(starts[first], lengths[first])],
+        _lengths(sets_at, len(order)),
     )
 
 
@@ -274,7 +313,7 @@ def attend(columns: Columns, class_bits: Array) -> tuple[People, Quarters]:
 
 def remains_of(columns: Columns) -> Remains:
     """Return what sorted hits come to by profile and visitor."""
-    plain, mixed = _visits(columns)
+    _, plain, mixed = _visits(columns)
     nobodys = columns.profile[columns.visitor == NOBODY].astype(np.int64)
     none = np.zeros(len(mixed.hits) + len(nobodys), np.int64)
     profile = np.concatenate((plain.profile, mixed.profile, nobodys))
@@ -365,8 +404,8 @@ def _lengths(starts: Array, total: int) -> Array:
     return np.diff(starts, append=total)
 
 
-def _visits(columns: Columns) -> tuple[Pairs, Mixed]:
-    """Return the visits of sorted hits, those of one profile and those of several."""
+def _visits(columns: Columns) -> tuple[Array, Pairs, Mixed]:
+    """Return the visits of sorted hits: those of one profile, with their hours, and the others."""
     known = columns.visitor != NOBODY
     at, visitor, profile = (each[known].astype(np.int64) for each in columns)
     starts = _starts(visitor, at // MS_PER_HOUR)
@@ -377,6 +416,7 @@ def _visits(columns: Columns) -> tuple[Pairs, Mixed]:
     in_mixed = np.repeat(~plain, hits)
     visit = np.repeat(np.arange(len(starts)), hits)[in_mixed]
     return (
+        at[starts][plain] // MS_PER_HOUR,
         Pairs(
             lowest[plain],
             visitor[starts][plain],
@@ -424,6 +464,16 @@ def _blend(mixed: Mixed) -> tuple[Blended, Mixed]:
         np.add.reduceat(seconds, sets_at),
     )
     return blended, Mixed(*(each[np.repeat(~small, lengths)] for each in mixed))
+
+
+def _by_set(profile: Array, starts: Array, lengths: Array, *within: Array) -> tuple[Array, Array]:
+    """Return an order of runs by their set of profiles, and where in it each set starts."""
+    sets, _ = _as_sets(profile, starts, lengths)
+    # A large set is its run's alone.
+    own = np.where(lengths > SET_MAX, np.arange(1, len(starts) + 1), 0)
+    keys = (*sets.T, own, *within)
+    order = np.lexsort(keys)
+    return order, _starts(*(each[order] for each in keys))
 
 
 def _as_sets(profile: Array, starts: Array, lengths: Array) -> tuple[Array, Array]:
