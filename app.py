@@ -67,14 +67,15 @@ def create_app(settings: Settings) -> Flask:
 
     links = Links(secret_keys)
     metrics = Metrics()
+    recorder = Recorder(engine, metrics)
     intake = Intake(
-        Recorder(engine, metrics),
+        recorder,
         links,
         lookup_with(settings.geoip_db),
         metrics,
         respect_dnt=settings.respect_dnt,
     )
-    app.extensions.update(links=links, metrics=metrics, intake=intake)
+    app.extensions.update(links=links, metrics=metrics, recorder=recorder, intake=intake)
 
     api = JsonApi(app)
     for module in (

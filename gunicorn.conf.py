@@ -106,7 +106,10 @@ def post_fork(_server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let each worker have a housekeeper; one of them works at a time."""
+    """Let each worker commit its images, and have a housekeeper; one of them works at a time."""
+    # PostgreSQL is a network away, for which the event loop can't wait.
+    if is_sqlite_url(_settings.sqlalchemy_url):
+        worker.commit_now = app.extensions["recorder"].commit_now
     worker.housekeeper = Housekeeper(app)
     worker.housekeeper.start()
 

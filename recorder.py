@@ -44,6 +44,8 @@ from models import HIT_ID_SHIFT, MS_PER_DAY, Pixel
 PATIENCE_SECONDS = BUSY_TIMEOUT_MS / 1000
 # While the database stays locked, new hits fail sooner, so that those behind them get their turn.
 PATIENCE_WHEN_LOCKED_SECONDS = 0.2
+# What a thread that has other things to do waits for another process's commit.
+MOMENT_SECONDS = 0.005
 POSTGRESQL_TIMEOUTS = (
     "SET lock_timeout = 1000",
     f"SET statement_timeout = {BUSY_TIMEOUT_MS}",
@@ -198,10 +200,21 @@ class Recorder:
             self._led |= leads
             waiting.may_lead = True
         if leads or self._has_to_lead(waiting):
-            self._lead(waiting)
+            self._lead(waiting.give_up_at)
         if waiting.failure is not None:
             raise Unstored(waiting.failure)
         return waiting.outcome
+
+    def commit_now(self) -> bool:
+        """Commit all that wait, if that takes a moment; False if somebody else is at it.
+
+        For a thread that has other things to do: it then has another one call `finish`.
+        """
+        with self._lock:
+            if self._led or self._locked or self._file is None:
+                return False
+            self._led = True
+        return self._lead(time.monotonic() + MOMENT_SECONDS, or_fail=False)
 
     def _has_to_lead(self, waiting: Waiting) -> bool:
         """Wait for a leader's word: True is the word to lead, False that the rest is done."""
@@ -215,18 +228,25 @@ class Recorder:
         waiting.gate.acquire()
         return waiting.leads
 
-    def _lead(self, leader: Waiting) -> None:
-        """Commit all that wait, wake them, and hand the lead to who came meanwhile."""
+    def _lead(self, give_up_at: float, *, or_fail: bool = True) -> bool:
+        """Commit all that wait, wake them, and hand the lead to who came meanwhile.
+
+        False: it was not our turn in time. Then those fail whose time is up, unless they may
+        wait for another leader.
+        """
         batch: list[Waiting] = []
         try:
-            self._commit(batch, leader.give_up_at)
+            self._commit(batch, give_up_at)
             self._locked = False
         except Exception as error:
+            is_late = is_busy(error)
+            if is_late and not or_fail:
+                return False
             # Whatever it was, nobody may hang and no image may say that this was stored.
             self._close()
-            self._locked = is_busy(error)
+            self._locked = is_late
             self._metrics.count_failure()
-            batch = batch or self._take(leader.give_up_at + TRY_MS / 1000)
+            batch = batch or self._take(give_up_at + TRY_MS / 1000)
             for waiting in batch:
                 waiting.failure = reason_of(error)
         finally:
@@ -240,6 +260,7 @@ class Recorder:
                 waiting.gate.release()
             if successor:
                 successor.gate.release()
+        return True
 
     def _take(self, before: float = math.inf) -> list[Waiting]:
         """Take the hits out of the queue that give up before an instant, by default all."""

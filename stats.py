@@ -563,12 +563,13 @@ class _Series:
 
     @property
     def is_by_hour(self) -> bool:
-        """Whether every bucket is one UTC hour."""
+        """Whether every bucket is one UTC hour, or what the range has of it."""
         # Clocks that go back make one bucket of two hours.
         is_one = len({*self._places.tolist()}) == len(self._places)
-        lengths = np.diff(self._starts_ms)
+        starts = self._starts_ms // MS_PER_HOUR
+        lengths = np.diff(starts)
         return (
-            is_one and not self._starts_ms[0] % MS_PER_HOUR and bool((lengths == MS_PER_HOUR).all())
+            is_one and bool((lengths == 1).all()) and not (self._starts_ms[1:] % MS_PER_HOUR).any()
         )
 
     def is_single(self, day: int) -> bool:

@@ -5,9 +5,10 @@ and leave it, hold no thread; and what is left of a finished connection is waite
 holding up the others. Bodies of more than `RECEIVED_BYTES_MAX` are read by the thread, which gives
 up after `READ_SECONDS_MAX`. A reverse proxy in front does the same and more.
 
-Images have a thread of their own, which answers all that have been asked for meanwhile as a group:
-it calls the application for each, and then takes the answers, so that their hits are one commit and
-no thread waits for another's (docs/benchmarks.md). Slow requests don't hold up images.
+Images are answered by the event loop, all that have been asked for meanwhile as a group: it calls
+the application for each, has their hits committed, and then takes the answers, so that no thread
+waits for another (docs/benchmarks.md). Where the commit may take longer than a moment, a thread for
+images does the rest. Slow requests don't hold up images.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -52,11 +53,17 @@ _CHUNKED = re.compile(rb"\r\ntransfer-encoding[ \t]*:[^\r\n]*chunked", re.IGNORE
 # What has a body, or asks for more than an answer, goes the usual way.
 _IMAGE = re.compile(rb"GET /(?:p/|api/send\?)")
 _HAS_MORE = re.compile(rb"\r\n(?:content-length|transfer-encoding|upgrade)[ \t]*:", re.IGNORECASE)
+_Begun = tuple[Response, Iterable[bytes]] | None
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[^\r\n]*\r\n")
 
 
 class Worker(ThreadWorker):
-    """Receives requests in the event loop and has its threads answer them."""
+    """Receives requests in the event loop and has its threads answer them.
+
+    `commit_now` commits what the application has begun, or says that it would take too long.
+    """
+
+    commit_now: Callable[[], bool] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -119,24 +126,43 @@ class Worker(ThreadWorker):
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Handle what has happened; then have the images answered that were asked for."""
-        super().wait_for_and_dispatch_events(timeout)
+        is_waited_for = self._images and not self._is_answering
+        super().wait_for_and_dispatch_events(0 if is_waited_for else timeout)
         if self._images and not self._is_answering:
-            self._is_answering = True
-            group = [
-                self._images.popleft() for _ in range(min(len(self._images), GROUP_IMAGES_MAX))
-            ]
-            future = self._image_thread.submit(self._answer_group, group)
-            future.add_done_callback(partial(self.method_queue.defer, self._finish_group, group))
+            count = min(len(self._images), GROUP_IMAGES_MAX)
+            self._answer_group([self._images.popleft() for _ in range(count)])
 
-    def _answer_group(self, group: list[TConn]) -> list[bool]:
-        """Answer images; tell of each whether its connection can be kept."""
-        begun = [self._begin_answer(conn) for conn in group]
+    def _answer_group(self, group: list[TConn]) -> None:
+        """Answer images, here or in their thread."""
+        if self.commit_now is None:
+            self._in_image_thread(group, lambda: self._finish(group, self._begin(group)))
+            return
+        begun = self._begin(group)
+        if self.commit_now():
+            self._keep_or_see_off(group, self._finish(group, begun))
+        else:
+            self._in_image_thread(group, lambda: self._finish(group, begun))
+
+    def _in_image_thread(self, group: list[TConn], answer: Callable[[], list[bool]]) -> None:
+        self._is_answering = True
+        future = self._image_thread.submit(answer)
+        future.add_done_callback(partial(self.method_queue.defer, self._on_answered, group))
+
+    def _on_answered(self, group: list[TConn], future: Future[list[bool]]) -> None:
+        self._is_answering = False
+        self._keep_or_see_off(group, future.result())
+
+    def _begin(self, group: list[TConn]) -> list[_Begun]:
+        return [self._begin_answer(conn) for conn in group]
+
+    def _finish(self, group: list[TConn], begun: list[_Begun]) -> list[bool]:
+        """Take the answers; tell of each whether its connection can be kept."""
         return [
             answer is not None and self._finish_answer(conn, *answer)
             for conn, answer in zip(group, begun, strict=True)
         ]
 
-    def _begin_answer(self, conn: TConn) -> tuple[Response, Iterable[bytes]] | None:
+    def _begin_answer(self, conn: TConn) -> _Begun:
         """Call the application; None where there is nothing to answer, or it is done."""
         request = None
         try:
@@ -167,10 +193,9 @@ class Worker(ThreadWorker):
             return False
         return not response.should_close()
 
-    def _finish_group(self, group: list[TConn], future: Future[list[bool]]) -> None:
-        self._is_answering = False
-        for conn, can_be_kept in zip(group, future.result(), strict=True):
-            if can_be_kept:
+    def _keep_or_see_off(self, group: list[TConn], can_be_kept: list[bool]) -> None:
+        for conn, is_kept in zip(group, can_be_kept, strict=True):
+            if is_kept:
                 self._keep(conn)
             else:
                 self._see_off(conn)
