@@ -80,6 +80,22 @@ def test_hits_wait_for_a_lock_that_is_given_back_and_are_all_stored(server: Serv
     assert_kept(server, pixel, load.answers)
 
 
+def test_other_requests_are_answered_while_hits_wait_for_a_lock(server: Server) -> None:
+    pixel = server.admin.create_pixel()
+    fetch(server, pixel)
+    with Load(server.admin, pixel["slug"], CLIENTS) as load:
+        wait_until(lambda: load.statuses[200] > CLIENTS)
+        with locked(server):
+            before = load.statuses[200]
+            started_at = time.monotonic()
+            for _ in range(20):
+                assert server.admin.get("/api/pixels").status == 200
+            seconds = time.monotonic() - started_at
+        wait_until(lambda: load.statuses[200] > before + CLIENTS)
+    assert seconds < BUSY_TIMEOUT_MS / 1000 / 2
+    assert set(load.statuses) == {200}
+
+
 def test_hits_are_503_in_time_while_the_database_is_locked_for_good(server: Server) -> None:
     pixel = server.admin.create_pixel()
     fetch(server, pixel)

@@ -17,10 +17,12 @@ import settings
 from app import create_app
 from auth import Role
 from collect import GIF
-from database import BUSY_TIMEOUT_MS, db, write_lock, writing
+from database import BUSY_TIMEOUT_MS, db, now, write_lock, writing
 from facts import Facts, Key, Rows
 from first_start import prepare
+from intake import Seen
 from models import HIT_ID_SHIFT, Agent, Catalogue, Hit, Pixel
+from recorder import Request
 from tests.conftest import PASSWORD, wait_until
 
 HITS = 10
@@ -103,6 +105,20 @@ def test_hits_that_wait_together_are_one_commit(app: Flask) -> None:
     assert number(app, "pixelkeep_commit_hits_count") == commits + 1
     assert number(app, "pixelkeep_hits_waiting") == 0
     assert stored() == HITS + 1
+
+
+def test_commit_now_stores_all_that_is_begun_and_waits_for_nobody(app: Flask) -> None:
+    intake, recorder = app.extensions["intake"], app.extensions["recorder"]
+    seen = Seen("192.0.2.1", "agent")
+    finishes = [intake.begin(Request("p"), seen, now()) for _ in range(HITS)]
+    with write_lock(db.engine):
+        assert not recorder.commit_now()
+        assert stored() == 0
+    assert recorder.commit_now()
+    assert stored() == HITS
+    assert len({finish().id for finish in finishes}) == HITS
+    assert number(app, "pixelkeep_commit_hits_count") == 1
+    assert stored() == HITS
 
 
 def test_hits_give_up_after_the_busy_timeout_and_none_is_stored_later(app: Flask) -> None:
