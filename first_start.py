@@ -11,7 +11,6 @@ import secrets
 import signal
 import sys
 from dataclasses import dataclass
-from typing import NoReturn
 
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -47,10 +46,10 @@ def main() -> None:
         chosen = settings.load(os.environ)
         first = prepare(create_app(chosen))
     except SettingsError as error:
-        _stop(str(error))
+        sys.exit(f"pixelkeep: {error}")
     except (SQLAlchemyError, OSError) as error:
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        _stop(f"The database can't be prepared: {cause}")
+        sys.exit(f"pixelkeep: The database can't be prepared: {cause}")
     if is_sqlite_url(chosen.sqlalchemy_url) and has_wal_reset_bug():
         print(
             f"WARNING: SQLite {sqlite_version()} has the WAL-reset bug (sqlite.org/wal.html);"
@@ -143,10 +142,6 @@ Embed it:
 
 <img src="{base}/api/send?slug=email-campaign" width="1" height="1" alt="" />
 """
-
-
-def _stop(problem: str) -> NoReturn:
-    sys.exit(f"pixelkeep: {problem}")
 
 
 if __name__ == "__main__":

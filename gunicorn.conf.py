@@ -81,7 +81,7 @@ def _give_back_freed_memory() -> None:
     """Let glibc return what is free now, and later large arrays at once; others do by themselves.
 
     Left alone it learns from the first large array to keep the next ones: after a day of 900,000
-    hits had been folded the server held 241 MiB, and with this 145.
+    hits had been folded the server held 100 MiB more.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 from gunicorn.app.wsgiapp import WSGIApplication
 
@@ -26,10 +25,10 @@ def main() -> None:
     try:
         chosen = settings.load(os.environ)
     except SettingsError as error:
-        _stop(str(error))
+        sys.exit(f"pixelkeep: {error}")
     problem = _directory_problem(chosen.data_dir) or _address_problem(chosen)
     if problem:
-        _stop(problem)
+        sys.exit(f"pixelkeep: {problem}")
     # In a process of its own, what migrations need stays out of the service's memory; what the
     # service needs is loaded meanwhile.
     command = [sys.executable, str(PROJECT_DIR / "first_start.py")]
@@ -65,10 +64,6 @@ def _address_problem(chosen: Settings) -> str | None:
                 f"Can't listen on {chosen.bind}: {error.strerror}. Choose another PIXELKEEP_BIND."
             )
     return None
-
-
-def _stop(problem: str) -> NoReturn:
-    sys.exit(f"pixelkeep: {problem}")
 
 
 if __name__ == "__main__":
