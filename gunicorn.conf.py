@@ -8,7 +8,7 @@ import resource
 from typing import Any
 
 from database import db, has_wal_reset_bug, is_sqlite_url
-from housekeeping import Housekeeper
+from housekeeping import Housekeeper, give_back_memory
 from metrics import SLOTS_MAX
 from wsgi import app
 
@@ -74,18 +74,18 @@ def when_ready(_server: Any) -> None:
     # The collector's own marks would part what workers share with the master.
     gc.collect()
     gc.freeze()
-    _give_back_freed_memory()
+    give_back_memory()
+    _keep_no_large_arrays()
 
 
-def _give_back_freed_memory() -> None:
-    """Let glibc return what is free now, and later large arrays at once; others do by themselves.
+def _keep_no_large_arrays() -> None:
+    """Let glibc return large arrays at once; others do by themselves.
 
     Left alone it learns from the first large array to keep the next ones: after a day of 900,000
     hits had been folded the server held 100 MiB more.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
-        libc.malloc_trim(0)
         libc.mallopt(M_MMAP_THRESHOLD, LARGE_BYTES_MIN)
         libc.mallopt(M_TRIM_THRESHOLD, LARGE_BYTES_MIN)
         # By default as many heaps as threads, each with leftovers of its own.

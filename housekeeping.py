@@ -6,6 +6,7 @@ to do. It never stops hits for longer than one short transaction, and goes on af
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import threading
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ class Housekeeper(threading.Thread):
         while not self._stopping.wait(PAUSE_SECONDS):
             try:
                 self._tidy_up()
+                give_back_memory()
                 self._failed = False
             except Exception as error:
                 self._report(error)
@@ -78,3 +80,10 @@ class Housekeeper(threading.Thread):
             words = f"{type(error).__name__}: {getattr(error, 'orig', None) or error}"
             log.error("Housekeeping failed and goes on: %s", words, exc_info=not expected)
         self._failed = True
+
+
+def give_back_memory() -> None:
+    """Return to the system what glibc keeps of freed memory; takes a millisecond."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)

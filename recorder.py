@@ -50,6 +50,8 @@ POSTGRESQL_TIMEOUTS = (
     "SET lock_timeout = 1000",
     f"SET statement_timeout = {BUSY_TIMEOUT_MS}",
 )
+# Hits go to the end of their table: few pages are needed again.
+CACHE_KIB = 256
 PIXELS_CACHED_MAX = 10_000
 # Ids are drawn at random within a millisecond; two processes that draw the same draw again.
 DRAWS_MAX = 3
@@ -134,7 +136,10 @@ class Recorder:
         self._integrity_error: type[Exception] = engine.dialect.loaded_dbapi.IntegrityError
         self._file = sqlite_file(engine)
         if self._file is not None:
-            self._opening_statements: tuple[str, ...] = (f"PRAGMA busy_timeout = {TRY_MS}",)
+            self._opening_statements: tuple[str, ...] = (
+                f"PRAGMA busy_timeout = {TRY_MS}",
+                f"PRAGMA cache_size = -{CACHE_KIB}",
+            )
             self._begin_statement = "BEGIN IMMEDIATE"
             self._parameter = "?"
         else:
