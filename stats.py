@@ -159,7 +159,7 @@ def series(question: Question, unit: Unit, *, filled: bool) -> list[Point]:
     cut = buckets(question.start, question.end, question.zone, unit)
     view = _View.of(question)
     none = np.zeros(len(cut.labels) + 1, np.int64)
-    pageviews, visitors = view.by_bucket(cut) if view else (none, none)
+    pageviews, visitors = view.by_bucket(cut, unit) if view else (none, none)
     return [
         Point(label, int(views), int(count))
         for label, views, count in zip(cut.labels, pageviews[1:], visitors[1:], strict=True)
@@ -432,7 +432,7 @@ class _View:
         for _, found in itertools.chain(self._whole(whole, groups), self._hits(partial)):
             yield found
 
-    def by_bucket(self, buckets: Buckets) -> tuple[Array, Array]:
+    def by_bucket(self, buckets: Buckets, unit: Unit) -> tuple[Array, Array]:
         """Return page views and visitors by the place of a bucket's label."""
         tally = _Series(buckets, self.state.visitor_count)
         groups = self.groups()
@@ -444,7 +444,7 @@ class _View:
         if tally.is_by_quarter and not self.question.filters:
             for day, quarters in segments.read_quarters(self.question.pixel_number, split):
                 tally.add_quarters(day, quarters, groups)
-        elif tally.is_by_hour and groups.of_visitor is None:
+        elif unit == "hour" and tally.is_by_hour and groups.of_visitor is None:
             for day, hours in segments.read_hours(self.question.pixel_number, split):
                 tally.add_hours(day, hours, groups)
         else:
@@ -563,7 +563,7 @@ class _Series:
 
     @property
     def is_by_hour(self) -> bool:
-        """Whether every bucket is one UTC hour, or what the range has of it."""
+        """Whether every hour of the zone is a UTC hour, or what the range has of it."""
         # Clocks that go back make one bucket of two hours.
         is_one = len({*self._places.tolist()}) == len(self._places)
         starts = self._starts_ms // MS_PER_HOUR

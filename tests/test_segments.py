@@ -270,6 +270,22 @@ def test_answers_equal_a_recount_whatever_happens(app: Flask, events: list[str],
     world.check()
 
 
+def test_filtered_half_day_after_an_hour_of_another_counts_each_visitor_once(app: Flask) -> None:
+    end = START + timedelta(hours=7)
+    for seed in range(100):
+        world = new_world(seed)
+        world.hits_come()
+        if START + timedelta(hours=2) < world.hits[-1].at < end:
+            break
+    filters = (Filter("country", "eq", ("DE",)),)
+    for hours in range(-1, 3):
+        zone = ZoneInfo(f"Etc/GMT{hours:+d}")
+        question = Question(world.number, START.replace(hour=0), end, "all", filters, zone)
+        ours = stats.series(question, "half-day", filled=True)
+        assert ours == Recount(world.hits).series(question, "half-day", filled=True)
+        assert sum(point.pageviews for point in ours) > sum(point.visitors for point in ours)
+
+
 FOLD = """
 import os, sys, settings, segments
 from app import create_app
