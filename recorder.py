@@ -218,6 +218,8 @@ class Recorder:
         with self._lock:
             if self._led or self._locked or self._file is None:
                 return False
+            if not self._waiting:
+                return True
             self._led = True
         return self._lead(time.monotonic() + MOMENT_SECONDS, or_fail=False)
 
