@@ -24,10 +24,9 @@ from summaries import (
     Remains,
     Seen,
     Summary,
+    as_mixed,
     join_mixed,
-    join_visits,
     runs,
-    visit_runs,
 )
 
 
@@ -186,7 +185,7 @@ class ByHit:
         group = groups.of(self.columns.profile, self.columns.visitor)
         kept = (group > 0) & (self.columns.visitor != NOBODY)
         columns = Columns(*(each[kept] for each in self.columns))
-        yield _one_by_one(*join_visits(visit_runs(columns), group[kept], columns.at))
+        yield _one_by_one(*join_mixed(group[kept], as_mixed(columns)))
 
 
 def _one_by_one(group: Array, hits: Array, seconds: Array) -> Visits:

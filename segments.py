@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from sqlalchemy import bindparam, delete, exists, func, insert, select, update
@@ -40,7 +40,6 @@ from summaries import (
     Seen,
     Summary,
     attend,
-    by_hour,
     join_columns,
     pack,
     remains_of,
@@ -75,6 +74,17 @@ class Part(IntEnum):
     HOURS = 5
     # Only of days whose hits are pruned, which of the others have summary and seen.
     REMAINS = 6
+
+
+# The parts that are one shape of arrays as they are.
+Kept = TypeVar("Kept", Columns, Seen, People, Quarters, Hours)
+_PART_OF: dict[type, Part] = {
+    Columns: Part.COLUMNS,
+    Seen: Part.SEEN,
+    People: Part.PEOPLE,
+    Quarters: Part.QUARTERS,
+    Hours: Part.HOURS,
+}
 
 
 class State(NamedTuple):
@@ -153,7 +163,7 @@ def forget_hits(pixel_number: int, before_day: int) -> None:
     while _is_pending(pixel_number, before_day):
         fold(pixel_number)
     days = [day for day in days_of(pixel_number) if day < before_day]
-    for day, columns in read_columns(pixel_number, days):
+    for day, columns in read(Columns, pixel_number, days):
         remains = remains_of(columns)
         parts = {Part.REMAINS: pack((*remains.pairs, *remains.mixed))}
         with writing():
@@ -181,10 +191,13 @@ def days_of(pixel_number: int) -> list[int]:
     return list(db.session.scalars(statement.order_by(Segment.day)))
 
 
-def read_columns(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Columns]]:
-    """Yield the hits of each of some days that still have them."""
-    for day, data in _read(pixel_number, Part.COLUMNS, days):
-        yield day, Columns(*unpack(data, 3))
+def read(shape: type[Kept], pixel_number: int, days: list[int]) -> Iterator[tuple[int, Kept]]:
+    """Yield what is kept of each of some days in this shape.
+
+    Of pruned days only `Seen` is, and what `read_summaries` and `read_remains` yield.
+    """
+    for day, data in _read(pixel_number, _PART_OF[shape], days):
+        yield day, shape(*unpack(data, len(shape._fields)))
 
 
 def read_summaries(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Summary]]:
@@ -199,30 +212,6 @@ def read_summaries(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Su
             seconds.reshape(-1, len(PARTS)),
         )
         yield day, Summary(Plain(*arrays[:5]), blended, Mixed(*arrays[9:]))
-
-
-def read_seen(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Seen]]:
-    """Yield the visitors of each of some days by their profiles."""
-    for day, data in _read(pixel_number, Part.SEEN, days):
-        yield day, Seen(*unpack(data, 4))
-
-
-def read_people(pixel_number: int, days: list[int]) -> Iterator[tuple[int, People]]:
-    """Yield what each visitor comes to on each of some days that still have their hits."""
-    for day, data in _read(pixel_number, Part.PEOPLE, days):
-        yield day, People(*unpack(data, 6))
-
-
-def read_quarters(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Quarters]]:
-    """Yield the quarters of each of some days that still have their hits."""
-    for day, data in _read(pixel_number, Part.QUARTERS, days):
-        yield day, Quarters(*unpack(data, 5))
-
-
-def read_hours(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Hours]]:
-    """Yield the hours of each of some days that still have their hits."""
-    for day, data in _read(pixel_number, Part.HOURS, days):
-        yield day, Hours(*unpack(data, 8))
 
 
 def read_remains(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Remains]]:
@@ -307,7 +296,7 @@ def _try_to_fold(pixel_number: int, hits_at_once: int) -> int | None:
     made = []
     for day in sorted(set(days.tolist())):
         new = sort_columns(Columns(*(each[days == day] for each in columns)))
-        for _, old in read_columns(pixel_number, [day]):
+        for _, old in read(Columns, pixel_number, [day]):
             new = join_columns(old, new)
         made.append((day, _parts(new, bits)))
     with writing():
@@ -394,7 +383,7 @@ def _class_bits(
 
 def _parts(columns: Columns, class_bits: Array) -> dict[Part, bytes]:
     """Make the parts of a day of its hits."""
-    plain, blended, mixed = summarise(columns)
+    (plain, blended, mixed), hours = summarise(columns)
     people, quarters = attend(columns, class_bits)
     return {
         Part.COLUMNS: pack(columns),
@@ -402,7 +391,7 @@ def _parts(columns: Columns, class_bits: Array) -> dict[Part, bytes]:
         Part.SEEN: pack(see(columns)),
         Part.PEOPLE: pack(people),
         Part.QUARTERS: pack(quarters),
-        Part.HOURS: pack(by_hour(columns)),
+        Part.HOURS: pack(hours),
     }
 
 
@@ -562,11 +551,12 @@ def _hits_of_visitors(pixel_number: int, state: State) -> Array:
     counts = np.zeros((len(CLASSES), state.visitor_count + 1), np.int64)
     days = days_of(pixel_number)
     pruned = [day for day in days if day < state.pruned_before]
-    for place, of_class in enumerate(counts):
-        for _, (pairs, _) in read_remains(pixel_number, pruned):
+    for _, (pairs, _) in read_remains(pixel_number, pruned):
+        for place, of_class in enumerate(counts):
             kept = bits[pairs.profile] == 1 << place
             np.add.at(of_class, pairs.visitor[kept], pairs.hits[kept])
-        for _, columns in read_columns(pixel_number, days):
+    for _, columns in read(Columns, pixel_number, days):
+        for place, of_class in enumerate(counts):
             kept = bits[columns.profile] == 1 << place
             np.add.at(of_class, columns.visitor[kept], 1)
     return counts.T

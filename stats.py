@@ -43,7 +43,9 @@ from summaries import (
     Columns,
     Hours,
     Members,
+    People,
     Quarters,
+    Seen,
     between,
 )
 
@@ -442,10 +444,10 @@ class _View:
         for day, found in self._whole(single, groups):
             tally.add_single(day, found, groups)
         if tally.is_by_quarter and not self.question.filters:
-            for day, quarters in segments.read_quarters(self.question.pixel_number, split):
+            for day, quarters in segments.read(Quarters, self.question.pixel_number, split):
                 tally.add_quarters(day, quarters, groups)
         elif unit == "hour" and tally.is_by_hour and groups.of_visitor is None:
-            for day, hours in segments.read_hours(self.question.pixel_number, split):
+            for day, hours in segments.read(Hours, self.question.pixel_number, split):
                 tally.add_hours(day, hours, groups)
         else:
             partial = sorted((*partial, *split))
@@ -514,7 +516,7 @@ class _View:
         """Yield whole days from what answers fastest."""
         pixel_number = self.question.pixel_number
         if groups.of_visitor is None:
-            seen = segments.read_seen(pixel_number, days if with_members else [])
+            seen = segments.read(Seen, pixel_number, days if with_members else [])
             for day, summary in segments.read_summaries(pixel_number, days):
                 yield day, ByProfile(summary, next(seen)[1] if with_members else NO_ONE)
             return
@@ -523,14 +525,14 @@ class _View:
             yield day, ByPair(remains)
         kept = [day for day in days if day >= self.state.pruned_before]
         if groups.by_class_alone:
-            for day, people in segments.read_people(pixel_number, kept):
+            for day, people in segments.read(People, pixel_number, kept):
                 yield day, ByVisitor(people)
         else:
             yield from self._hits(kept)
 
     def _hits(self, days: list[int]) -> Iterator[tuple[int, ByHit]]:
         """Yield those hits of days that are in the range."""
-        for day, columns in segments.read_columns(self.question.pixel_number, days):
+        for day, columns in segments.read(Columns, self.question.pixel_number, days):
             start = day * MS_PER_DAY
             first, last = max(self.first_ms - start, 0), min(self.last_ms - start, MS_PER_DAY)
             is_whole = last - first == MS_PER_DAY

@@ -218,9 +218,9 @@ def between(columns: Columns, first_ms: int, last_ms: int) -> Columns:
     return Columns(*(each[kept] for each in columns))
 
 
-def summarise(columns: Columns) -> Summary:
-    """Return what sorted hits come to by their profiles."""
-    _, plain, mixed = _visits(columns)
+def summarise(columns: Columns) -> tuple[Summary, Hours]:
+    """Return what sorted hits come to by their profiles, and by these and the hour."""
+    hour, plain, mixed = _visits(columns)
     count = int(columns.profile.max(initial=0)) + 1
     hits = np.bincount(columns.profile, minlength=count)
     sums = (
@@ -229,48 +229,18 @@ def summarise(columns: Columns) -> Summary:
     )
     profile = np.flatnonzero(hits)
     by_profile = Plain(profile, *(each[profile] for each in (hits, *sums)))
-    return Summary(by_profile, *_blend(mixed))
+    return Summary(by_profile, *_blend(mixed)), _by_hour(columns, hour, plain.profile, mixed)
 
 
 def see(columns: Columns) -> Seen:
     """Return the visitors of a day by the profiles that each has."""
     known = columns.visitor != NOBODY
-    pairs = columns.visitor[known].astype(np.int64) << _VISITOR_BITS | columns.profile[known]
-    pairs = np.unique(pairs)
-    visitor, profile = pairs >> _VISITOR_BITS, pairs & ((1 << _VISITOR_BITS) - 1)
+    visitor = columns.visitor[known].astype(np.int64)
+    pairs = np.unique(visitor << _PROFILE_BITS | columns.profile[known])
+    visitor, profile = pairs >> _PROFILE_BITS, pairs & ((1 << _PROFILE_BITS) - 1)
     starts = _starts(visitor)
-    lengths = _lengths(starts, len(visitor))
-    order, sets_at = _by_set(profile, starts, lengths)
-    first = order[sets_at]
-    return Seen(
-        lengths[first],
-        profile[runs(starts[first], lengths[first])],
-        _lengths(sets_at, len(order)),
-        visitor[starts][order],
-    )
-
-
-def by_hour(columns: Columns) -> Hours:
-    """Return what sorted hits come to by hour and profile."""
-    hour, plain, mixed = _visits(columns)
-    hit_hour = columns.at.astype(np.int64) // MS_PER_HOUR
-    keys, hits = np.unique(hit_hour << _PROFILE_BITS | columns.profile, return_counts=True)
-    of_plain = np.searchsorted(keys, hour << _PROFILE_BITS | plain.profile)
-    starts = _starts(mixed.visit)
-    lengths = _lengths(starts, len(mixed.visit))
-    set_hour = mixed.first[starts] // MS_PER_HOUR
-    order, sets_at = _by_set(mixed.profile, starts, lengths, set_hour)
-    first = order[sets_at]
-    return Hours(
-        keys >> _PROFILE_BITS,
-        keys & ((1 << _PROFILE_BITS) - 1),
-        hits,
-        np.bincount(of_plain, minlength=len(keys)),
-        set_hour[first],
-        lengths[first],
-        mixed.profile[runs(starts[first], lengths[first])],
-        _lengths(sets_at, len(order)),
-    )
+    order, _, sets = _by_set(profile, starts)
+    return Seen(*sets, visitor[starts][order])
 
 
 def attend(columns: Columns, class_bits: Array) -> tuple[People, Quarters]:
@@ -329,21 +299,11 @@ def remains_of(columns: Columns) -> Remains:
     return Remains(Pairs(profile[order][starts], visitor[order][starts], *sums), mixed)
 
 
-def join_visits(run: Array, group: Array, at: Array) -> tuple[Array, Array, Array]:
-    """Return the groups, hits and seconds of visits: hits of one run and one group are one."""
-    keys = run << _VISITOR_BITS | group
-    # Runs come in their order, so that there is little to sort.
-    order = np.argsort(keys, kind="stable")
-    keys, at = keys[order], at[order]
-    starts = _starts(keys)
-    seconds = (np.maximum.reduceat(at, starts) - np.minimum.reduceat(at, starts)) // 1000
-    return keys[starts] & ((1 << _VISITOR_BITS) - 1), _lengths(starts, len(keys)), seconds
-
-
 def join_mixed(group: Array, mixed: Mixed) -> tuple[Array, Array, Array]:
     """Join a visit's rows of one group; return the groups, hits and seconds of the visits."""
     keys = mixed.visit.astype(np.int64) << _VISITOR_BITS | group
-    order = np.argsort(keys)
+    # Visits come in their order, so that there is little to sort.
+    order = np.argsort(keys, kind="stable")
     starts = _starts(keys[order])
     first = np.minimum.reduceat(mixed.first[order].astype(np.int64), starts)
     last = np.maximum.reduceat(mixed.last[order].astype(np.int64), starts)
@@ -351,11 +311,12 @@ def join_mixed(group: Array, mixed: Mixed) -> tuple[Array, Array, Array]:
     return group[order][starts], hits, (last - first) // 1000
 
 
-def visit_runs(columns: Columns) -> Array:
-    """Return the visit that each of some sorted hits belongs to, counted from 0."""
+def as_mixed(columns: Columns) -> Mixed:
+    """Return the visits of some sorted hits, a row for each hit."""
     changes = np.zeros(len(columns.at), np.int64)
     changes[_starts(columns.visitor, columns.at // MS_PER_HOUR)] = 1
-    return np.cumsum(changes) - 1
+    at, visitor, profile = columns
+    return Mixed(np.cumsum(changes) - 1, visitor, profile, np.ones(len(at), np.int64), at, at)
 
 
 def runs(starts: Array, lengths: Array) -> Array:
@@ -466,14 +427,44 @@ def _blend(mixed: Mixed) -> tuple[Blended, Mixed]:
     return blended, Mixed(*(each[np.repeat(~small, lengths)] for each in mixed))
 
 
-def _by_set(profile: Array, starts: Array, lengths: Array, *within: Array) -> tuple[Array, Array]:
-    """Return an order of runs by their set of profiles, and where in it each set starts."""
+def _by_hour(columns: Columns, hour: Array, plain_profile: Array, mixed: Mixed) -> Hours:
+    """Return a day by hours; `hour` and `plain_profile` are those of visits of one profile."""
+    hit_hour = columns.at.astype(np.int64) // MS_PER_HOUR
+    keys, hits = np.unique(hit_hour << _PROFILE_BITS | columns.profile, return_counts=True)
+    of_plain = np.searchsorted(keys, hour << _PROFILE_BITS | plain_profile)
+    starts = _starts(mixed.visit)
+    set_hour = mixed.first[starts] // MS_PER_HOUR
+    _, first, (lengths, profile, visits) = _by_set(mixed.profile, starts, set_hour)
+    return Hours(
+        keys >> _PROFILE_BITS,
+        keys & ((1 << _PROFILE_BITS) - 1),
+        hits,
+        np.bincount(of_plain, minlength=len(keys)),
+        set_hour[first],
+        lengths,
+        profile,
+        visits,
+    )
+
+
+def _by_set(
+    profile: Array, starts: Array, *within: Array
+) -> tuple[Array, Array, tuple[Array, Array, Array]]:
+    """Put runs in the order of their sets of profiles.
+
+    Returns that order, a run of each set, and of the sets: their lengths, their profiles one
+    after the other, and how many runs each has.
+    """
+    lengths = _lengths(starts, len(profile))
     sets, _ = _as_sets(profile, starts, lengths)
     # A large set is its run's alone.
     own = np.where(lengths > SET_MAX, np.arange(1, len(starts) + 1), 0)
     keys = (*sets.T, own, *within)
     order = np.lexsort(keys)
-    return order, _starts(*(each[order] for each in keys))
+    sets_at = _starts(*(each[order] for each in keys))
+    first = order[sets_at]
+    profiles = profile[runs(starts[first], lengths[first])]
+    return order, first, (lengths[first], profiles, _lengths(sets_at, len(order)))
 
 
 def _as_sets(profile: Array, starts: Array, lengths: Array) -> tuple[Array, Array]:
