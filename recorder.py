@@ -445,7 +445,7 @@ class Recorder:
         The low bits are random, since another process may commit in the same millisecond.
         """
         at_ms = time.time_ns() // 1_000_000
-        drawn = (at_ms << HIT_ID_SHIFT) + secrets.randbelow(1 << (HIT_ID_SHIFT - 1))
+        drawn = (at_ms << HIT_ID_SHIFT) + secrets.randbits(HIT_ID_SHIFT - 1)
         first = max(drawn, self._last_id + 1, self._folded_through + 1)
         self._last_id = first + count
         return first

@@ -21,14 +21,15 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
+from email.utils import formatdate
+from functools import lru_cache, partial
 from selectors import EVENT_READ
-from typing import Any
+from typing import Any, TypeAlias
 
+from gunicorn import SERVER
 from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData
 from gunicorn.http.unreader import SocketUnreader
-from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 HEAD_BYTES_MAX = 64 * 1024
@@ -52,9 +53,13 @@ _LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([0-9]{1,18})[ \t]*\r\n",
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding[ \t]*:[^\r\n]*chunked", re.IGNORECASE)
 # What has a body, or asks for more than an answer, goes the usual way.
 _IMAGE = re.compile(rb"GET /(?:p/|api/send\?)")
-_HAS_MORE = re.compile(rb"\r\n(?:content-length|transfer-encoding|upgrade)[ \t]*:", re.IGNORECASE)
-_Begun = tuple[Response, Iterable[bytes]] | None
+_HAS_MORE = re.compile(
+    rb"\r\n(?:content-length|transfer-encoding|upgrade|expect)[ \t]*:", re.IGNORECASE
+)
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[^\r\n]*\r\n")
+_Begun: TypeAlias = "tuple[ImageResponse, Iterable[bytes]] | None"
+_KEPT = Future[bool]()
+_KEPT.set_result(True)
 
 
 class Worker(ThreadWorker):
@@ -116,6 +121,7 @@ class Worker(ThreadWorker):
     def _hand_over(self, conn: TConn, received: bytearray) -> None:
         if not conn.initialized:
             conn.init()
+            conn.sock.setblocking(False)
             conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _WRITE_TIMEOUT)
             conn.parser.unreader = BoundedUnreader(conn.sock)
         conn.parser.unreader.start(received)
@@ -167,7 +173,11 @@ class Worker(ThreadWorker):
         request = None
         try:
             request = next(conn.parser)
-            response, environ = wsgi.create(request, Packet(), conn.client, conn.server, self.cfg)
+            # It has no body that the parser would have to be rid of before the next request.
+            conn.parser.mesg = None
+            response, environ = wsgi.create(
+                request, conn.sock, conn.client, conn.server, self.cfg, ImageResponse
+            )
             environ["wsgi.multithread"] = True
             if not self.alive:
                 response.force_close()
@@ -178,20 +188,18 @@ class Worker(ThreadWorker):
             self.handle_error(request, conn.sock, conn.client, error)
         return None
 
-    def _finish_answer(self, conn: TConn, response: Response, body: Iterable[bytes]) -> bool:
+    def _finish_answer(self, conn: TConn, response: ImageResponse, body: Iterable[bytes]) -> bool:
         try:
-            for part in body:
-                response.write(part)
-            response.close()
-            # There is always room for one packet, unless the client takes none.
-            conn.sock.setblocking(False)
-            conn.sock.sendall(b"".join(response.sock.parts))
+            # The head is known once the body is. There is always room for one packet, unless the
+            # client takes none.
+            content = b"".join(body)
+            conn.sock.sendall(response.head + content)
         except OSError:  # The client is gone, or reads nothing.
             return False
         except Exception:
             self.log.exception("Error handling request")
             return False
-        return not response.should_close()
+        return not response.closes
 
     def _keep_or_see_off(self, group: list[TConn], can_be_kept: list[bool]) -> None:
         for conn, is_kept in zip(group, can_be_kept, strict=True):
@@ -223,9 +231,7 @@ class Worker(ThreadWorker):
 
     def _keep(self, conn: TConn) -> None:
         """Wait for a connection's next request, some of which may have come already."""
-        kept = Future[bool]()
-        kept.set_result(True)
-        super().finish_request(conn, kept)
+        super().finish_request(conn, _KEPT)
 
     def _see_off(self, conn: TConn) -> None:
         """End our side, and drop what still comes until the client has ended theirs.
@@ -282,15 +288,24 @@ class Worker(ThreadWorker):
         conn.close()
 
 
-class Packet:
-    """Stands for a socket while an answer is written, so that head and body are sent as one."""
+class ImageResponse:
+    """Takes an image's head from the application, which says how long its body is."""
 
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
+    head = b""
 
-    def sendall(self, data: bytes) -> None:
-        """Take the next part."""
-        self.parts.append(data)
+    def __init__(self, request: Any, _client: socket.socket, _config: Any) -> None:
+        self._version = request.version
+        self.closes: bool = request.should_close()
+
+    def force_close(self) -> None:
+        """Have this be the connection's last answer."""
+        self.closes = True
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: object = None
+    ) -> None:
+        """Take status and headers, as WSGI has it."""
+        self.head = _head(self._version, status, tuple(headers), self.closes, int(time.time()))
 
 
 class BoundedUnreader(SocketUnreader):
@@ -310,6 +325,25 @@ class BoundedUnreader(SocketUnreader):
             return bytes(super().chunk(size_hint))
         finally:
             self.sock.setblocking(True)
+
+
+@lru_cache(maxsize=16)
+def _head(
+    version: tuple[int, int],
+    status: str,
+    headers: tuple[tuple[str, str], ...],
+    closes: bool,
+    second: int,
+) -> bytes:
+    """Return an answer's head; images have the same few all through a second."""
+    lines = [
+        f"HTTP/{version[0]}.{version[1]} {status}",
+        f"Server: {SERVER}",
+        f"Date: {formatdate(second, usegmt=True)}",
+        f"Connection: {'close' if closes else 'keep-alive'}",
+        *(f"{name}: {value}" for name, value in headers),
+    ]
+    return "\r\n".join([*lines, "\r\n"]).encode("latin-1")
 
 
 def _say_continue(client: socket.socket) -> None:

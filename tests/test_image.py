@@ -5,7 +5,10 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -71,6 +74,22 @@ def test_image_has_these_bytes_and_headers_and_no_others(admin: Client, anybody:
     pixel = admin.create_pixel()
     for path in paths(pixel["slug"]):
         assert is_image(anybody.get(path), 200)
+
+
+def test_image_says_when_it_was_sent_and_whether_its_connection_stays(
+    admin: Client, anybody: Client
+) -> None:
+    connection = http.client.HTTPConnection(urlsplit(admin.base).netloc, timeout=10)
+    for connection_header in ("keep-alive", "close"):
+        time.sleep(1)  # The last answer's second is over.
+        connection.request("GET", "/p/unknown", headers={"Connection": connection_header})
+        answer = connection.getresponse()
+        assert answer.read() == GIF
+        sent_at = parsedate_to_datetime(answer.headers["Date"])
+        assert timedelta(0) <= datetime.now(UTC) - sent_at < timedelta(seconds=2)
+        assert answer.headers["Connection"] == connection_header
+        assert answer.headers["Server"] == anybody.get("/api/heartbeat").headers["Server"]
+    assert connection.sock is None, "it was closed after the last answer"
 
 
 @pytest.mark.parametrize("slug", SLUGS)
@@ -174,6 +193,8 @@ def test_another_method_is_405_and_no_hit(
         {"User-Agent": "\xf0\x9f\x92\x8c\xff\xfe"},
         {"Referer": "\xff" * 2000},
         {"Accept-Language": ";;;,,,q=9"},
+        {"Expect": "100-continue"},
+        {"Upgrade": "h2c", "Connection": "Upgrade"},
     ],
     ids=lambda headers: "-".join(f"{name}-{len(value)}" for name, value in headers.items()),
 )
