@@ -8,6 +8,7 @@ import resource
 from typing import Any
 
 from database import db, has_wal_reset_bug, is_sqlite_url
+from heads import BYTES_MAX, FIELDS_MAX
 from housekeeping import Housekeeper, give_back_memory
 from metrics import SLOTS_MAX
 from wsgi import app
@@ -60,9 +61,9 @@ errorlog = "-"
 loglevel = "error"
 
 # Request lines and headers longer than any mail client sends are refused.
-limit_request_line = 8190
-limit_request_fields = 60
-limit_request_field_size = 8190
+limit_request_line = BYTES_MAX
+limit_request_fields = FIELDS_MAX
+limit_request_field_size = BYTES_MAX
 
 
 # gunicorn's control socket would be a file in HOME that takes commands.

@@ -5,14 +5,15 @@ and leave it, hold no thread; and what is left of a finished connection is waite
 holding up the others. Bodies of more than `RECEIVED_BYTES_MAX` are read by the thread, which gives
 up after `READ_SECONDS_MAX`. A reverse proxy in front does the same and more.
 
-Images are answered by the event loop, all that have been asked for meanwhile as a group: it calls
-the application for each, has their hits committed, and then takes the answers, so that no thread
-waits for another (docs/benchmarks.md). Where the commit may take longer than a moment, a thread for
-images does the rest. Slow requests don't hold up images.
+Images that `heads` can read are answered by the event loop, all that have been asked for meanwhile
+as a group: it calls the application for each, has their hits committed, and then takes the answers,
+so that no thread waits for another (docs/benchmarks.md). Where the commit may take longer than a
+moment, a thread for images does the rest. Slow requests don't hold up images.
 """
 
 from __future__ import annotations
 
+import io
 import re
 import socket
 import struct
@@ -21,16 +22,16 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from email.utils import formatdate
-from functools import lru_cache, partial
+from functools import partial
 from selectors import EVENT_READ
-from typing import Any, TypeAlias
+from typing import Any
 
-from gunicorn import SERVER
-from gunicorn.http import wsgi
-from gunicorn.http.errors import NoMoreData
 from gunicorn.http.unreader import SocketUnreader
+from gunicorn.http.wsgi import base_environ
 from gunicorn.workers.gthread import TConn, ThreadWorker
+
+import heads
+from heads import Asked
 
 HEAD_BYTES_MAX = 64 * 1024
 # A head at its largest, and a body of 64 KiB, the most that most routes take.
@@ -51,13 +52,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _EXPECTS = re.compile(rb"\r\nexpect[ \t]*:[ \t]*100-continue", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding[ \t]*:[^\r\n]*chunked", re.IGNORECASE)
-# What has a body, or asks for more than an answer, goes the usual way.
-_IMAGE = re.compile(rb"GET /(?:p/|api/send\?)")
-_HAS_MORE = re.compile(
-    rb"\r\n(?:content-length|transfer-encoding|upgrade|expect)[ \t]*:", re.IGNORECASE
-)
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[^\r\n]*\r\n")
-_Begun: TypeAlias = "tuple[ImageResponse, Iterable[bytes]] | None"
 _KEPT = Future[bool]()
 _KEPT.set_result(True)
 
@@ -75,9 +70,14 @@ class Worker(ThreadWorker):
         # Each in the order of its deadline, since all wait equally long.
         self._receiving: dict[TConn, bytearray] = {}
         self._lingering: dict[TConn, int] = {}
-        self._images: deque[TConn] = deque()
+        self._images: deque[Answer] = deque()
         self._image_thread = ThreadPoolExecutor(max_workers=1)
         self._is_answering = False
+        self._environ = {
+            **base_environ(self.cfg),
+            "wsgi.multithread": True,
+            "wsgi.url_scheme": "http",
+        }
 
     def enqueue_req(self, conn: TConn) -> None:
         """Give a connection to a thread, now or as soon as its request is whole."""
@@ -124,10 +124,12 @@ class Worker(ThreadWorker):
             conn.sock.setblocking(False)
             conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _WRITE_TIMEOUT)
             conn.parser.unreader = BoundedUnreader(conn.sock)
-        conn.parser.unreader.start(received)
-        if _IMAGE.match(received) and not _HAS_MORE.search(received):
-            self._images.append(conn)
+        asked = heads.read(received) if isinstance(conn.client, tuple) else None
+        if asked is not None:
+            conn.parser.unreader.start(received[asked.length :])
+            self._images.append(Answer(conn, asked))
         else:
+            conn.parser.unreader.start(received)
             super().enqueue_req(conn)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
@@ -138,75 +140,59 @@ class Worker(ThreadWorker):
             count = min(len(self._images), GROUP_IMAGES_MAX)
             self._answer_group([self._images.popleft() for _ in range(count)])
 
-    def _answer_group(self, group: list[TConn]) -> None:
+    def _answer_group(self, group: list[Answer]) -> None:
         """Answer images, here or in their thread."""
         if self.commit_now is None:
-            self._in_image_thread(group, lambda: self._finish(group, self._begin(group)))
+            self._in_image_thread(group, self._begin, self._finish)
             return
-        begun = self._begin(group)
+        self._begin(group)
         if self.commit_now():
-            self._keep_or_see_off(group, self._finish(group, begun))
+            self._finish(group)
+            self._keep_or_see_off(group)
         else:
-            self._in_image_thread(group, lambda: self._finish(group, begun))
+            self._in_image_thread(group, self._finish)
 
-    def _in_image_thread(self, group: list[TConn], answer: Callable[[], list[bool]]) -> None:
+    def _in_image_thread(self, group: list[Answer], *steps: Callable[[list[Answer]], None]) -> None:
         self._is_answering = True
-        future = self._image_thread.submit(answer)
+        future = self._image_thread.submit(lambda: [step(group) for step in steps])
         future.add_done_callback(partial(self.method_queue.defer, self._on_answered, group))
 
-    def _on_answered(self, group: list[TConn], future: Future[list[bool]]) -> None:
+    def _on_answered(self, group: list[Answer], future: Future[Any]) -> None:
         self._is_answering = False
-        self._keep_or_see_off(group, future.result())
+        future.result()
+        self._keep_or_see_off(group)
 
-    def _begin(self, group: list[TConn]) -> list[_Begun]:
-        return [self._begin_answer(conn) for conn in group]
+    def _begin(self, group: list[Answer]) -> None:
+        """Call the application for each."""
+        for answer in group:
+            answer.is_last |= not self.alive
+            try:
+                answer.body = self.wsgi({**self._environ, **answer.environ}, answer.start_response)
+            except Exception:
+                self._fail(answer)
 
-    def _finish(self, group: list[TConn], begun: list[_Begun]) -> list[bool]:
-        """Take the answers; tell of each whether its connection can be kept."""
-        return [
-            answer is not None and self._finish_answer(conn, *answer)
-            for conn, answer in zip(group, begun, strict=True)
-        ]
+    def _finish(self, group: list[Answer]) -> None:
+        """Take the bodies, with which the heads come, and send both."""
+        for answer in group:
+            try:
+                body = b"".join(answer.body)
+                # There is always room for one packet, unless the client takes none.
+                answer.conn.sock.sendall(answer.head + body)
+            except OSError:  # The client is gone, or reads nothing.
+                answer.is_last = True
+            except Exception:
+                self._fail(answer)
 
-    def _begin_answer(self, conn: TConn) -> _Begun:
-        """Call the application; None where there is nothing to answer, or it is done."""
-        request = None
-        try:
-            request = next(conn.parser)
-            # It has no body that the parser would have to be rid of before the next request.
-            conn.parser.mesg = None
-            response, environ = wsgi.create(
-                request, conn.sock, conn.client, conn.server, self.cfg, ImageResponse
-            )
-            environ["wsgi.multithread"] = True
-            if not self.alive:
-                response.force_close()
-            return response, self.wsgi(environ, response.start_response)
-        except (StopIteration, NoMoreData):
-            pass
-        except Exception as error:
-            self.handle_error(request, conn.sock, conn.client, error)
-        return None
+    def _fail(self, answer: Answer) -> None:
+        self.log.exception("Error handling request")
+        answer.is_last = True
 
-    def _finish_answer(self, conn: TConn, response: ImageResponse, body: Iterable[bytes]) -> bool:
-        try:
-            # The head is known once the body is. There is always room for one packet, unless the
-            # client takes none.
-            content = b"".join(body)
-            conn.sock.sendall(response.head + content)
-        except OSError:  # The client is gone, or reads nothing.
-            return False
-        except Exception:
-            self.log.exception("Error handling request")
-            return False
-        return not response.closes
-
-    def _keep_or_see_off(self, group: list[TConn], can_be_kept: list[bool]) -> None:
-        for conn, is_kept in zip(group, can_be_kept, strict=True):
-            if is_kept:
-                self._keep(conn)
+    def _keep_or_see_off(self, group: list[Answer]) -> None:
+        for answer in group:
+            if answer.is_last:
+                self._see_off(answer.conn)
             else:
-                self._see_off(conn)
+                self._keep(answer.conn)
 
     def handle_request(self, req: Any, conn: TConn) -> bool:
         """Answer a request, unless the client takes too long to read the answer."""
@@ -288,24 +274,28 @@ class Worker(ThreadWorker):
         conn.close()
 
 
-class ImageResponse:
-    """Takes an image's head from the application, which says how long its body is."""
+class Answer:
+    """An image on its way: what is asked for, and what the application answers."""
 
-    head = b""
-
-    def __init__(self, request: Any, _client: socket.socket, _config: Any) -> None:
-        self._version = request.version
-        self.closes: bool = request.should_close()
-
-    def force_close(self) -> None:
-        """Have this be the connection's last answer."""
-        self.closes = True
+    def __init__(self, conn: TConn, asked: Asked) -> None:
+        self.conn = conn
+        self.environ = {
+            **asked.environ,
+            "REMOTE_ADDR": conn.client[0],
+            "REMOTE_PORT": str(conn.client[1]),
+            "SERVER_NAME": conn.server[0],
+            "SERVER_PORT": str(conn.server[1]),
+            "wsgi.input": io.BytesIO(),
+        }
+        self.is_last = asked.is_last
+        self.head = b""
+        self.body: Iterable[bytes] = ()
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: object = None
     ) -> None:
         """Take status and headers, as WSGI has it."""
-        self.head = _head(self._version, status, tuple(headers), self.closes, int(time.time()))
+        self.head = heads.made(status, tuple(headers), self.is_last, int(time.time()))
 
 
 class BoundedUnreader(SocketUnreader):
@@ -325,25 +315,6 @@ class BoundedUnreader(SocketUnreader):
             return bytes(super().chunk(size_hint))
         finally:
             self.sock.setblocking(True)
-
-
-@lru_cache(maxsize=16)
-def _head(
-    version: tuple[int, int],
-    status: str,
-    headers: tuple[tuple[str, str], ...],
-    closes: bool,
-    second: int,
-) -> bytes:
-    """Return an answer's head; images have the same few all through a second."""
-    lines = [
-        f"HTTP/{version[0]}.{version[1]} {status}",
-        f"Server: {SERVER}",
-        f"Date: {formatdate(second, usegmt=True)}",
-        f"Connection: {'close' if closes else 'keep-alive'}",
-        *(f"{name}: {value}" for name, value in headers),
-    ]
-    return "\r\n".join([*lines, "\r\n"]).encode("latin-1")
 
 
 def _say_continue(client: socket.socket) -> None:
