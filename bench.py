@@ -127,10 +127,13 @@ def main() -> None:
             variant.measure(32, WARM_UP_SECONDS)
         for connections in chosen.connections:
             rows: dict[str, list[Row]] = {variant.name: [] for variant in variants}
+            syncs = []
             for _ in range(chosen.rounds):
                 for variant in variants:
                     rows[variant.name].append(variant.measure(connections, chosen.seconds))
+                syncs.append(f"{syncs_per_second():.0f}")
             _print_table(connections, rows)
+            print("raw syncs of the disk alone:", *syncs)
         print("\nAfter all of it:")
         for variant in variants:
             _print_size(variant)
@@ -146,6 +149,22 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=Settings().workers)
     parser.add_argument("--threads", type=int, default=Settings().threads)
     return parser.parse_args()
+
+
+def syncs_per_second() -> float:
+    """Return how often a page can be written and synced, one after the other.
+
+    With `FULL`, one connection alone can't have more hits stored than that.
+    """
+    pages, page = 1000, bytes(4096)
+    with tempfile.TemporaryFile() as file:
+        file.write(page * pages)
+        os.fsync(file.fileno())
+        started_at = time.monotonic()
+        for number in range(pages):
+            os.pwrite(file.fileno(), page, number * len(page))
+            os.fsync(file.fileno())
+        return pages / (time.monotonic() - started_at)
 
 
 def generate(url: str, connections: int, seconds: int) -> Load:
