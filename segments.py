@@ -50,8 +50,11 @@ from summaries import (
 )
 
 MS_PER_DAY = 86_400_000
-# So many that writing a day anew pays, so few that a question which finds them can wait.
-HITS_AT_ONCE_MAX = 5_000
+# So many that writing a day anew pays, so few that a question which finds them can wait; of a day
+# that has many more, a fiftieth, so that what a hit costs doesn't grow with the day.
+HITS_AT_ONCE_MIN = 5_000
+DAY_SHARE = 50
+COLUMNS_BYTES_OF_HIT = 7
 PENDING_AGE_MAX = timedelta(minutes=1)
 # A question folds what is pending for so long at most, then answers from what is folded.
 FOLD_SECONDS_MAX = 2.0
@@ -125,17 +128,18 @@ def fold_pending(at: datetime) -> Iterator[int]:
     """
     for number, oldest in db.session.execute(_oldest_pending).all():
         is_old = at - from_milliseconds(oldest >> HIT_ID_SHIFT) > PENDING_AGE_MAX
-        if is_old or _is_pending(number, more_than=HITS_AT_ONCE_MAX):
+        if is_old or _is_pending(number, more_than=_hits_at_once(number)):
             yield from _fold_what_is_there(number)
 
 
-def fold(pixel_number: int, hits_at_once: int = HITS_AT_ONCE_MAX) -> int:
+def fold(pixel_number: int, hits_at_once: int | None = None) -> int:
     """Take the next hits of a pixel into its segments; return how many.
 
     Hits wait while it is settled which they are, and while what was made of them is stored; what
     takes time is done in between, and again if another process was faster.
     """
-    while (folded := _try_to_fold(pixel_number, hits_at_once)) is None:
+    count = hits_at_once or _hits_at_once(pixel_number)
+    while (folded := _try_to_fold(pixel_number, count)) is None:
         pass
     return folded
 
@@ -317,6 +321,18 @@ def _is_pending(pixel_number: int, before_day: int | None = None, more_than: int
         statement = statement.where(Hit.id < before_day * MS_PER_DAY << HIT_ID_SHIFT)
     found = select(exists(statement.order_by(Hit.id).offset(more_than).limit(1)))
     return bool(db.session.scalar(found))
+
+
+def _hits_at_once(pixel_number: int) -> int:
+    """Return how many hits are worth a fold, by about how many the newest day has."""
+    newest = (
+        select(func.length(Segment.data))
+        .where(Segment.pixel_number == pixel_number, Segment.part == Part.COLUMNS)
+        .order_by(Segment.day.desc())
+        .limit(1)
+    )
+    hits = (db.session.scalar(newest) or 0) // COLUMNS_BYTES_OF_HIT
+    return max(HITS_AT_ONCE_MIN, hits // DAY_SHARE)
 
 
 def _fold_what_is_there(pixel_number: int) -> Iterator[int]:

@@ -29,9 +29,9 @@ NOBODY = 0
 # The sets of profiles that visits are summed by, and their parts.
 SET_MAX = 3
 PARTS = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
-# Hour, visitor and place of a hit, in one number to sort by.
-_PLACE_BITS, _VISITOR_BITS, _PROFILE_BITS = 27, 32, 32
-_HOUR_BITS, _CLASS_BITS = 5, len(CLASSES) + 1
+# Hour, visitor and place of a hit, or visitor, classes and instant, in one number to sort by.
+_PLACE_BITS, _VISITOR_BITS, _PROFILE_BITS = 26, 32, 32
+_INSTANT_BITS, _CLASS_BITS = 27, len(CLASSES) + 1
 
 
 class Columns(NamedTuple):
@@ -199,12 +199,13 @@ class Members:
 
 def sort_columns(columns: Columns) -> Columns:
     """Return hits that came in this order, sorted."""
-    hour = (columns.at // MS_PER_HOUR).astype(np.uint64)
-    keys = hour << np.uint64(_VISITOR_BITS) | columns.visitor.astype(np.uint64)
-    keys = keys << np.uint64(_PLACE_BITS) | np.arange(len(keys), dtype=np.uint64)
+    keys = (columns.at // MS_PER_HOUR).astype(np.int64)
+    for bits, each in ((_VISITOR_BITS, columns.visitor), (_PLACE_BITS, np.arange(len(keys)))):
+        keys <<= bits
+        keys |= each
     keys.sort()
-    order = (keys & np.uint64((1 << _PLACE_BITS) - 1)).astype(np.intp)
-    return Columns(*(each[order] for each in columns))
+    keys &= (1 << _PLACE_BITS) - 1
+    return Columns(*(each[keys] for each in columns))
 
 
 def join_columns(first: Columns, second: Columns) -> Columns:
@@ -245,38 +246,34 @@ def see(columns: Columns) -> Seen:
 
 def attend(columns: Columns, class_bits: Array) -> tuple[People, Quarters]:
     """Return a day by visitors, and when they were there; `class_bits` are those of profiles."""
-    slot = columns.at.astype(np.int64) // MS_PER_QUARTER
-    bits = class_bits[columns.profile]
-    hits = np.stack(
-        [np.bincount(slot[bits == 1 << place], minlength=QUARTERS) for place in range(len(CLASSES))]
-    )
-    at, visitor, bits = _by_class(columns, bits)
-    keys = (visitor << _CLASS_BITS | bits) << _HOUR_BITS | at // MS_PER_HOUR
-    order = np.argsort(keys, kind="stable")
-    keys, at = keys[order], at[order]
-    visits = _starts(keys)
-    of_visit = _lengths(visits, len(keys))
-    seconds = (np.maximum.reduceat(at, visits) - np.minimum.reduceat(at, visits)) // 1000
-    rows = _starts(keys[visits] >> _HOUR_BITS)
-    who = keys[visits[rows]] >> _HOUR_BITS
-    visitor, classes = who >> _CLASS_BITS, who & ((1 << _CLASS_BITS) - 1)
-    slot = at // MS_PER_QUARTER
-    early = np.where(slot < QUARTERS // 2, 1 << slot % (QUARTERS // 2), 0)
-    late = np.where(slot < QUARTERS // 2, 0, 1 << slot % (QUARTERS // 2))
+    bits = class_bits[columns.profile].astype(np.uint8)
+    slot = (columns.at // MS_PER_QUARTER).astype(np.uint8)
+    hits = [
+        np.bincount(slot[bits == 1 << place], minlength=QUARTERS) for place in range(len(CLASSES))
+    ]
+    who, at = _by_class(columns, bits)
+    visits = _starts(who, at // MS_PER_HOUR)
+    of_visit = _lengths(visits, len(at))
+    # The instants of a visit are in order.
+    seconds = (at[visits + of_visit - 1] - at[visits]) // 1000
+    rows = _starts(who[visits])
+    rows_at = visits[rows]
+    visitor, classes = who[rows_at] >> _CLASS_BITS, who[rows_at] & ((1 << _CLASS_BITS) - 1)
+    slot = (at // MS_PER_QUARTER).astype(np.uint8)
     return (
         People(
             visitor,
             classes,
-            np.add.reduceat(of_visit, rows),
+            _lengths(rows_at, len(at)),
             _lengths(rows, len(visits)),
-            np.add.reduceat((of_visit == 1).astype(np.int64), rows),
-            np.add.reduceat(seconds, rows),
+            np.add.reduceat(of_visit == 1, rows, dtype=np.int64),
+            np.add.reduceat(seconds, rows, dtype=np.int64),
         ),
         Quarters(
-            hits.ravel(),
+            np.concatenate(hits),
             visitor,
             classes,
-            *(np.bitwise_or.reduceat(each, visits[rows]) for each in (early, late)),
+            *(np.bitwise_or.reduceat(of_slot[slot], rows_at) for of_slot in _SLOT_BITS),
         ),
     )
 
@@ -328,9 +325,9 @@ def runs(starts: Array, lengths: Array) -> Array:
 
 def pack(arrays: Sequence[Array]) -> bytes:
     """Return arrays of numbers from 0 as bytes, each as narrow as its largest number allows."""
-    narrow = [each.astype(_narrowest(each)) for each in arrays]
-    head = b"".join(_HEAD.pack(each.itemsize, len(each)) for each in narrow)
-    return head + b"".join(each.tobytes() for each in narrow)
+    narrow = [each.astype(_narrowest(each), copy=False) for each in arrays]
+    heads = (_HEAD.pack(each.itemsize, len(each)) for each in narrow)
+    return b"".join((*heads, *(each.data for each in narrow)))
 
 
 def unpack(data: bytes, count: int) -> list[Array]:
@@ -345,6 +342,16 @@ def unpack(data: bytes, count: int) -> list[Array]:
 
 
 _HEAD = struct.Struct("<BI")
+# What each quarter of an hour is in the bits of the day's first half, and of its second.
+_SLOT_BITS = [
+    np.array(
+        [
+            1 << slot - start if start <= slot < start + QUARTERS // 2 else 0
+            for slot in range(QUARTERS)
+        ]
+    )
+    for start in (0, QUARTERS // 2)
+]
 
 
 def _narrowest(array: Array) -> str:
@@ -368,22 +375,23 @@ def _lengths(starts: Array, total: int) -> Array:
 def _visits(columns: Columns) -> tuple[Array, Pairs, Mixed]:
     """Return the visits of sorted hits: those of one profile, with their hours, and the others."""
     known = columns.visitor != NOBODY
-    at, visitor, profile = (each[known].astype(np.int64) for each in columns)
+    at, visitor, profile = (each[known].astype(np.int32) for each in columns)
     starts = _starts(visitor, at // MS_PER_HOUR)
     hits = _lengths(starts, len(at))
     lowest = np.minimum.reduceat(profile, starts)
     plain = lowest == np.maximum.reduceat(profile, starts)
-    seconds = (np.maximum.reduceat(at, starts) - np.minimum.reduceat(at, starts)) // 1000
+    # The instants of a visit are in order.
+    seconds = (at[starts + hits - 1] - at[starts]) // 1000
     in_mixed = np.repeat(~plain, hits)
-    visit = np.repeat(np.arange(len(starts)), hits)[in_mixed]
+    visit = np.repeat(np.flatnonzero(~plain), hits[~plain])
     return (
         at[starts][plain] // MS_PER_HOUR,
         Pairs(
             lowest[plain],
             visitor[starts][plain],
             hits[plain],
-            np.ones(np.count_nonzero(plain), np.int64),
-            (hits[plain] == 1).astype(np.int64),
+            np.ones(np.count_nonzero(plain), np.uint8),
+            hits[plain] == 1,
             seconds[plain],
         ),
         _mixed(visit, *(each[in_mixed] for each in (at, visitor, profile))),
@@ -429,15 +437,17 @@ def _blend(mixed: Mixed) -> tuple[Blended, Mixed]:
 
 def _by_hour(columns: Columns, hour: Array, plain_profile: Array, mixed: Mixed) -> Hours:
     """Return a day by hours; `hour` and `plain_profile` are those of visits of one profile."""
-    hit_hour = columns.at.astype(np.int64) // MS_PER_HOUR
-    keys, hits = np.unique(hit_hour << _PROFILE_BITS | columns.profile, return_counts=True)
-    of_plain = np.searchsorted(keys, hour << _PROFILE_BITS | plain_profile)
+    # Narrow numbers are sorted twice as fast.
+    count = np.uint32(columns.profile.max(initial=0) + 1)
+    keys = (columns.at // MS_PER_HOUR).astype(np.uint32) * count + columns.profile
+    keys, hits = np.unique(keys, return_counts=True)
+    of_plain = np.searchsorted(keys, hour.astype(np.uint32) * count + plain_profile)
     starts = _starts(mixed.visit)
     set_hour = mixed.first[starts] // MS_PER_HOUR
     _, first, (lengths, profile, visits) = _by_set(mixed.profile, starts, set_hour)
     return Hours(
-        keys >> _PROFILE_BITS,
-        keys & ((1 << _PROFILE_BITS) - 1),
+        keys // count,
+        keys % count,
         hits,
         np.bincount(of_plain, minlength=len(keys)),
         set_hour[first],
@@ -474,19 +484,27 @@ def _as_sets(profile: Array, starts: Array, lengths: Array) -> tuple[Array, Arra
     return np.where(there, profile[places], 0), places
 
 
-def _by_class(columns: Columns, bits: Array) -> tuple[Array, Array, Array]:
-    """Return the hits of known visitors by class: instants, visitors, classes as bits.
+def _by_class(columns: Columns, bits: Array) -> tuple[Array, Array]:
+    """Return the hits of known visitors by these and their classes, and by instant.
 
-    The hits of who has one class are that and any; those of others come twice, as each.
+    Returns visitor and classes as one number, and the instant, of each. The hits of who has one
+    class are that and any; those of others come twice, as each.
     """
     known = columns.visitor != NOBODY
-    at, visitor, bits = (each[known].astype(np.int64) for each in (*columns[:2], bits))
-    classes = np.zeros(int(visitor.max(initial=0)) + 1, np.int64)
+    visitor, bits = columns.visitor[known], bits[known]
+    classes = np.zeros(int(visitor.max(initial=0)) + 1, np.uint8)
     np.bitwise_or.at(classes, visitor, bits)
     several = (classes & (classes - 1) != 0)[visitor]
-    again = np.flatnonzero(several)
-    return (
-        np.concatenate((at, at[again])),
-        np.concatenate((visitor, visitor[again])),
-        np.concatenate((np.where(several, bits, bits | ANY_CLASS), again * 0 + ANY_CLASS)),
-    )
+    bits[~several] |= ANY_CLASS
+    keys = visitor.astype(np.int64)
+    for width, each in ((_CLASS_BITS, bits), (_INSTANT_BITS, columns.at[known])):
+        keys <<= width
+        keys |= each
+    again = keys[several]
+    again &= ~(((1 << _CLASS_BITS) - 1) << _INSTANT_BITS)
+    again |= ANY_CLASS << _INSTANT_BITS
+    keys = np.concatenate((keys, again))
+    keys.sort()
+    at = (keys & ((1 << _INSTANT_BITS) - 1)).astype(np.int32)
+    keys >>= _INSTANT_BITS
+    return keys, at
