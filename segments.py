@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from enum import IntEnum
+from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from sqlalchemy import bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import bindparam, case, delete, exists, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 import lexicon
@@ -59,9 +60,13 @@ PENDING_AGE_MAX = timedelta(minutes=1)
 # A question folds what is pending for so long at most, then answers from what is folded.
 FOLD_SECONDS_MAX = 2.0
 DAYS_AT_ONCE = 8
+ROWS_AT_ONCE = 1_000
+# In place of a number that is not given yet.
+NEW = -1
 
 _PROFILES: Any = Profile.__table__
 _RECIPIENTS: Any = Recipient.__table__
+_NONE: Array = np.zeros(0, np.int64)
 
 log = logging.getLogger("pixelkeep.segments")
 
@@ -225,63 +230,28 @@ def read_remains(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Rema
         yield day, Remains(Pairs(*arrays[:6]), Mixed(*arrays[6:]))
 
 
-class _Numbers:
-    """Gives visitors and profiles their numbers, from 1, in the order of their first hits."""
+class _Hits(NamedTuple):
+    """Hits by id, an array for each column, with the numbers that are given already.
 
-    def __init__(self, pixel_number: int, state: State) -> None:
-        self._pixel_number = pixel_number
-        self.visitor_count = state.visitor_count
-        self.profile_count = state.profile_count
-        self._visitors: dict[int, int] = {}
-        self._profiles: dict[int, int] = {}
+    The number of a visitor is `NOBODY` for none; either number is `NEW` where none is given.
+    """
 
-    def columns(self, hits: list[Any]) -> Columns:
-        """Return hits in the order given."""
-        return Columns(
-            np.array([hit.id >> HIT_ID_SHIFT for hit in hits], np.int64) % MS_PER_DAY,
-            np.array([self._visitor(hit) for hit in hits], np.int64),
-            np.array([self._profile(hit) for hit in hits], np.int64),
-        )
+    id: Array
+    visitor: Array
+    profile: Array
+    visitor_number: Array
+    profile_number: Array
+    hit_class: Array
+    is_recipients: Array
 
-    def store(self) -> None:
-        """Write the numbers that were given."""
-        connection = db.session.connection()
-        if self._visitors:
-            connection.execute(
-                insert(Visitor),
-                [
-                    {"pixel_number": self._pixel_number, "visitor": visitor, "number": number}
-                    for visitor, number in self._visitors.items()
-                ],
-            )
-        if self._profiles:
-            connection.execute(
-                update(_PROFILES)
-                .where(
-                    Profile.pixel_number == self._pixel_number, Profile.id == bindparam("profile")
-                )
-                .values(number=bindparam("given")),
-                [
-                    {"profile": profile, "given": number}
-                    for profile, number in self._profiles.items()
-                ],
-            )
+    @property
+    def at_ms(self) -> Array:
+        """Return their instants, in milliseconds since the epoch."""
+        return self.id >> HIT_ID_SHIFT
 
-    def _visitor(self, hit: Any) -> int:
-        if hit.visitor is None:
-            return NOBODY
-        number: int | None = hit.visitor_number or self._visitors.get(hit.visitor)
-        if number is None:
-            number = self.visitor_count = self.visitor_count + 1
-            self._visitors[hit.visitor] = number
-        return number
-
-    def _profile(self, hit: Any) -> int:
-        number: int | None = hit.profile_number or self._profiles.get(hit.profile)
-        if number is None:
-            number = self.profile_count = self.profile_count + 1
-            self._profiles[hit.profile] = number
-        return number
+    def columns(self, visitor: Array, profile: Array) -> Columns:
+        """Return the hits with these numbers, in the order of their ids."""
+        return Columns(self.at_ms % MS_PER_DAY, visitor, profile)
 
 
 def _try_to_fold(pixel_number: int, hits_at_once: int) -> int | None:
@@ -291,14 +261,14 @@ def _try_to_fold(pixel_number: int, hits_at_once: int) -> int | None:
         return 0
     through = _settle(pixel_number, state.folded_through, hits_at_once)
     hits = _hits(pixel_number, Hit.id.between(state.folded_through + 1, through))
-    if not hits:
+    if not len(hits.id):
         return 0
-    numbers = _Numbers(pixel_number, state)
-    columns = numbers.columns(hits)
-    bits = _class_bits(pixel_number, hits, columns.profile)
-    days = np.array([hit.id >> HIT_ID_SHIFT for hit in hits]) // MS_PER_DAY
+    visitor, new_visitors = _numbered(hits.visitor, hits.visitor_number, state.visitor_count)
+    profile, new_profiles = _numbered(hits.profile, hits.profile_number, state.profile_count)
+    bits = _class_bits(pixel_number, profile, hits.hit_class)
+    columns, days = hits.columns(visitor, profile), hits.at_ms // MS_PER_DAY
     made = []
-    for day in sorted(set(days.tolist())):
+    for day in np.unique(days).tolist():
         new = sort_columns(Columns(*(each[days == day] for each in columns)))
         for _, old in read(Columns, pixel_number, [day]):
             new = join_columns(old, new)
@@ -306,12 +276,54 @@ def _try_to_fold(pixel_number: int, hits_at_once: int) -> int | None:
     with writing():
         if state_of(pixel_number) != state:
             return None
-        numbers.store()
+        _store_visitors(pixel_number, new_visitors)
+        _store_profiles(pixel_number, new_profiles)
         for day, parts in made:
             _store_parts(pixel_number, day, parts)
-        _count_recipients(pixel_number, hits, columns.visitor)
-        _mark(pixel_number, through, numbers)
-    return len(hits)
+        _count_recipients(pixel_number, hits, visitor)
+        _mark(
+            pixel_number,
+            folded_through=through,
+            visitor_count=state.visitor_count + len(new_visitors),
+            profile_count=state.profile_count + len(new_profiles),
+        )
+    return len(hits.id)
+
+
+def _numbered(keys: Array, numbers: Array, count: int) -> tuple[Array, dict[int, int]]:
+    """Give numbers after `count` to those that are `NEW`, in the order of their first hits.
+
+    Returns the numbers of all, and those that were given by key.
+    """
+    is_new = numbers == NEW
+    found, first, place = np.unique(keys[is_new], return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    given = np.empty(len(found), np.int64)
+    given[order] = np.arange(count + 1, count + 1 + len(found))
+    numbers = numbers.copy()
+    numbers[is_new] = given[place]
+    return numbers, dict(zip(found[order].tolist(), given[order].tolist(), strict=True))
+
+
+def _store_visitors(pixel_number: int, numbers: dict[int, int]) -> None:
+    if numbers:
+        db.session.connection().execute(
+            insert(Visitor),
+            [
+                {"pixel_number": pixel_number, "visitor": visitor, "number": number}
+                for visitor, number in numbers.items()
+            ],
+        )
+
+
+def _store_profiles(pixel_number: int, numbers: dict[int, int]) -> None:
+    if numbers:
+        db.session.connection().execute(
+            update(_PROFILES)
+            .where(Profile.pixel_number == pixel_number, Profile.id == bindparam("profile"))
+            .values(number=bindparam("given")),
+            [{"profile": profile, "given": number} for profile, number in numbers.items()],
+        )
 
 
 def _is_pending(pixel_number: int, before_day: int | None = None, more_than: int = 0) -> bool:
@@ -354,17 +366,17 @@ _oldest_of_each = select(
 _oldest_pending = select(_oldest_of_each).where(_oldest_of_each.c.oldest.is_not(None))
 
 
-def _hits(pixel_number: int, condition: Any) -> list[Any]:
-    """Return hits with the numbers that are given already, by id."""
+def _hits(pixel_number: int, condition: Any) -> _Hits:
+    """Return hits by id; a few rows at a time are in memory as objects, which take the most."""
     statement = (
         select(
             Hit.id,
-            Hit.visitor,
+            func.coalesce(Hit.visitor, 0),
             Hit.profile,
-            Visitor.number.label("visitor_number"),
-            Profile.number.label("profile_number"),
-            Profile.hit_class,
-            Recipient.visitor.label("recipient"),
+            case((Hit.visitor.is_(None), NOBODY), else_=func.coalesce(Visitor.number, NEW)),
+            func.coalesce(Profile.number, NEW),
+            case(*((Profile.hit_class == name, place) for place, name in enumerate(CLASSES))),
+            case((Recipient.visitor.is_(None), 0), else_=1),
         )
         .join(Profile, (Profile.pixel_number == Hit.pixel_number) & (Profile.id == Hit.profile))
         .outerjoin(
@@ -377,13 +389,17 @@ def _hits(pixel_number: int, condition: Any) -> list[Any]:
         .where(Hit.pixel_number == pixel_number, condition)
         .order_by(Hit.id)
     )
-    return list(db.session.execute(statement))
+    width = len(_Hits._fields)
+    blocks = [
+        np.fromiter(chain.from_iterable(rows), np.int64, len(rows) * width).reshape(-1, width)
+        for rows in db.session.execute(statement).partitions(ROWS_AT_ONCE)
+    ]
+    table = np.concatenate((np.zeros((0, width), np.int64), *blocks))
+    return _Hits(*np.ascontiguousarray(table.T))
 
 
-def _class_bits(
-    pixel_number: int, hits: Sequence[Any] = (), profile: Sequence[int] | Array = ()
-) -> Array:
-    """Return the class of each profile as a bit, those of `hits` with their `profile` numbers.
+def _class_bits(pixel_number: int, profile: Array = _NONE, hit_class: Array = _NONE) -> Array:
+    """Return the class of each profile as a bit, those of some hits with their `profile` numbers.
 
     The lexicon is asked for what is committed alone: what it knows, it keeps.
     """
@@ -391,9 +407,8 @@ def _class_bits(
     if state is None:
         return np.zeros(1, np.int64)
     bits = lexicon.of_pixel(pixel_number, state.revision, state.profile_count).class_bits
-    bits = np.pad(bits, (0, max(0, max(profile, default=0) + 1 - len(bits))))
-    for hit, number in zip(hits, profile, strict=True):
-        bits[number] = 1 << CLASSES.index(hit.hit_class)
+    bits = np.pad(bits, (0, max(0, int(profile.max(initial=0)) + 1 - len(bits))))
+    bits[profile] = 1 << hit_class
     return bits
 
 
@@ -446,37 +461,37 @@ def _settle(pixel_number: int, after: int, count: int) -> int:
     return through
 
 
-def _mark(pixel_number: int, through: int, numbers: _Numbers) -> None:
-    db.session.execute(
-        update(Pixel)
-        .where(Pixel.number == pixel_number)
-        .values(
-            folded_through=through,
-            visitor_count=numbers.visitor_count,
-            profile_count=numbers.profile_count,
-        )
-    )
+def _mark(pixel_number: int, **values: int) -> None:
+    db.session.execute(update(Pixel).where(Pixel.number == pixel_number).values(**values))
 
 
-def _count_recipients(pixel_number: int, hits: list[Any], visitor: Array) -> None:
+def _count_recipients(pixel_number: int, hits: _Hits, visitor: Array) -> None:
     """Add hits to what their recipients come to."""
-    rows: dict[int, dict[str, Any]] = {}
-    for hit, number in zip(hits, visitor.tolist(), strict=True):
-        if hit.recipient is None:
-            continue
-        row = rows.setdefault(
-            number,
-            {"whose": hit.visitor, "given": number, "first": None, "last": None, **_NO_HITS},
+    sent = hits.is_recipients == 1
+    at_ms, hit_class, whose = hits.at_ms[sent], hits.hit_class[sent], hits.visitor[sent]
+    numbers, one_of, place = np.unique(visitor[sent], return_index=True, return_inverse=True)
+    counts = np.zeros((len(numbers), len(CLASSES)), np.int64)
+    np.add.at(counts, (place, hit_class), 1)
+    opens = hit_class == CLASSES.index("open")
+    never = np.iinfo(np.int64).max
+    first, last = np.full(len(numbers), never), np.zeros(len(numbers), np.int64)
+    np.minimum.at(first, place[opens], at_ms[opens])
+    np.maximum.at(last, place[opens], at_ms[opens])
+    rows = [
+        {
+            "whose": key,
+            "given": number,
+            "first": from_milliseconds(since) if until else None,
+            "last": from_milliseconds(until) if until else None,
+            **dict(zip(CLASSES, of_class, strict=True)),
+        }
+        for key, number, since, until, of_class in zip(
+            *(each.tolist() for each in (whose[one_of], numbers, first, last, counts)),
+            strict=True,
         )
-        row[hit.hit_class] += 1
-        if hit.hit_class == "open":
-            row["last"] = from_milliseconds(hit.id >> HIT_ID_SHIFT)
-            row["first"] = row["first"] or row["last"]
+    ]
     if rows:
-        db.session.connection().execute(_added_to_recipient(pixel_number), list(rows.values()))
-
-
-_NO_HITS = dict.fromkeys(CLASSES, 0)
+        db.session.connection().execute(_added_to_recipient(pixel_number), rows)
 
 
 def _added_to_recipient(pixel_number: int) -> Any:
@@ -507,8 +522,8 @@ def _rebuild_day(pixel_number: int, day: int) -> bool:
     end = ((day + 1) * MS_PER_DAY << HIT_ID_SHIFT) - 1
     last = min(end, state.folded_through)
     hits = _hits(pixel_number, Hit.id.between(first, last))
-    columns = sort_columns(_Numbers(pixel_number, state).columns(hits))
-    parts = _parts(columns, _class_bits(pixel_number)) if hits else {}
+    columns = sort_columns(hits.columns(hits.visitor_number, hits.profile_number))
+    parts = _parts(columns, _class_bits(pixel_number)) if len(hits.id) else {}
     with writing():
         now = state_of(pixel_number)
         if now is None:
