@@ -269,10 +269,8 @@ def _try_to_fold(pixel_number: int, hits_at_once: int) -> int | None:
     columns, days = hits.columns(visitor, profile), hits.at_ms // MS_PER_DAY
     made = []
     for day in np.unique(days).tolist():
-        new = sort_columns(Columns(*(each[days == day] for each in columns)))
-        for _, old in read(Columns, pixel_number, [day]):
-            new = join_columns(old, new)
-        made.append((day, _parts(new, bits)))
+        new = Columns(*(each[days == day] for each in columns))
+        made.append((day, _parts(_with_folded(pixel_number, day, sort_columns(new)), bits)))
     with writing():
         if state_of(pixel_number) != state:
             return None
@@ -288,6 +286,12 @@ def _try_to_fold(pixel_number: int, hits_at_once: int) -> int | None:
             profile_count=state.profile_count + len(new_profiles),
         )
     return len(hits.id)
+
+
+def _with_folded(pixel_number: int, day: int, new: Columns) -> Columns:
+    for _, folded in read(Columns, pixel_number, [day]):
+        return join_columns(folded, new)
+    return new
 
 
 def _numbered(keys: Array, numbers: Array, count: int) -> tuple[Array, dict[int, int]]:
@@ -417,12 +421,13 @@ def _parts(columns: Columns, class_bits: Array) -> dict[Part, bytes]:
     (plain, blended, mixed), hours = summarise(columns)
     people, quarters = attend(columns, class_bits)
     return {
-        Part.COLUMNS: pack(columns),
         Part.SUMMARY: pack((*plain, *(each.ravel() for each in blended), *mixed)),
         Part.SEEN: pack(see(columns)),
         Part.PEOPLE: pack(people),
         Part.QUARTERS: pack(quarters),
         Part.HOURS: pack(hours),
+        # The largest, when all else is done.
+        Part.COLUMNS: pack(columns),
     }
 
 

@@ -199,18 +199,18 @@ class Members:
 
 def sort_columns(columns: Columns) -> Columns:
     """Return hits that came in this order, sorted."""
-    keys = (columns.at // MS_PER_HOUR).astype(np.int64)
-    for bits, each in ((_VISITOR_BITS, columns.visitor), (_PLACE_BITS, np.arange(len(keys)))):
-        keys <<= bits
-        keys |= each
+    keys = _hours_and_visitors(columns)
+    keys <<= _PLACE_BITS
+    keys |= np.arange(len(keys))
     keys.sort()
     keys &= (1 << _PLACE_BITS) - 1
     return Columns(*(each[keys] for each in columns))
 
 
 def join_columns(first: Columns, second: Columns) -> Columns:
-    """Return the hits of both, the second's having come later."""
-    return sort_columns(Columns(*map(np.concatenate, zip(first, second, strict=True))))
+    """Return sorted hits of both, the second's having come later."""
+    places = np.searchsorted(_hours_and_visitors(first), _hours_and_visitors(second), side="right")
+    return Columns(*(_inserted(*each, places) for each in zip(first, second, strict=True)))
 
 
 def between(columns: Columns, first_ms: int, last_ms: int) -> Columns:
@@ -247,19 +247,19 @@ def see(columns: Columns) -> Seen:
 def attend(columns: Columns, class_bits: Array) -> tuple[People, Quarters]:
     """Return a day by visitors, and when they were there; `class_bits` are those of profiles."""
     bits = class_bits[columns.profile].astype(np.uint8)
-    slot = (columns.at // MS_PER_QUARTER).astype(np.uint8)
+    slot = _quarters(columns.at)
     hits = [
         np.bincount(slot[bits == 1 << place], minlength=QUARTERS) for place in range(len(CLASSES))
     ]
     who, at = _by_class(columns, bits)
-    visits = _starts(who, at // MS_PER_HOUR)
+    visits = _starts(who, _hours(at))
     of_visit = _lengths(visits, len(at))
     # The instants of a visit are in order.
     seconds = (at[visits + of_visit - 1] - at[visits]) // 1000
     rows = _starts(who[visits])
     rows_at = visits[rows]
     visitor, classes = who[rows_at] >> _CLASS_BITS, who[rows_at] & ((1 << _CLASS_BITS) - 1)
-    slot = (at // MS_PER_QUARTER).astype(np.uint8)
+    slot = _quarters(at)
     return (
         People(
             visitor,
@@ -311,7 +311,7 @@ def join_mixed(group: Array, mixed: Mixed) -> tuple[Array, Array, Array]:
 def as_mixed(columns: Columns) -> Mixed:
     """Return the visits of some sorted hits, a row for each hit."""
     changes = np.zeros(len(columns.at), np.int64)
-    changes[_starts(columns.visitor, columns.at // MS_PER_HOUR)] = 1
+    changes[_starts(columns.visitor, _hours(columns.at))] = 1
     at, visitor, profile = columns
     return Mixed(np.cumsum(changes) - 1, visitor, profile, np.ones(len(at), np.int64), at, at)
 
@@ -325,7 +325,7 @@ def runs(starts: Array, lengths: Array) -> Array:
 
 def pack(arrays: Sequence[Array]) -> bytes:
     """Return arrays of numbers from 0 as bytes, each as narrow as its largest number allows."""
-    narrow = [each.astype(_narrowest(each), copy=False) for each in arrays]
+    narrow = [_narrow(each) for each in arrays]
     heads = (_HEAD.pack(each.itemsize, len(each)) for each in narrow)
     return b"".join((*heads, *(each.data for each in narrow)))
 
@@ -354,9 +354,11 @@ _SLOT_BITS = [
 ]
 
 
-def _narrowest(array: Array) -> str:
+def _narrow(array: Array) -> Array:
+    """Return numbers from 0 in as few bytes each as the largest needs."""
     largest = int(array.max(initial=0))
-    return next(f"<u{width}" for width in (1, 2, 4, 8) if largest < 1 << 8 * width)
+    width = next(width for width in (1, 2, 4, 8) if largest < 1 << 8 * width)
+    return array.astype(f"<u{width}", copy=False)
 
 
 def _starts(*keys: Array) -> Array:
@@ -372,11 +374,32 @@ def _lengths(starts: Array, total: int) -> Array:
     return np.diff(starts, append=total)
 
 
+def _hours(at: Array) -> Array:
+    # Instants may be kept in fewer bytes than an hour's milliseconds need.
+    return at // np.uint32(MS_PER_HOUR)
+
+
+def _quarters(at: Array) -> Array:
+    return (at // np.uint32(MS_PER_QUARTER)).astype(np.uint8)
+
+
+def _hours_and_visitors(columns: Columns) -> Array:
+    hours = _hours(columns.at).astype(np.int64)
+    hours <<= _VISITOR_BITS
+    hours |= columns.visitor
+    return hours
+
+
+def _inserted(array: Array, values: Array, places: Array) -> Array:
+    values = _narrow(values)
+    return np.insert(array.astype(np.promote_types(array.dtype, values.dtype)), places, values)
+
+
 def _visits(columns: Columns) -> tuple[Array, Pairs, Mixed]:
     """Return the visits of sorted hits: those of one profile, with their hours, and the others."""
     known = columns.visitor != NOBODY
-    at, visitor, profile = (each[known].astype(np.int32) for each in columns)
-    starts = _starts(visitor, at // MS_PER_HOUR)
+    at, visitor, profile = (each[known].astype(np.uint32) for each in columns)
+    starts = _starts(visitor, _hours(at))
     hits = _lengths(starts, len(at))
     lowest = np.minimum.reduceat(profile, starts)
     plain = lowest == np.maximum.reduceat(profile, starts)
@@ -385,7 +408,7 @@ def _visits(columns: Columns) -> tuple[Array, Pairs, Mixed]:
     in_mixed = np.repeat(~plain, hits)
     visit = np.repeat(np.flatnonzero(~plain), hits[~plain])
     return (
-        at[starts][plain] // MS_PER_HOUR,
+        _hours(at[starts][plain]),
         Pairs(
             lowest[plain],
             visitor[starts][plain],
@@ -439,11 +462,11 @@ def _by_hour(columns: Columns, hour: Array, plain_profile: Array, mixed: Mixed) 
     """Return a day by hours; `hour` and `plain_profile` are those of visits of one profile."""
     # Narrow numbers are sorted twice as fast.
     count = np.uint32(columns.profile.max(initial=0) + 1)
-    keys = (columns.at // MS_PER_HOUR).astype(np.uint32) * count + columns.profile
+    keys = _hours(columns.at) * count + columns.profile
     keys, hits = np.unique(keys, return_counts=True)
-    of_plain = np.searchsorted(keys, hour.astype(np.uint32) * count + plain_profile)
+    of_plain = np.searchsorted(keys, hour * count + plain_profile)
     starts = _starts(mixed.visit)
-    set_hour = mixed.first[starts] // MS_PER_HOUR
+    set_hour = _hours(mixed.first[starts])
     _, first, (lengths, profile, visits) = _by_set(mixed.profile, starts, set_hour)
     return Hours(
         keys // count,
@@ -505,6 +528,6 @@ def _by_class(columns: Columns, bits: Array) -> tuple[Array, Array]:
     again |= ANY_CLASS << _INSTANT_BITS
     keys = np.concatenate((keys, again))
     keys.sort()
-    at = (keys & ((1 << _INSTANT_BITS) - 1)).astype(np.int32)
+    at = (keys & ((1 << _INSTANT_BITS) - 1)).astype(np.uint32)
     keys >>= _INSTANT_BITS
     return keys, at

@@ -72,8 +72,9 @@ class World:
     def hits(self) -> list[Event]:
         return self.pruned + stored_hits(self.number)
 
-    def hits_come(self) -> None:
-        count, gap_ms = self.random.choice([(3, 4_000_000), (80, 100_000), (60, 2_000_000)])
+    def hits_come(self, count: int = 0, gap_ms: int = 0) -> None:
+        if not count:
+            count, gap_ms = self.random.choice([(3, 4_000_000), (80, 100_000), (60, 2_000_000)])
         new, rows = {}, []
         for _ in range(count):
             self.at_ms += int(self.random.expovariate(1 / gap_ms))
@@ -284,6 +285,19 @@ def test_filtered_half_day_after_an_hour_of_another_counts_each_visitor_once(app
         ours = stats.series(question, "half-day", filled=True)
         assert ours == Recount(world.hits).series(question, "half-day", filled=True)
         assert sum(point.pageviews for point in ours) > sum(point.visitors for point in ours)
+
+
+def test_day_with_hits_of_its_first_seconds_alone_is_counted(app: Flask) -> None:
+    midnight = START.replace(hour=0) + timedelta(days=1)
+    world = new_world(1)
+    world.at_ms = milliseconds(midnight)
+    for _ in range(3):
+        world.hits_come(count=40, gap_ms=100)
+        segments.fold(world.number)
+    filters = (Filter("country", "eq", ("DE",)), Filter("recipient", "eq", ("r1", "r2")))
+    question = Question(world.number, midnight, midnight + timedelta(hours=1), "all", filters)
+    assert stats.totals(question) == Recount(world.hits).totals(question)
+    world.check()
 
 
 FOLD = """
