@@ -1,6 +1,6 @@
 """What the service does by itself between requests, in one process at a time and in short steps.
 
-A thread of each worker wakes up now and then; whichever finds nobody at work does what there is
+A thread of each worker wakes up now and then; the one that finds nobody at work does what there is
 to do. It never stops hits for longer than one short transaction, and goes on after any error.
 """
 
@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import retention
 import segments
-from database import db, empty_log, now, sole
+from database import db, empty_log, now, sole, sqlite_file
 from errors import DomainError
 
 PAUSE_SECONDS = 2.0
@@ -44,7 +44,6 @@ class Housekeeper(threading.Thread):
             try:
                 self._tidy_up()
                 give_back_memory()
-                self._failed = False
             except Exception as error:
                 self._report(error)
 
@@ -54,11 +53,22 @@ class Housekeeper(threading.Thread):
         self.join(STOP_SECONDS_MAX)
 
     def _tidy_up(self) -> None:
-        with self._app.app_context(), sole(db.engine, "housekeeping") as mine:
-            if not mine:
-                return
-            for _ in self._steps(now()):
-                if self._stopping.wait(STEP_PAUSE_SECONDS):
+        """Do all there is to do, if nobody else is at it; with SQLite, again and again.
+
+        Who has tidied up has loaded and touched what it takes, which need not be in the memory of
+        each process. PostgreSQL's lock is left each time: it ends, unnoticed, with its connection.
+        """
+        with self._app.app_context():
+            engine = db.engine
+        with sole(engine, "housekeeping") as mine:
+            while mine:
+                with self._app.app_context():
+                    for _ in self._steps(now()):
+                        if self._stopping.wait(STEP_PAUSE_SECONDS):
+                            return
+                self._failed = False
+                give_back_memory()
+                if sqlite_file(engine) is None or self._stopping.wait(PAUSE_SECONDS):
                     return
 
     def _steps(self, at: datetime) -> Iterator[int]:

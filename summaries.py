@@ -398,7 +398,8 @@ def _inserted(array: Array, values: Array, places: Array) -> Array:
 def _visits(columns: Columns) -> tuple[Array, Pairs, Mixed]:
     """Return the visits of sorted hits: those of one profile, with their hours, and the others."""
     known = columns.visitor != NOBODY
-    at, visitor, profile = (each[known].astype(np.uint32) for each in columns)
+    visitor, profile = columns.visitor[known], columns.profile[known]
+    at = columns.at[known].astype(np.uint32)
     starts = _starts(visitor, _hours(at))
     hits = _lengths(starts, len(at))
     lowest = np.minimum.reduceat(profile, starts)
