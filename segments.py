@@ -441,7 +441,8 @@ def _store_parts(pixel_number: int, day: int, parts: dict[Part, bytes]) -> None:
         insert(Segment),
         [
             {"pixel_number": pixel_number, "part": part, "day": day, "data": data}
-            for part, data in parts.items()
+            # The driver keeps a copy of what it stored last: that is not to be the columns.
+            for part, data in sorted(parts.items())
         ],
     )
 
