@@ -30,7 +30,7 @@ NOBODY = 0
 SET_MAX = 3
 PARTS = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
 # Hour, visitor and place of a hit, or visitor, classes and instant, in one number to sort by.
-_PLACE_BITS, _VISITOR_BITS, _PROFILE_BITS = 26, 32, 32
+_PLACE_BITS, _VISITOR_BITS = 26, 32
 _INSTANT_BITS, _CLASS_BITS = 27, len(CLASSES) + 1
 
 
@@ -204,7 +204,7 @@ def sort_columns(columns: Columns) -> Columns:
     keys |= np.arange(len(keys))
     keys.sort()
     keys &= (1 << _PLACE_BITS) - 1
-    return Columns(*(each[keys] for each in columns))
+    return Columns(*(_narrow(each)[keys] for each in columns))
 
 
 def join_columns(first: Columns, second: Columns) -> Columns:
@@ -236,9 +236,9 @@ def summarise(columns: Columns) -> tuple[Summary, Hours]:
 def see(columns: Columns) -> Seen:
     """Return the visitors of a day by the profiles that each has."""
     known = columns.visitor != NOBODY
-    visitor = columns.visitor[known].astype(np.int64)
-    pairs = np.unique(visitor << _PROFILE_BITS | columns.profile[known])
-    visitor, profile = pairs >> _PROFILE_BITS, pairs & ((1 << _PROFILE_BITS) - 1)
+    pairs, count = _paired(columns.visitor[known], columns.profile[known])
+    pairs.sort()
+    visitor, profile = np.divmod(pairs[_starts(pairs)], count)
     starts = _starts(visitor)
     order, _, sets = _by_set(profile, starts)
     return Seen(*sets, visitor[starts][order])
@@ -260,6 +260,8 @@ def attend(columns: Columns, class_bits: Array) -> tuple[People, Quarters]:
     rows_at = visits[rows]
     visitor, classes = who[rows_at] >> _CLASS_BITS, who[rows_at] & ((1 << _CLASS_BITS) - 1)
     slot = _quarters(at)
+    stays = _starts(who, slot)
+    slot, rows_of_stays = slot[stays], np.searchsorted(stays, rows_at)
     return (
         People(
             visitor,
@@ -273,7 +275,7 @@ def attend(columns: Columns, class_bits: Array) -> tuple[People, Quarters]:
             np.concatenate(hits),
             visitor,
             classes,
-            *(np.bitwise_or.reduceat(of_slot[slot], rows_at) for of_slot in _SLOT_BITS),
+            *(np.bitwise_or.reduceat(of_slot[slot], rows_of_stays) for of_slot in _SLOT_BITS),
         ),
     )
 
@@ -390,6 +392,19 @@ def _hours_and_visitors(columns: Columns) -> Array:
     return hours
 
 
+def _paired(first: Array, second: Array) -> tuple[Array, int]:
+    """Return pairs of numbers as one number each, and what to divide these by to have the pairs.
+
+    Narrow numbers are sorted faster.
+    """
+    count = int(second.max(initial=0)) + 1
+    largest = (int(first.max(initial=0)) + 1) * count
+    pairs = first.astype(np.min_scalar_type(largest))
+    pairs *= count
+    pairs += second
+    return pairs, count
+
+
 def _inserted(array: Array, values: Array, places: Array) -> Array:
     values = _narrow(values)
     return np.insert(array.astype(np.promote_types(array.dtype, values.dtype)), places, values)
@@ -461,11 +476,9 @@ def _blend(mixed: Mixed) -> tuple[Blended, Mixed]:
 
 def _by_hour(columns: Columns, hour: Array, plain_profile: Array, mixed: Mixed) -> Hours:
     """Return a day by hours; `hour` and `plain_profile` are those of visits of one profile."""
-    # Narrow numbers are sorted twice as fast.
-    count = np.uint32(columns.profile.max(initial=0) + 1)
-    keys = _hours(columns.at) * count + columns.profile
+    keys, count = _paired(_hours(columns.at), columns.profile)
     keys, hits = np.unique(keys, return_counts=True)
-    of_plain = np.searchsorted(keys, hour * count + plain_profile)
+    of_plain = np.searchsorted(keys, hour * np.uint32(count) + plain_profile)
     starts = _starts(mixed.visit)
     set_hour = _hours(mixed.first[starts])
     _, first, (lengths, profile, visits) = _by_set(mixed.profile, starts, set_hour)
@@ -520,15 +533,19 @@ def _by_class(columns: Columns, bits: Array) -> tuple[Array, Array]:
     np.bitwise_or.at(classes, visitor, bits)
     several = (classes & (classes - 1) != 0)[visitor]
     bits[~several] |= ANY_CLASS
-    keys = visitor.astype(np.int64)
-    for width, each in ((_CLASS_BITS, bits), (_INSTANT_BITS, columns.at[known])):
+    at = columns.at[known]
+    largest = (len(classes) << _CLASS_BITS + _INSTANT_BITS) - 1
+    keys = np.zeros(len(at) + np.count_nonzero(several), np.min_scalar_type(largest))
+    for width, each, again in (
+        (0, visitor, visitor[several]),
+        (_CLASS_BITS, bits, ANY_CLASS),
+        (_INSTANT_BITS, at, at[several]),
+    ):
         keys <<= width
-        keys |= each
-    again = keys[several]
-    again &= ~(((1 << _CLASS_BITS) - 1) << _INSTANT_BITS)
-    again |= ANY_CLASS << _INSTANT_BITS
-    keys = np.concatenate((keys, again))
+        keys[: len(at)] |= each
+        keys[len(at) :] |= again
     keys.sort()
-    at = (keys & ((1 << _INSTANT_BITS) - 1)).astype(np.uint32)
+    at = keys.astype(np.uint32)
+    at &= (1 << _INSTANT_BITS) - 1
     keys >>= _INSTANT_BITS
     return keys, at
