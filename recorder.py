@@ -64,7 +64,7 @@ INSERT_HITS = (
     "INSERT INTO hits (pixel_number, id, visitor, profile) SELECT * FROM (VALUES {}) AS new"
     " WHERE EXISTS (SELECT 1 FROM catalogue WHERE version = ? AND folded_through < ?)"
 )
-ONE_HIT = f"({', '.join(['CAST(? AS BIGINT)'] * 4)})"
+ONE_HIT = "(?, ?, ?, ?)"
 
 
 class Unstored(Exception):
@@ -145,7 +145,7 @@ class Recorder:
         else:
             self._opening_statements = POSTGRESQL_TIMEOUTS
             self._begin_statement = f"BEGIN; {LOCK_SHARED}"
-            self._parameter = "%s"
+            self._parameter = "CAST(%s AS BIGINT)"
         # From here on the leader's own.
         self._connection: Connection | None = None
         self._cursor: Any = None
