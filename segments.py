@@ -392,11 +392,12 @@ def _hits(pixel_number: int, condition: Any) -> _Hits:
         )
         .where(Hit.pixel_number == pixel_number, condition)
         .order_by(Hit.id)
+        .execution_options(yield_per=ROWS_AT_ONCE)
     )
     width = len(_Hits._fields)
     blocks = [
         np.fromiter(chain.from_iterable(rows), np.int64, len(rows) * width).reshape(-1, width)
-        for rows in db.session.execute(statement).partitions(ROWS_AT_ONCE)
+        for rows in db.session.execute(statement).partitions()
     ]
     table = np.concatenate((np.zeros((0, width), np.int64), *blocks))
     return _Hits(*np.ascontiguousarray(table.T))
