@@ -35,7 +35,7 @@ threads = _settings.threads
 
 # With a SQLite that has the WAL-reset bug, writes and checkpoints stay in one process.
 _one_process = is_sqlite_url(_settings.sqlalchemy_url) and has_wal_reset_bug()
-# Else two by default: one for each core of a small server; each takes 30 MB.
+# Else two by default: one for each core of a small server; each takes about 20 MB.
 workers = 1 if _one_process else _settings.workers
 
 # Forwarded headers are believed by ProxyFix alone, and only as many as the operator says.
