@@ -47,6 +47,7 @@ from summaries import (
     see,
     sort_columns,
     summarise,
+    triples_of,
     unpack,
 )
 
@@ -173,7 +174,7 @@ def forget_hits(pixel_number: int, before_day: int) -> None:
         fold(pixel_number)
     days = [day for day in days_of(pixel_number) if day < before_day]
     for day, columns in read(Columns, pixel_number, days):
-        remains = remains_of(columns)
+        remains = remains_of(triples_of(columns))
         parts = {Part.REMAINS: pack((*remains.pairs, *remains.mixed))}
         with writing():
             _store_parts(pixel_number, day, parts)
@@ -419,11 +420,12 @@ def _class_bits(pixel_number: int, profile: Array = _NONE, hit_class: Array = _N
 
 def _parts(columns: Columns, class_bits: Array) -> dict[Part, bytes]:
     """Make the parts of a day of its hits."""
-    (plain, blended, mixed), hours = summarise(columns)
-    people, quarters = attend(columns, class_bits)
+    triples = triples_of(columns)
+    (plain, blended, mixed), hours = summarise(triples)
+    people, quarters = attend(columns, triples, class_bits)
     return {
         Part.SUMMARY: pack((*plain, *(each.ravel() for each in blended), *mixed)),
-        Part.SEEN: pack(see(columns)),
+        Part.SEEN: pack(see(triples)),
         Part.PEOPLE: pack(people),
         Part.QUARTERS: pack(quarters),
         Part.HOURS: pack(hours),
