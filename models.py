@@ -267,13 +267,17 @@ class Visitor(Model):
 
 
 class Segment(Model):
-    """What was derived from a pixel's hits of one UTC day: arrays, in several parts."""
+    """What was derived from a pixel's hits of one UTC day: arrays, in several parts.
+
+    The part that grows with the hits has several pieces, so that none is large.
+    """
 
     __tablename__ = "segments"
 
     pixel_number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     part: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    piece: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     data: Mapped[bytes]
 
 

@@ -13,7 +13,8 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from enum import IntEnum
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -21,12 +22,13 @@ from sqlalchemy import bindparam, case, delete, exists, func, insert, select, up
 from sqlalchemy.exc import SQLAlchemyError
 
 import lexicon
-from database import Instant, db, from_milliseconds, writing
+from database import Instant, begin_snapshot, db, from_milliseconds, writing
 from models import HIT_ID_SHIFT, Catalogue, Hit, Pixel, Profile, Recipient, Segment, Visitor
 from summaries import (
     CLASSES,
     NOBODY,
     PARTS,
+    PIECE_HITS_MAX,
     SET_MAX,
     Array,
     Blended,
@@ -43,11 +45,13 @@ from summaries import (
     attend,
     join_columns,
     pack,
+    pieces_of,
     remains_of,
     see,
     sort_columns,
+    start_of,
     summarise,
-    triples_of,
+    take_in,
     unpack,
 )
 
@@ -67,13 +71,13 @@ NEW = -1
 
 _PROFILES: Any = Profile.__table__
 _RECIPIENTS: Any = Recipient.__table__
-_NONE: Array = np.zeros(0, np.int64)
+_NONE: Array = np.zeros(0, np.uint8)
 
 log = logging.getLogger("pixelkeep.segments")
 
 
 class Part(IntEnum):
-    """The parts of a day; a question reads only those it needs."""
+    """The parts of a day; a question reads only those it needs. Columns are in pieces."""
 
     COLUMNS = 0
     SUMMARY = 1
@@ -173,9 +177,11 @@ def forget_hits(pixel_number: int, before_day: int) -> None:
     while _is_pending(pixel_number, before_day):
         fold(pixel_number)
     days = [day for day in days_of(pixel_number) if day < before_day]
+    bits = _class_bits(pixel_number)
     for day, columns in read(Columns, pixel_number, days):
-        remains = remains_of(triples_of(columns))
-        parts = {Part.REMAINS: pack((*remains.pairs, *remains.mixed))}
+        triples, _ = take_in(pieces_of(columns), bits)
+        remains = remains_of(triples)
+        parts = {Part.REMAINS: [pack((*remains.pairs, *remains.mixed))]}
         with writing():
             _store_parts(pixel_number, day, parts)
     with writing():
@@ -206,14 +212,14 @@ def read(shape: type[Kept], pixel_number: int, days: list[int]) -> Iterator[tupl
 
     Of pruned days only `Seen` is, and what `read_summaries` and `read_remains` yield.
     """
-    for day, data in _read(pixel_number, _PART_OF[shape], days):
-        yield day, shape(*unpack(data, len(shape._fields)))
+    for day, pieces in _read(pixel_number, _PART_OF[shape], days):
+        yield day, shape(*unpack(pieces, len(shape._fields)))
 
 
 def read_summaries(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Summary]]:
     """Yield the summary of each of some days."""
-    for day, data in _read(pixel_number, Part.SUMMARY, days):
-        arrays = unpack(data, 15)
+    for day, pieces in _read(pixel_number, Part.SUMMARY, days):
+        arrays = unpack(pieces, 15)
         profiles, visits, bounces, seconds = arrays[5:9]
         blended = Blended(
             profiles.reshape(-1, SET_MAX),
@@ -226,8 +232,8 @@ def read_summaries(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Su
 
 def read_remains(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Remains]]:
     """Yield what remains of each of some days whose hits are pruned."""
-    for day, data in _read(pixel_number, Part.REMAINS, days):
-        arrays = unpack(data, 12)
+    for day, pieces in _read(pixel_number, Part.REMAINS, days):
+        arrays = unpack(pieces, 12)
         yield day, Remains(Pairs(*arrays[:6]), Mixed(*arrays[6:]))
 
 
@@ -261,6 +267,7 @@ def _try_to_fold(pixel_number: int, hits_at_once: int) -> int | None:
     if state is None:
         return 0
     through = _settle(pixel_number, state.folded_through, hits_at_once)
+    begin_snapshot()
     hits = _hits(pixel_number, Hit.id.between(state.folded_through + 1, through))
     if not len(hits.id):
         return 0
@@ -270,15 +277,15 @@ def _try_to_fold(pixel_number: int, hits_at_once: int) -> int | None:
     columns, days = hits.columns(visitor, profile), hits.at_ms // MS_PER_DAY
     made = []
     for day in np.unique(days).tolist():
-        new = Columns(*(each[days == day] for each in columns))
-        made.append((day, _parts(_with_folded(pixel_number, day, sort_columns(new)), bits)))
+        new = sort_columns(Columns(*(each[days == day] for each in columns)))
+        made.append((day, *_with_new(pixel_number, day, new, bits)))
     with writing():
         if state_of(pixel_number) != state:
             return None
         _store_visitors(pixel_number, new_visitors)
         _store_profiles(pixel_number, new_profiles)
-        for day, parts in made:
-            _store_parts(pixel_number, day, parts)
+        for day, parts, changed in made:
+            _store_parts(pixel_number, day, parts, changed)
         _count_recipients(pixel_number, hits, visitor)
         _mark(
             pixel_number,
@@ -289,10 +296,28 @@ def _try_to_fold(pixel_number: int, hits_at_once: int) -> int | None:
     return len(hits.id)
 
 
-def _with_folded(pixel_number: int, day: int, new: Columns) -> Columns:
-    for _, folded in read(Columns, pixel_number, [day]):
-        return join_columns(folded, new)
-    return new
+def _with_new(
+    pixel_number: int, day: int, new: Columns, class_bits: Array
+) -> tuple[dict[Part, list[bytes]], int]:
+    """Make the parts of a day with new hits; return from which piece its columns change, too.
+
+    Hits are folded in the order of their instants, so that few pieces do.
+    """
+    pieces = select(Segment.piece, Segment.data).where(
+        Segment.pixel_number == pixel_number, Segment.part == Part.COLUMNS, Segment.day == day
+    )
+    changing: dict[int, bytes] = {}
+    for piece, data in _one_at_a_time(pieces.order_by(Segment.piece.desc())):
+        changing[piece] = data
+        if start_of(Columns(*unpack([data], 3))) <= start_of(new):
+            break
+    if changing:
+        there = [changing[piece] for piece in sorted(changing)]
+        new = join_columns(Columns(*unpack(there, 3)), new)
+    changed = min(changing, default=0)
+    same = _one_at_a_time(pieces.where(Segment.piece < changed).order_by(Segment.piece))
+    folded = (Columns(*unpack([data], 3)) for _, data in same)
+    return _parts(new, class_bits, folded), changed
 
 
 def _numbered(keys: Array, numbers: Array, count: int) -> tuple[Array, dict[int, int]]:
@@ -343,8 +368,9 @@ def _is_pending(pixel_number: int, before_day: int | None = None, more_than: int
 def _hits_at_once(pixel_number: int) -> int:
     """Return how many hits are worth a fold, by about how many the newest day has."""
     newest = (
-        select(func.length(Segment.data))
+        select(func.sum(func.length(Segment.data)))
         .where(Segment.pixel_number == pixel_number, Segment.part == Part.COLUMNS)
+        .group_by(Segment.day)
         .order_by(Segment.day.desc())
         .limit(1)
     )
@@ -371,7 +397,7 @@ _oldest_of_each = select(
 _oldest_pending = select(_oldest_of_each).where(_oldest_of_each.c.oldest.is_not(None))
 
 
-def _hits(pixel_number: int, condition: Any) -> _Hits:
+def _hits(pixel_number: int, condition: Any, count: int | None = None) -> _Hits:
     """Return hits by id; a few rows at a time are in memory as objects, which take the most."""
     statement = (
         select(
@@ -393,6 +419,7 @@ def _hits(pixel_number: int, condition: Any) -> _Hits:
         )
         .where(Hit.pixel_number == pixel_number, condition)
         .order_by(Hit.id)
+        .limit(count)
         .execution_options(yield_per=ROWS_AT_ONCE)
     )
     width = len(_Hits._fields)
@@ -418,34 +445,42 @@ def _class_bits(pixel_number: int, profile: Array = _NONE, hit_class: Array = _N
     return bits
 
 
-def _parts(columns: Columns, class_bits: Array) -> dict[Part, bytes]:
-    """Make the parts of a day of its hits."""
-    triples = triples_of(columns)
+def _parts(
+    columns: Columns, class_bits: Array, before: Iterable[Columns] = ()
+) -> dict[Part, list[bytes]]:
+    """Make the parts of a day of its hits, the columns without those `before`."""
+    pieces = list(pieces_of(columns))
+    triples, by_quarter = take_in(chain(before, pieces), class_bits)
     (plain, blended, mixed), hours = summarise(triples)
-    people, quarters = attend(columns, triples, class_bits)
+    people, quarters = attend(triples, by_quarter, class_bits)
     return {
-        Part.SUMMARY: pack((*plain, *(each.ravel() for each in blended), *mixed)),
-        Part.SEEN: pack(see(triples)),
-        Part.PEOPLE: pack(people),
-        Part.QUARTERS: pack(quarters),
-        Part.HOURS: pack(hours),
-        # The largest, when all else is done.
-        Part.COLUMNS: pack(columns),
+        Part.COLUMNS: [pack(each) for each in pieces],
+        Part.SUMMARY: [pack((*plain, *(each.ravel() for each in blended), *mixed))],
+        Part.SEEN: [pack(see(triples))],
+        Part.PEOPLE: [pack(people)],
+        Part.QUARTERS: [pack(quarters)],
+        Part.HOURS: [pack(hours)],
     }
 
 
-def _store_parts(pixel_number: int, day: int, parts: dict[Part, bytes]) -> None:
+def _store_parts(
+    pixel_number: int, day: int, parts: dict[Part, list[bytes]], changed: int = 0
+) -> None:
+    """Store parts of a day, its columns from the piece on that changed."""
     db.session.execute(
         delete(Segment).where(
-            Segment.pixel_number == pixel_number, Segment.day == day, Segment.part.in_(parts)
+            Segment.pixel_number == pixel_number,
+            Segment.part.in_(parts),
+            Segment.day == day,
+            (Segment.part != Part.COLUMNS) | (Segment.piece >= changed),
         )
     )
     db.session.connection().execute(
         insert(Segment),
         [
-            {"pixel_number": pixel_number, "part": part, "day": day, "data": data}
-            # The driver keeps a copy of what it stored last: that is not to be the columns.
-            for part, data in sorted(parts.items())
+            {"pixel_number": pixel_number, "part": part, "day": day, "piece": piece, "data": data}
+            for part, pieces in parts.items()
+            for piece, data in enumerate(pieces, changed if part == Part.COLUMNS else 0)
         ],
     )
 
@@ -530,9 +565,12 @@ def _rebuild_day(pixel_number: int, day: int) -> bool:
     first = day * MS_PER_DAY << HIT_ID_SHIFT
     end = ((day + 1) * MS_PER_DAY << HIT_ID_SHIFT) - 1
     last = min(end, state.folded_through)
-    hits = _hits(pixel_number, Hit.id.between(first, last))
-    columns = sort_columns(hits.columns(hits.visitor_number, hits.profile_number))
-    parts = _parts(columns, _class_bits(pixel_number)) if len(hits.id) else {}
+    columns = Columns(_NONE, _NONE, _NONE)
+    while len((hits := _hits(pixel_number, Hit.id.between(first, last), PIECE_HITS_MAX)).id):
+        new = sort_columns(hits.columns(hits.visitor_number, hits.profile_number))
+        columns = join_columns(columns, new)
+        first = int(hits.id[-1]) + 1
+    parts = _parts(columns, _class_bits(pixel_number)) if len(columns.at) else {}
     with writing():
         now = state_of(pixel_number)
         if now is None:
@@ -635,7 +673,7 @@ def _recounted_recipient(pixel_number: int) -> Any:
     )
 
 
-def _read(pixel_number: int, part: Part, days: list[int]) -> Iterator[tuple[int, bytes]]:
+def _read(pixel_number: int, part: Part, days: list[int]) -> Iterator[tuple[int, list[bytes]]]:
     """Yield a part of each of some days, in their order; a few at a time, each in memory."""
     days = sorted(days)
     for start in range(0, len(days), DAYS_AT_ONCE):
@@ -644,4 +682,12 @@ def _read(pixel_number: int, part: Part, days: list[int]) -> Iterator[tuple[int,
             Segment.part == part,
             Segment.day.in_(days[start : start + DAYS_AT_ONCE]),
         )
-        yield from db.session.execute(statement.order_by(Segment.day)).all()
+        rows = db.session.execute(statement.order_by(Segment.day, Segment.piece)).all()
+        for day, pieces in groupby(rows, itemgetter(0)):
+            yield day, [data for _, data in pieces]
+
+
+def _one_at_a_time(statement: Any) -> Iterator[Any]:
+    """Yield rows, each being read when it is asked for."""
+    with db.session.connection().execute(statement) as rows:
+        yield from rows

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -32,8 +32,8 @@ NOBODY = 0
 # The sets of profiles that visits are summed by, and their parts.
 SET_MAX = 3
 PARTS = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
-# What takes more memory than the hits it is made of is made of so many at a time.
-HITS_AT_ONCE = 1 << 16
+# A day's hits are stored and gone through in pieces of so many at most.
+PIECE_HITS_MAX = 1 << 16
 # Hour, visitor and place of a hit, or visitor, classes and hour, in one number to sort by.
 _PLACE_BITS, _VISITOR_BITS = 26, 32
 _CLASS_BITS, _HOUR_BITS = len(CLASSES) + 1, 5
@@ -256,17 +256,37 @@ def between(columns: Columns, first_ms: int, last_ms: int) -> Columns:
     return Columns(*(each[kept] for each in columns))
 
 
-def triples_of(columns: Columns) -> Triples:
-    """Return what sorted hits come to by visit and profile."""
-    found, last_visit = [], _one_by_one(Columns(*(each[:0] for each in columns)))
-    for some in _chunks(columns):
-        of_each = zip(last_visit, _one_by_one(some), strict=True)
+def pieces_of(columns: Columns) -> Iterator[Columns]:
+    """Yield hits in pieces."""
+    for start in range(0, len(columns.at), PIECE_HITS_MAX):
+        yield Columns(*(each[start : start + PIECE_HITS_MAX] for each in columns))
+
+
+def start_of(columns: Columns) -> tuple[int, int]:
+    """Return the hour and the visitor that sorted hits start with."""
+    return int(columns.at[0]) // MS_PER_HOUR, int(columns.visitor[0])
+
+
+def take_in(pieces: Iterable[Columns], class_bits: Array) -> tuple[Triples, Array]:
+    """Go through a day's sorted hits; `class_bits` are those of profiles.
+
+    Returns what they come to by visit and profile, and how many hits each quarter of an hour has,
+    class after class.
+    """
+    found, last_visit = [], _one_by_one(Columns(*[np.zeros(0, np.uint8)] * 3))
+    by_quarter = np.zeros((len(CLASSES), QUARTERS), np.int64)
+    for piece in pieces:
+        quarter, bits = piece.at // np.uint32(MS_PER_QUARTER), class_bits[piece.profile]
+        for place, of_class in enumerate(by_quarter):
+            of_class += np.bincount(quarter[bits == 1 << place], minlength=QUARTERS)
+        of_each = zip(last_visit, _one_by_one(piece), strict=True)
         triples = _grouped(Triples(*(np.concatenate(each) for each in of_each)))
         # It may go on.
         start = _starts(triples.hour, triples.visitor)[-1]
         found.append(Triples(*(each[:start] for each in triples)))
         last_visit = Triples(*(each[start:] for each in triples))
-    return Triples(*(np.concatenate(each) for each in zip(*found, last_visit, strict=True)))
+    of_each = zip(*found, last_visit, strict=True)
+    return Triples(*(np.concatenate(each) for each in of_each)), by_quarter.ravel()
 
 
 def summarise(triples: Triples) -> tuple[Summary, Hours]:
@@ -295,8 +315,8 @@ def see(triples: Triples) -> Seen:
     return Seen(*sets, visitor[starts][order])
 
 
-def attend(columns: Columns, triples: Triples, class_bits: Array) -> tuple[People, Quarters]:
-    """Return a day by visitors, and when they were there; `class_bits` are those of profiles."""
+def attend(triples: Triples, by_quarter: Array, class_bits: Array) -> tuple[People, Quarters]:
+    """Return a day by visitors, and when they were there."""
     who, hour, hits, seconds, quarters = _visits_by_class(triples, class_bits)
     rows = _starts(who)
     visitor, classes = who[rows] >> _CLASS_BITS, who[rows] & ((1 << _CLASS_BITS) - 1)
@@ -310,7 +330,7 @@ def attend(columns: Columns, triples: Triples, class_bits: Array) -> tuple[Peopl
             np.add.reduceat(seconds, rows, dtype=np.uint32),
         ),
         Quarters(
-            _hits_by_quarter(columns, class_bits),
+            by_quarter,
             visitor,
             classes,
             *(np.bitwise_or.reduceat(half[hour, quarters], rows) for half in _SLOT_BITS),
@@ -365,8 +385,19 @@ def pack(arrays: Sequence[Array]) -> bytes:
     return b"".join((*heads, *(each.data for each in narrow)))
 
 
-def unpack(data: bytes, count: int) -> list[Array]:
-    """Return the `count` arrays that were packed; they can't be written to."""
+def unpack(pieces: Sequence[bytes], count: int) -> list[Array]:
+    """Return the `count` arrays that were packed, of several pieces put together."""
+    found = [_unpack(data, count) for data in pieces]
+    # What is one piece is not copied; it can't be written to.
+    return (
+        found[0] if len(found) == 1 else [np.concatenate(each) for each in zip(*found, strict=True)]
+    )
+
+
+_HEAD = struct.Struct("<BI")
+
+
+def _unpack(data: bytes, count: int) -> list[Array]:
     place = count * _HEAD.size
     arrays = []
     for number in range(count):
@@ -374,9 +405,6 @@ def unpack(data: bytes, count: int) -> list[Array]:
         arrays.append(np.frombuffer(data, f"<u{width}", length, place))
         place += width * length
     return arrays
-
-
-_HEAD = struct.Struct("<BI")
 
 
 def _narrow(array: Array) -> Array:
@@ -414,11 +442,6 @@ def _hours_of(columns: Columns) -> Iterator[slice]:
     yield from (slice(*each) for each in pairwise(starts))
 
 
-def _chunks(columns: Columns) -> Iterator[Columns]:
-    for start in range(0, len(columns.at), HITS_AT_ONCE):
-        yield Columns(*(each[start : start + HITS_AT_ONCE] for each in columns))
-
-
 def _one_by_one(columns: Columns) -> Triples:
     """Return each hit as the only one of its visit and profile."""
     at, visitor, profile = columns
@@ -452,16 +475,6 @@ def _grouped(triples: Triples) -> Triples:
 def _seconds(triples: Triples) -> Array:
     seconds: Array = (triples.last - triples.first) // 1000
     return seconds
-
-
-def _hits_by_quarter(columns: Columns, class_bits: Array) -> Array:
-    """Return the hits of each quarter of an hour, class after class."""
-    hits = np.zeros((len(CLASSES), QUARTERS), np.int64)
-    for at, _, profile in _chunks(columns):
-        quarter, bits = at // np.uint32(MS_PER_QUARTER), class_bits[profile]
-        for place, of_class in enumerate(hits):
-            of_class += np.bincount(quarter[bits == 1 << place], minlength=QUARTERS)
-    return hits.ravel()
 
 
 def _paired(first: Array, second: Array, count: int) -> Array:

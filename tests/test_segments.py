@@ -23,6 +23,7 @@ import pixels
 import segments
 import settings as settings_table
 import stats
+import summaries
 from app import create_app
 from database import db, milliseconds, writing
 from facts import Circumstances, Facts, Who
@@ -235,6 +236,13 @@ def app(environment: dict[str, str]) -> Iterator[Flask]:
         db.engine.dispose()
 
 
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the few hits of these tests be several pieces."""
+    monkeypatch.setattr(summaries, "PIECE_HITS_MAX", 16)
+    monkeypatch.setattr(segments, "PIECE_HITS_MAX", 16)
+
+
 def new_world(seed: int) -> World:
     user = db.session.scalars(select(User)).first()
     assert user
@@ -301,8 +309,9 @@ def test_day_with_hits_of_its_first_seconds_alone_is_counted(app: Flask) -> None
 
 
 FOLD = """
-import os, sys, settings, segments
+import os, sys, settings, segments, summaries
 from app import create_app
+summaries.PIECE_HITS_MAX = 16
 with create_app(settings.load(os.environ)).app_context():
     while segments.fold(int(sys.argv[1]), 5): print("folded", flush=True)
 """

@@ -108,8 +108,9 @@ def upgrade():
         sa.Column("pixel_number", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("part", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("day", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("piece", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("pixel_number", "part", "day", name=op.f("pk_segments")),
+        sa.PrimaryKeyConstraint("pixel_number", "part", "day", "piece", name=op.f("pk_segments")),
     )
     if op.get_bind().dialect.name == "postgresql":
         # Arrays of numbers: trying to compress them costs more than it saves.
