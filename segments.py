@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from enum import IntEnum
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -165,8 +165,7 @@ def rebuild(pixel_number: int, days: Iterable[int] | None = None) -> None:
     for day in days_of(pixel_number) if days is None else days:
         while not _rebuild_day(pixel_number, day):
             pass
-    while not _recount_recipients(pixel_number):
-        pass
+    _recount_recipients(pixel_number)
 
 
 def forget_hits(pixel_number: int, before_day: int) -> None:
@@ -336,24 +335,22 @@ def _numbered(keys: Array, numbers: Array, count: int) -> tuple[Array, dict[int,
 
 
 def _store_visitors(pixel_number: int, numbers: dict[int, int]) -> None:
-    if numbers:
-        db.session.connection().execute(
-            insert(Visitor),
-            [
-                {"pixel_number": pixel_number, "visitor": visitor, "number": number}
-                for visitor, number in numbers.items()
-            ],
-        )
+    _execute_each(
+        insert(Visitor),
+        (
+            {"pixel_number": pixel_number, "visitor": visitor, "number": number}
+            for visitor, number in numbers.items()
+        ),
+    )
 
 
 def _store_profiles(pixel_number: int, numbers: dict[int, int]) -> None:
-    if numbers:
-        db.session.connection().execute(
-            update(_PROFILES)
-            .where(Profile.pixel_number == pixel_number, Profile.id == bindparam("profile"))
-            .values(number=bindparam("given")),
-            [{"profile": profile, "given": number} for profile, number in numbers.items()],
-        )
+    _execute_each(
+        update(_PROFILES)
+        .where(Profile.pixel_number == pixel_number, Profile.id == bindparam("profile"))
+        .values(number=bindparam("given")),
+        ({"profile": profile, "given": number} for profile, number in numbers.items()),
+    )
 
 
 def _is_pending(pixel_number: int, before_day: int | None = None, more_than: int = 0) -> bool:
@@ -521,7 +518,7 @@ def _count_recipients(pixel_number: int, hits: _Hits, visitor: Array) -> None:
     first, last = np.full(len(numbers), never), np.zeros(len(numbers), np.int64)
     np.minimum.at(first, place[opens], at_ms[opens])
     np.maximum.at(last, place[opens], at_ms[opens])
-    rows = [
+    rows = (
         {
             "whose": key,
             "given": number,
@@ -529,13 +526,11 @@ def _count_recipients(pixel_number: int, hits: _Hits, visitor: Array) -> None:
             "last": from_milliseconds(until) if until else None,
             **dict(zip(CLASSES, of_class, strict=True)),
         }
-        for key, number, since, until, of_class in zip(
-            *(each.tolist() for each in (whose[one_of], numbers, first, last, counts)),
-            strict=True,
+        for key, number, since, until, *of_class in (
+            row.tolist() for row in np.column_stack((whose[one_of], numbers, first, last, counts))
         )
-    ]
-    if rows:
-        db.session.connection().execute(_added_to_recipient(pixel_number), rows)
+    )
+    _execute_each(_added_to_recipient(pixel_number), rows)
 
 
 def _added_to_recipient(pixel_number: int) -> Any:
@@ -584,43 +579,55 @@ def _rebuild_day(pixel_number: int, day: int) -> bool:
     return True
 
 
-def _recount_recipients(pixel_number: int) -> bool:
-    """Count anew what recipients come to; False if hits were folded meanwhile.
+def _recount_recipients(pixel_number: int) -> None:
+    """Count anew what recipients come to.
 
     The instants of opens that are pruned can't be found again: those stay that are known.
     """
-    state = state_of(pixel_number)
-    if state is None:
-        return True
+    done: int | None = np.iinfo(np.int64).min
+    while done is not None and (state := state_of(pixel_number)):
+        done = _recount_after(pixel_number, done, state)
+
+
+def _recount_after(pixel_number: int, done: int, state: State) -> int | None:
+    """Count anew the recipients after `done`, some at a time, so that hits wait for a moment only.
+
+    Returns the last that is done if hits were folded meanwhile, which count for it already; else
+    None.
+    """
     counts = _hits_of_visitors(pixel_number, state)
+    since, until = _opens_of_visitors(pixel_number, state)
     pruned = from_milliseconds(state.pruned_before * MS_PER_DAY)
-    opens = {visitor: instants for visitor, *instants in _opens_of_recipients(pixel_number, state)}
-    rows = [
-        {
-            "whose": visitor,
-            "first": min((*_before(pruned, first), *opens.get(visitor, ())), default=None),
-            "last": max((*_before(pruned, last), *opens.get(visitor, ())), default=None),
-            **dict(zip(CLASSES, counts[number].tolist(), strict=True)),
-        }
-        for visitor, number, first, last in db.session.execute(
-            select(
-                Recipient.visitor,
-                Recipient.number,
-                Recipient.first_opened_at,
-                Recipient.last_opened_at,
-            ).where(Recipient.pixel_number == pixel_number, Recipient.number.is_not(None))
+    following = (
+        select(
+            Recipient.visitor,
+            Recipient.number,
+            Recipient.first_opened_at,
+            Recipient.last_opened_at,
         )
-    ]
-    with writing():
-        if state_of(pixel_number) != state:
-            return False
-        if rows:
+        .where(
+            Recipient.pixel_number == pixel_number,
+            Recipient.visitor > bindparam("done"),
+            Recipient.number <= state.visitor_count,
+        )
+        .order_by(Recipient.visitor)
+        .limit(ROWS_AT_ONCE)
+    )
+    while some := db.session.execute(following, {"done": done}).all():
+        rows = []
+        for visitor, number, *known in some:
+            opens = [at for at in known if at and at < pruned]
+            if until[number]:
+                opens += [from_milliseconds(int(at[number])) for at in (since, until)]
+            row = {"first": min(opens, default=None), "last": max(opens, default=None)}
+            hits = dict(zip(CLASSES, counts[number].tolist(), strict=True))
+            rows.append({"whose": visitor, **row, **hits})
+        with writing():
+            if state_of(pixel_number) != state:
+                return done
             db.session.connection().execute(_recounted_recipient(pixel_number), rows)
-    return True
-
-
-def _before(end: datetime, at: datetime | None) -> tuple[datetime, ...]:
-    return (at,) if at is not None and at < end else ()
+        done = some[-1].visitor
+    return None
 
 
 def _hits_of_visitors(pixel_number: int, state: State) -> Array:
@@ -640,9 +647,10 @@ def _hits_of_visitors(pixel_number: int, state: State) -> Array:
     return counts.T
 
 
-def _opens_of_recipients(pixel_number: int, state: State) -> Iterator[Any]:
+def _opens_of_visitors(pixel_number: int, state: State) -> tuple[Array, Array]:
+    """Return the instants of each recipient's first and last open by their number, 0 for none."""
     statement = (
-        select(Hit.visitor, func.min(Hit.id), func.max(Hit.id))
+        select(Recipient.number, func.min(Hit.id), func.max(Hit.id))
         .join(Profile, (Profile.pixel_number == Hit.pixel_number) & (Profile.id == Hit.profile))
         .join(
             Recipient,
@@ -653,10 +661,14 @@ def _opens_of_recipients(pixel_number: int, state: State) -> Iterator[Any]:
             Hit.id <= state.folded_through,
             Profile.hit_class == "open",
         )
-        .group_by(Hit.visitor)
+        .group_by(Recipient.number)
+        .execution_options(yield_per=ROWS_AT_ONCE)
     )
-    for visitor, first, last in db.session.execute(statement):
-        yield visitor, *(from_milliseconds(each >> HIT_ID_SHIFT) for each in (first, last))
+    ids = np.zeros((2, state.visitor_count + 1), np.int64)
+    for number, first, last in db.session.execute(statement):
+        ids[:, number] = first, last
+    since, until = ids >> HIT_ID_SHIFT
+    return since, until
 
 
 def _recounted_recipient(pixel_number: int) -> Any:
@@ -691,3 +703,10 @@ def _one_at_a_time(statement: Any) -> Iterator[Any]:
     """Yield rows, each being read when it is asked for."""
     with db.session.connection().execute(statement) as rows:
         yield from rows
+
+
+def _execute_each(statement: Any, rows: Iterable[dict[str, Any]]) -> None:
+    """Execute a statement with each row; a few rows at a time are in memory."""
+    rows = iter(rows)
+    while some := list(islice(rows, ROWS_AT_ONCE)):
+        db.session.connection().execute(statement, some)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -64,6 +65,7 @@ class World:
     number: int
     at_ms: int = milliseconds(START)
     place: int = 0
+    names: int = 4
     pruned_before: int = 0
     pruned: list[Event] = field(default_factory=list)
     reclassified: bool = False
@@ -104,7 +106,7 @@ class World:
             query=choose([None, "utm_source=a", "utm_source=b"]),
         )
         anonymous = Who(f"192.0.2.{self.random.randrange(6)}")
-        known = Who("", f"r{self.random.randrange(4)}", verified=choose([True, False]))
+        known = Who("", f"r{self.random.randrange(self.names)}", verified=choose([True, False]))
         return circumstances, choose([None, anonymous, known, known])
 
     def some_are_folded(self) -> None:
@@ -238,9 +240,10 @@ def app(environment: dict[str, str]) -> Iterator[Flask]:
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the few hits of these tests be several pieces."""
+    """Let the few hits and recipients of these tests be several pieces."""
     monkeypatch.setattr(summaries, "PIECE_HITS_MAX", 16)
     monkeypatch.setattr(segments, "PIECE_HITS_MAX", 16)
+    monkeypatch.setattr(segments, "ROWS_AT_ONCE", 3)
 
 
 def new_world(seed: int) -> World:
@@ -305,6 +308,25 @@ def test_day_with_hits_of_its_first_seconds_alone_is_counted(app: Flask) -> None
     filters = (Filter("country", "eq", ("DE",)), Filter("recipient", "eq", ("r1", "r2")))
     question = Question(world.number, midnight, midnight + timedelta(hours=1), "all", filters)
     assert stats.totals(question) == Recount(world.hits).totals(question)
+    world.check()
+
+
+def test_recount_while_hits_are_folded_counts_each_once(app: Flask) -> None:
+    world = new_world(1)
+    world.hits_come()
+
+    def hits_go_on() -> None:
+        with app.app_context():
+            for _ in range(20):
+                world.names += 5
+                world.hits_come()
+                segments.fold(world.number)
+
+    with ThreadPoolExecutor() as pool:
+        going_on = pool.submit(hits_go_on)
+        while not going_on.done():
+            world.rules_change()
+        going_on.result()
     world.check()
 
 
