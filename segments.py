@@ -43,13 +43,11 @@ from summaries import (
     Seen,
     Summary,
     attend,
-    join_columns,
+    join_pieces,
     pack,
-    pieces_of,
     remains_of,
     see,
     sort_columns,
-    start_of,
     summarise,
     take_in,
     unpack,
@@ -175,12 +173,17 @@ def forget_hits(pixel_number: int, before_day: int) -> None:
     """
     while _is_pending(pixel_number, before_day):
         fold(pixel_number)
-    days = [day for day in days_of(pixel_number) if day < before_day]
     bits = _class_bits(pixel_number)
-    for day, columns in read(Columns, pixel_number, days):
-        triples, _ = take_in(pieces_of(columns), bits)
+    days = select(Segment.day).where(
+        Segment.pixel_number == pixel_number,
+        Segment.part == Part.COLUMNS,
+        Segment.piece == 0,
+        Segment.day < before_day,
+    )
+    for day in db.session.scalars(days.order_by(Segment.day)).all():
+        triples, _ = take_in(_pieces(pixel_number, day), bits)
         remains = remains_of(triples)
-        parts = {Part.REMAINS: [pack((*remains.pairs, *remains.mixed))]}
+        parts = {Part.REMAINS: {0: pack((*remains.pairs, *remains.mixed))}}
         with writing():
             _store_parts(pixel_number, day, parts)
     with writing():
@@ -277,14 +280,14 @@ def _try_to_fold(pixel_number: int, hits_at_once: int) -> int | None:
     made = []
     for day in np.unique(days).tolist():
         new = sort_columns(Columns(*(each[days == day] for each in columns)))
-        made.append((day, *_with_new(pixel_number, day, new, bits)))
+        made.append((day, _parts(join_pieces(_pieces(pixel_number, day), new), bits)))
     with writing():
         if state_of(pixel_number) != state:
             return None
         _store_visitors(pixel_number, new_visitors)
         _store_profiles(pixel_number, new_profiles)
-        for day, parts, changed in made:
-            _store_parts(pixel_number, day, parts, changed)
+        for day, parts in made:
+            _store_parts(pixel_number, day, parts)
         _count_recipients(pixel_number, hits, visitor)
         _mark(
             pixel_number,
@@ -293,30 +296,6 @@ def _try_to_fold(pixel_number: int, hits_at_once: int) -> int | None:
             profile_count=state.profile_count + len(new_profiles),
         )
     return len(hits.id)
-
-
-def _with_new(
-    pixel_number: int, day: int, new: Columns, class_bits: Array
-) -> tuple[dict[Part, list[bytes]], int]:
-    """Make the parts of a day with new hits; return from which piece its columns change, too.
-
-    Hits are folded in the order of their instants, so that few pieces do.
-    """
-    pieces = select(Segment.piece, Segment.data).where(
-        Segment.pixel_number == pixel_number, Segment.part == Part.COLUMNS, Segment.day == day
-    )
-    changing: dict[int, bytes] = {}
-    for piece, data in _one_at_a_time(pieces.order_by(Segment.piece.desc())):
-        changing[piece] = data
-        if start_of(Columns(*unpack([data], 3))) <= start_of(new):
-            break
-    if changing:
-        there = [changing[piece] for piece in sorted(changing)]
-        new = join_columns(Columns(*unpack(there, 3)), new)
-    changed = min(changing, default=0)
-    same = _one_at_a_time(pieces.where(Segment.piece < changed).order_by(Segment.piece))
-    folded = (Columns(*unpack([data], 3)) for _, data in same)
-    return _parts(new, class_bits, folded), changed
 
 
 def _numbered(keys: Array, numbers: Array, count: int) -> tuple[Array, dict[int, int]]:
@@ -442,43 +421,62 @@ def _class_bits(pixel_number: int, profile: Array = _NONE, hit_class: Array = _N
     return bits
 
 
+def _pieces(pixel_number: int, day: int) -> Iterator[Columns]:
+    """Yield the pieces of a day's columns, each being read when it is asked for."""
+    statement = select(Segment.data).where(
+        Segment.pixel_number == pixel_number, Segment.part == Part.COLUMNS, Segment.day == day
+    )
+    rows = statement.order_by(Segment.piece).execution_options(yield_per=1)
+    for data in db.session.scalars(rows):
+        yield Columns(*unpack([data], 3))
+
+
 def _parts(
-    columns: Columns, class_bits: Array, before: Iterable[Columns] = ()
-) -> dict[Part, list[bytes]]:
-    """Make the parts of a day of its hits, the columns without those `before`."""
-    pieces = list(pieces_of(columns))
-    triples, by_quarter = take_in(chain(before, pieces), class_bits)
+    pieces: Iterable[tuple[Columns, bool]], class_bits: Array
+) -> dict[Part, dict[int, bytes]]:
+    """Make the parts of a day of the pieces of its hits, each with whether it changed.
+
+    Parts are bytes by piece; of the columns there are those alone that changed.
+    """
+    changed: dict[int, bytes] = {}
+
+    def columns() -> Iterator[Columns]:
+        for number, (piece, is_changed) in enumerate(pieces):
+            if is_changed:
+                changed[number] = pack(piece)
+            yield piece
+
+    triples, by_quarter = take_in(columns(), class_bits)
     (plain, blended, mixed), hours = summarise(triples)
     people, quarters = attend(triples, by_quarter, class_bits)
     return {
-        Part.COLUMNS: [pack(each) for each in pieces],
-        Part.SUMMARY: [pack((*plain, *(each.ravel() for each in blended), *mixed))],
-        Part.SEEN: [pack(see(triples))],
-        Part.PEOPLE: [pack(people)],
-        Part.QUARTERS: [pack(quarters)],
-        Part.HOURS: [pack(hours)],
+        Part.COLUMNS: changed,
+        Part.SUMMARY: {0: pack((*plain, *(each.ravel() for each in blended), *mixed))},
+        Part.SEEN: {0: pack(see(triples))},
+        Part.PEOPLE: {0: pack(people)},
+        Part.QUARTERS: {0: pack(quarters)},
+        Part.HOURS: {0: pack(hours)},
     }
 
 
-def _store_parts(
-    pixel_number: int, day: int, parts: dict[Part, list[bytes]], changed: int = 0
-) -> None:
-    """Store parts of a day, its columns from the piece on that changed."""
-    db.session.execute(
-        delete(Segment).where(
-            Segment.pixel_number == pixel_number,
-            Segment.part.in_(parts),
-            Segment.day == day,
-            (Segment.part != Part.COLUMNS) | (Segment.piece >= changed),
+def _store_parts(pixel_number: int, day: int, parts: dict[Part, dict[int, bytes]]) -> None:
+    """Store parts of a day; those have each piece from their first on."""
+    for part, pieces in parts.items():
+        db.session.execute(
+            delete(Segment).where(
+                Segment.pixel_number == pixel_number,
+                Segment.part == part,
+                Segment.day == day,
+                Segment.piece >= min(pieces),
+            )
         )
-    )
-    db.session.connection().execute(
+    _execute_each(
         insert(Segment),
-        [
+        (
             {"pixel_number": pixel_number, "part": part, "day": day, "piece": piece, "data": data}
             for part, pieces in parts.items()
-            for piece, data in enumerate(pieces, changed if part == Part.COLUMNS else 0)
-        ],
+            for piece, data in pieces.items()
+        ),
     )
 
 
@@ -560,12 +558,13 @@ def _rebuild_day(pixel_number: int, day: int) -> bool:
     first = day * MS_PER_DAY << HIT_ID_SHIFT
     end = ((day + 1) * MS_PER_DAY << HIT_ID_SHIFT) - 1
     last = min(end, state.folded_through)
-    columns = Columns(_NONE, _NONE, _NONE)
+    pieces: list[Columns] = []
     while len((hits := _hits(pixel_number, Hit.id.between(first, last), PIECE_HITS_MAX)).id):
         new = sort_columns(hits.columns(hits.visitor_number, hits.profile_number))
-        columns = join_columns(columns, new)
+        pieces = [piece for piece, _ in join_pieces(pieces, new)]
         first = int(hits.id[-1]) + 1
-    parts = _parts(columns, _class_bits(pixel_number)) if len(columns.at) else {}
+    changed = ((piece, True) for piece in pieces)
+    parts = _parts(changed, _class_bits(pixel_number)) if pieces else {}
     with writing():
         now = state_of(pixel_number)
         if now is None:
@@ -697,12 +696,6 @@ def _read(pixel_number: int, part: Part, days: list[int]) -> Iterator[tuple[int,
         rows = db.session.execute(statement.order_by(Segment.day, Segment.piece)).all()
         for day, pieces in groupby(rows, itemgetter(0)):
             yield day, [data for _, data in pieces]
-
-
-def _one_at_a_time(statement: Any) -> Iterator[Any]:
-    """Yield rows, each being read when it is asked for."""
-    with db.session.connection().execute(statement) as rows:
-        yield from rows
 
 
 def _execute_each(statement: Any, rows: Iterable[dict[str, Any]]) -> None:

@@ -9,9 +9,8 @@ one.
 from __future__ import annotations
 
 import struct
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +54,9 @@ class Columns(NamedTuple):
     at: Array
     visitor: Array
     profile: Array
+
+
+_NO_HITS = Columns(*[np.zeros(0, np.uint8)] * 3)
 
 
 class Triples(NamedTuple):
@@ -229,9 +231,7 @@ class Members:
 
 def sort_columns(columns: Columns) -> Columns:
     """Return hits that came in this order, sorted."""
-    keys = _hours(columns.at).astype(np.int64)
-    keys <<= _VISITOR_BITS
-    keys |= columns.visitor
+    keys = _visit_numbers(columns)
     keys <<= _PLACE_BITS
     keys |= np.arange(len(keys))
     keys.sort()
@@ -239,15 +239,23 @@ def sort_columns(columns: Columns) -> Columns:
     return Columns(*(_narrow(each)[keys] for each in columns))
 
 
-def join_columns(first: Columns, second: Columns) -> Columns:
-    """Return sorted hits of both, the second's having come later."""
-    hours = zip(_hours_of(first), _hours_of(second), strict=True)
-    places = [
-        np.searchsorted(first.visitor[there], second.visitor[to_come], side="right") + there.start
-        for there, to_come in hours
-    ]
-    at = np.concatenate(places)
-    return Columns(*(_inserted(*each, at) for each in zip(first, second, strict=True)))
+def join_pieces(pieces: Iterable[Columns], new: Columns) -> Iterator[tuple[Columns, bool]]:
+    """Put later hits into a day's pieces, all sorted; yield each piece and whether it changed."""
+    visits = _visit_numbers(new)
+    held, done = _NO_HITS, 0
+    for piece in chain(pieces, (None,)):
+        end = len(visits)
+        if piece is not None:
+            end = int(np.searchsorted(visits, _visit_numbers(_cut(piece, 0, 1))[0]))
+        if end > done:
+            held, done = _joined(held, _cut(new, done, end)), end
+        whole = len(held.at)
+        if piece is not None and done:
+            whole -= whole % PIECE_HITS_MAX
+        for start in range(0, whole, PIECE_HITS_MAX):
+            yield _cut(held, start, min(start + PIECE_HITS_MAX, whole)), done > 0
+        if piece is not None:
+            held = Columns(*map(np.concatenate, zip(_cut(held, whole, None), piece, strict=True)))
 
 
 def between(columns: Columns, first_ms: int, last_ms: int) -> Columns:
@@ -256,24 +264,13 @@ def between(columns: Columns, first_ms: int, last_ms: int) -> Columns:
     return Columns(*(each[kept] for each in columns))
 
 
-def pieces_of(columns: Columns) -> Iterator[Columns]:
-    """Yield hits in pieces."""
-    for start in range(0, len(columns.at), PIECE_HITS_MAX):
-        yield Columns(*(each[start : start + PIECE_HITS_MAX] for each in columns))
-
-
-def start_of(columns: Columns) -> tuple[int, int]:
-    """Return the hour and the visitor that sorted hits start with."""
-    return int(columns.at[0]) // MS_PER_HOUR, int(columns.visitor[0])
-
-
 def take_in(pieces: Iterable[Columns], class_bits: Array) -> tuple[Triples, Array]:
     """Go through a day's sorted hits; `class_bits` are those of profiles.
 
     Returns what they come to by visit and profile, and how many hits each quarter of an hour has,
     class after class.
     """
-    found, last_visit = [], _one_by_one(Columns(*[np.zeros(0, np.uint8)] * 3))
+    found, last_visit = [], _one_by_one(_NO_HITS)
     by_quarter = np.zeros((len(CLASSES), QUARTERS), np.int64)
     for piece in pieces:
         quarter, bits = piece.at // np.uint32(MS_PER_QUARTER), class_bits[piece.profile]
@@ -432,14 +429,20 @@ def _hours(at: Array) -> Array:
     return at // np.uint32(MS_PER_HOUR)
 
 
-def _hours_of(columns: Columns) -> Iterator[slice]:
-    """Yield where the hits of each hour of the day are."""
-    places = range(len(columns.at))
-    starts = (
-        bisect_left(places, hour, key=lambda place: int(columns.at[place]) // MS_PER_HOUR)
-        for hour in range(HOURS + 1)
-    )
-    yield from (slice(*each) for each in pairwise(starts))
+def _visit_numbers(columns: Columns) -> Array:
+    """Return the hour and the visitor of each hit as one number."""
+    visits: Array = _hours(columns.at).astype(np.int64) << _VISITOR_BITS | columns.visitor
+    return visits
+
+
+def _cut(columns: Columns, start: int, end: int | None) -> Columns:
+    return Columns(*(each[start:end] for each in columns))
+
+
+def _joined(first: Columns, second: Columns) -> Columns:
+    """Return sorted hits of both, the second's having come later."""
+    places = np.searchsorted(_visit_numbers(first), _visit_numbers(second), side="right")
+    return Columns(*(_inserted(*each, places) for each in zip(first, second, strict=True)))
 
 
 def _one_by_one(columns: Columns) -> Triples:

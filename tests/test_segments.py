@@ -317,7 +317,7 @@ def test_recount_while_hits_are_folded_counts_each_once(app: Flask) -> None:
 
     def hits_go_on() -> None:
         with app.app_context():
-            for _ in range(20):
+            for _ in range(10):
                 world.names += 5
                 world.hits_come()
                 segments.fold(world.number)
