@@ -82,7 +82,6 @@ def main() -> None:
         with running(["server.py"], env) as (process, _):
             wait_for(f"http://127.0.0.1:{port}/api/heartbeat")
             server = Variant("Pixelkeep", process, port)
-            print(f"{server.memory_mib():.0f} MiB in memory after the start")
             _print_table(_ask_all(f"http://127.0.0.1:{port}", chosen.rounds))
             print(f"{server.memory_mib():.0f} MiB in memory after these questions")
         size = sqlite_bytes(Path(directory) / "pixelkeep.db")
