@@ -42,8 +42,8 @@ from metrics import Metrics
 from models import HIT_ID_SHIFT, MS_PER_DAY, Pixel
 
 PATIENCE_SECONDS = BUSY_TIMEOUT_MS / 1000
-# While the database stays locked, new hits fail sooner, so that those behind them get their turn.
-PATIENCE_WHEN_LOCKED_SECONDS = 0.2
+# Once hits gave up, and until the lock is free, new ones do sooner: those behind them have a turn.
+PATIENCE_AFTER_GIVING_UP_SECONDS = 0.2
 # What a thread that has other things to do waits for another process's commit.
 MOMENT_SECONDS = 0.005
 POSTGRESQL_TIMEOUTS = (
@@ -132,7 +132,9 @@ class Recorder:
         self._lock = threading.Lock()
         self._waiting: deque[Waiting] = deque()
         self._led = False
+        # Somebody else was found to hold the database's lock; for so long that hits gave up.
         self._locked = False
+        self._gave_up = False
         self._integrity_error: type[Exception] = engine.dialect.loaded_dbapi.IntegrityError
         self._file = sqlite_file(engine)
         if self._file is not None:
@@ -185,7 +187,7 @@ class Recorder:
         who: Who | None,
     ) -> Waiting:
         """Put a hit into the queue, for whoever commits next; `finish` sees it through."""
-        patience_s = PATIENCE_WHEN_LOCKED_SECONDS if self._locked else PATIENCE_SECONDS
+        patience_s = PATIENCE_AFTER_GIVING_UP_SECONDS if self._gave_up else PATIENCE_SECONDS
         give_up_at = time.monotonic() + patience_s
         waiting = Waiting(request, pixel, circumstances, who, give_up_at)
         waiting.gate.acquire()
@@ -244,14 +246,14 @@ class Recorder:
         batch: list[Waiting] = []
         try:
             self._commit(batch, give_up_at)
-            self._locked = False
+            self._locked = self._gave_up = False
         except Exception as error:
             is_late = is_busy(error)
             if is_late and not or_fail:
                 return False
             # Whatever it was, nobody may hang and no image may say that this was stored.
             self._close()
-            self._locked = is_late
+            self._locked = self._gave_up = is_late
             self._metrics.count_failure()
             batch = batch or self._take(give_up_at + TRY_MS / 1000)
             for waiting in batch:

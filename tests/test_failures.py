@@ -9,6 +9,7 @@ import resource
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ import pytest
 
 from collect import GIF
 from database import ADVISORY_LOCK, BUSY_TIMEOUT_MS
-from tests.conftest import Answer, Server, unique, wait_until
+from tests.conftest import Answer, Server, unique, verdicts, wait_until
 from tests.load import Load, assert_kept, stored_numbers
 
 CLIENTS = 24
+COMING = 10
 # What a machine under other load may add to the busy timeout.
 LATE_SECONDS_MAX = 5
 
@@ -78,6 +80,22 @@ def test_hits_wait_for_a_lock_that_is_given_back_and_are_all_stored(server: Serv
         wait_until(lambda: load.statuses[200] > enough)
     assert set(load.statuses) == {200}
     assert_kept(server, pixel, load.answers)
+
+
+def test_hits_that_come_while_the_database_is_locked_wait_as_long(server: Server) -> None:
+    pixel = server.admin.create_pixel()
+    event = {"type": "event", "payload": {"pixel": pixel["id"]}}
+    fetch(server, pixel)
+    with ThreadPoolExecutor(COMING * 2) as pool:
+        with locked(server):
+            coming = []
+            for _ in range(COMING):
+                coming.append(pool.submit(fetch, server, pixel))
+                coming.append(pool.submit(server.admin.post, "/api/send", event))
+                time.sleep(2 / COMING)
+        statuses = [each.result().status for each in coming]
+    assert statuses == [200] * COMING * 2
+    assert len(verdicts(server, pixel)) == COMING * 2 + 1
 
 
 def test_other_requests_are_answered_while_hits_wait_for_a_lock(server: Server) -> None:
