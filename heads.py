@@ -1,8 +1,9 @@
-"""The heads of images over HTTP/1.1: those asked for, and those answered.
+"""The heads of images over HTTP/1: those asked for, and those answered.
 
-gunicorn takes longer to read a request than its hit takes to be stored. What mail clients and
-browsers send is read here in a tenth of the time; a head with anything else in it is gunicorn's to
-read, so that there is one judge of what is odd. `tests/test_heads.py` compares the two.
+gunicorn takes longer to read a request than its hit takes to be stored. What mail clients,
+browsers and proxies send is read here in a tenth of the time; a head with anything else in it is
+gunicorn's to read, so that there is one judge of what is odd. `tests/test_heads.py` compares the
+two.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ BYTES_MAX = 8190
 FIELDS_MAX = 60
 
 _IMAGE = re.compile(
-    rb"GET (/(?:p/|api/send\?)[!\"$-~]*) HTTP/1\.1\r\n"
+    rb"GET (/(?:p/|api/send\?)[!\"$-~]*) (HTTP/1\.[01])\r\n"
     rb"((?:[A-Za-z0-9-]+:[\t -~\x80-\xff]*\r\n)*)\r\n"
 )
 # They come with a body, or ask for more than an answer.
@@ -47,7 +48,7 @@ def read(received: bytes | bytearray) -> Asked | None:
     found = _IMAGE.match(received)
     if not found or found.end() > BYTES_MAX:
         return None
-    lines = found[2].decode("latin-1").split("\r\n")[:-1]
+    lines = found[3].decode("latin-1").split("\r\n")[:-1]
     environ = {}
     for line in lines:
         name, _, value = line.partition(":")
@@ -55,7 +56,7 @@ def read(received: bytes | bytearray) -> Asked | None:
     is_repeated = len(environ) < len(lines)
     if is_repeated or len(lines) > FIELDS_MAX or not _ODD.isdisjoint(environ):
         return None
-    target = found[1].decode("ascii")
+    target, protocol = found[1].decode("ascii"), found[2].decode("ascii")
     path, _, query = target.partition("?")
     environ |= {
         "REQUEST_METHOD": "GET",
@@ -63,20 +64,27 @@ def read(received: bytes | bytearray) -> Asked | None:
         "SCRIPT_NAME": "",
         "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
         "QUERY_STRING": query,
-        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_PROTOCOL": protocol,
     }
-    is_last = environ.get("HTTP_CONNECTION", "").lower() == "close"
-    return Asked(environ, found.end(), is_last)
+    return Asked(environ, found.end(), _is_last(protocol, environ.get("HTTP_CONNECTION", "")))
+
+
+def _is_last(protocol: str, connection: str) -> bool:
+    if protocol == "HTTP/1.0":
+        return connection.lower() != "keep-alive"
+    return connection.lower() == "close"
 
 
 @lru_cache(maxsize=16)
-def made(status: str, headers: tuple[tuple[str, str], ...], is_last: bool, second: int) -> bytes:
-    """Return an answer's head, sent in a second since the epoch.
+def made(
+    protocol: str, status: str, headers: tuple[tuple[str, str], ...], is_last: bool, second: int
+) -> bytes:
+    """Return the head of an answer in the asker's protocol, sent in a second since the epoch.
 
     Images have the same few all through a second.
     """
     lines = [
-        f"HTTP/1.1 {status}",
+        f"{protocol} {status}",
         f"Server: {SERVER}",
         f"Date: {formatdate(second, usegmt=True)}",
         f"Connection: {'close' if is_last else 'keep-alive'}",

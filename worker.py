@@ -295,7 +295,8 @@ class Answer:
         self, status: str, headers: list[tuple[str, str]], exc_info: object = None
     ) -> None:
         """Take status and headers, as WSGI has it."""
-        self.head = heads.made(status, tuple(headers), self.is_last, int(time.time()))
+        protocol, second = self.environ["SERVER_PROTOCOL"], int(time.time())
+        self.head = heads.made(protocol, status, tuple(headers), self.is_last, second)
 
 
 class BoundedUnreader(SocketUnreader):

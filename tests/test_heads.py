@@ -31,6 +31,12 @@ THUNDERBIRD = (
     b"X-Forwarded-For: 192.0.2.1, 192.0.2.2\r\nReferer: http://\xe9\r\n\r\n"
 )
 
+# As nginx asks by default.
+BY_PROXY = (
+    b"GET /p/news HTTP/1.0\r\nHost: pixel.example.org\r\nX-Forwarded-For: 192.0.2.1\r\n"
+    b"X-Forwarded-Proto: https\r\nConnection: close\r\nUser-Agent: Outlook-Android/2.0\r\n\r\n"
+)
+
 
 def with_lines(*lines: bytes) -> bytes:
     """Return a request with these lines in place of its own."""
@@ -91,6 +97,10 @@ def is_read_alike(received: bytes) -> bool:
         with_lines(b"Host: a", b"Connection: close"),
         with_lines(b"Host: a", b"Connection: CLOSE \t"),
         with_lines(b"Host: a", b"Connection: close, te"),
+        PLAIN.replace(b"1.1", b"1.0"),
+        BY_PROXY,
+        BY_PROXY.replace(b"close", b"Keep-Alive"),
+        BY_PROXY.replace(b"close", b"te"),
         with_lines(b"Host: a", *NUMBERED[:59]),
         with_lines(b"Host: a", b"X: " + b"x" * (heads.BYTES_MAX - len(PLAIN) - 5)),
     ],
@@ -114,8 +124,8 @@ def test_what_clients_send_is_read_as_gunicorn_reads_it(received: bytes) -> None
         PLAIN.replace(b"news", b"n\xc3\xa9ws"),
         PLAIN.replace(b"news", b"ne ws"),
         PLAIN.replace(b"news", b"ne\tws"),
-        PLAIN.replace(b"1.1", b"1.0"),
         PLAIN.replace(b"1.1", b"2.0"),
+        PLAIN.replace(b"1.1", b"1.2"),
         PLAIN.replace(b"\r\n", b"\n"),
         with_lines(b"Host: a\n"),
         with_lines(b"Host: a\r"),
@@ -163,7 +173,7 @@ lines = st.tuples(
 received_heads = st.tuples(
     st.sampled_from([b"GET /p/"] * 6 + [b"GET /api/send?", b"HEAD /p/", b"GET //"]),
     pieces,
-    st.sampled_from([b" HTTP/1.1\r\n"] * 8 + [b" HTTP/1.0\r\n", b"\r\n"]),
+    st.sampled_from([b" HTTP/1.1\r\n"] * 5 + [b" HTTP/1.0\r\n"] * 4 + [b"\r\n"]),
     st.lists(lines, max_size=3).map(b"".join),
     st.sampled_from([b"\r\n", b"\r\n" + PLAIN, b"\r\n\r\n", b""]),
 ).map(b"".join)
@@ -175,9 +185,19 @@ def test_whatever_is_read_here_gunicorn_reads_the_same(received: bytes) -> None:
     is_read_alike(received)
 
 
-@pytest.mark.parametrize("is_last", [False, True])
-def test_head_of_an_answer_is_made_as_gunicorn_makes_it(is_last: bool) -> None:
-    parser = RequestParser(CONFIG, iter([PLAIN]), CLIENT)
+@pytest.mark.parametrize(
+    ("received", "is_last"),
+    [
+        (PLAIN, False),
+        (PLAIN, True),
+        (BY_PROXY, True),
+        (BY_PROXY.replace(b"close", b"keep-alive"), False),
+    ],
+)
+def test_head_of_an_answer_is_made_as_gunicorn_makes_it(received: bytes, is_last: bool) -> None:
+    asked = heads.read(received)
+    assert asked
+    parser = RequestParser(CONFIG, iter([received]), CLIENT)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         response = Response(next(parser), theirs, CONFIG)
@@ -187,5 +207,6 @@ def test_head_of_an_answer_is_made_as_gunicorn_makes_it(is_last: bool) -> None:
         response.send_headers()
         made = ours.recv(65_536).decode()
     (date,) = (line for line in made.split("\r\n") if line.startswith("Date: "))
-    own = heads.made("404 Not Found", tuple(HEADERS), is_last, 0).decode()
+    protocol = asked.environ["SERVER_PROTOCOL"]
+    own = heads.made(protocol, "404 Not Found", tuple(HEADERS), is_last, 0).decode()
     assert own.replace("Date: Thu, 01 Jan 1970 00:00:00 GMT", date) == made
