@@ -95,10 +95,11 @@ class Variant:
     count: Callable[[], int] | None = None
     stored_bytes: Callable[[], int] | None = None
 
-    def measure(self, connections: int, seconds: int) -> Row:
+    def measure(self, connections: int, seconds: int, *, close: bool) -> Row:
         """Load it once."""
         before, cpu = self.count() if self.count else 0, self.cpu_seconds()
-        load = generate(f"http://127.0.0.1:{self.port}/p/{SLUG}", connections, seconds)
+        url = f"http://127.0.0.1:{self.port}/p/{SLUG}"
+        load = generate(url, connections, seconds, close=close)
         stored = self.count() - before if self.count else None
         return Row(load, stored, self.cpu_seconds() - cpu)
 
@@ -121,16 +122,20 @@ def main() -> None:
     chosen = _arguments()
     generator = "wrk" if shutil.which("wrk") else "pywrkr"
     print(f"{machine(chosen)}; {chosen.rounds} rounds of {chosen.seconds} s by {generator}")
+    if chosen.close:
+        print("Each request comes on a connection of its own.")
     with ExitStack() as stack:
         variants = [stack.enter_context(each) for each in _variants(chosen)]
         for variant in variants:
-            variant.measure(32, WARM_UP_SECONDS)
+            variant.measure(32, WARM_UP_SECONDS, close=chosen.close)
         for connections in chosen.connections:
             rows: dict[str, list[Row]] = {variant.name: [] for variant in variants}
             syncs = []
-            for _ in range(chosen.rounds):
+            for number in range(1, chosen.rounds + 1):
                 for variant in variants:
-                    rows[variant.name].append(variant.measure(connections, chosen.seconds))
+                    row = variant.measure(connections, chosen.seconds, close=chosen.close)
+                    rows[variant.name].append(row)
+                    _tell_progress(connections, f"round {number} of {chosen.rounds}", variant, row)
                 syncs.append(f"{syncs_per_second():.0f}")
             _print_table(connections, rows)
             print("raw syncs of the disk alone:", *syncs)
@@ -145,6 +150,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="of all variants (default 5)")
     parser.add_argument(
         "--connections", type=int, nargs="+", default=[1, 32, 256], help="default 1 32 256"
+    )
+    parser.add_argument(
+        "--close", action="store_true", help="a new connection for each request, as mail clients do"
     )
     parser.add_argument("--workers", type=int, default=Settings().workers)
     parser.add_argument("--threads", type=int, default=Settings().threads)
@@ -167,16 +175,20 @@ def syncs_per_second() -> float:
         return pages / (time.monotonic() - started_at)
 
 
-def generate(url: str, connections: int, seconds: int) -> Load:
-    """Load `url` with wrk, or with pywrkr where wrk is not installed."""
-    if shutil.which("wrk"):
-        return _with_wrk(url, connections, seconds)
-    return _with_pywrkr(url, connections, seconds)
+def generate(url: str, connections: int, seconds: int, *, close: bool) -> Load:
+    """Load `url` with wrk, or with pywrkr where wrk is not installed.
+
+    `close` has each connection end with its first answer.
+    """
+    with_generator = _with_wrk if shutil.which("wrk") else _with_pywrkr
+    headers = [f"User-Agent: {USER_AGENT}", *(["Connection: close"] if close else [])]
+    header_options = [option for header in headers for option in ("-H", header)]
+    return with_generator(url, connections, seconds, header_options)
 
 
-def _with_wrk(url: str, connections: int, seconds: int) -> Load:
+def _with_wrk(url: str, connections: int, seconds: int, header_options: list[str]) -> Load:
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=30s", "--latency"]
-    text = _output([*command, "-H", f"User-Agent: {USER_AGENT}", url])
+    text = _output([*command, *header_options, url])
     latencies = dict(re.findall(r"^ +(50|99)% +(\S+)$", text, re.MULTILINE))
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
     answered = re.search(r"(\d+) requests in .*Requests/sec: +(\S+)", text, re.DOTALL)
@@ -197,10 +209,10 @@ def _milliseconds(text: str) -> float:
     return float(found[1]) * UNITS_MS[found[2]]
 
 
-def _with_pywrkr(url: str, connections: int, seconds: int) -> Load:
+def _with_pywrkr(url: str, connections: int, seconds: int, header_options: list[str]) -> Load:
     with tempfile.NamedTemporaryFile() as file:
         program = [sys.executable, "-m", "pywrkr", f"-c{connections}", f"-d{seconds}"]
-        _output([*program, "-t1", "-H", f"User-Agent: {USER_AGENT}", "--json", file.name, url])
+        _output([*program, "-t1", *header_options, "--json", file.name, url])
         found = json.loads(Path(file.name).read_text())
     answered = found["status_codes"].get("200", 0)
     return Load(
@@ -374,8 +386,13 @@ def machine(chosen: argparse.Namespace) -> str:
     )
 
 
+def _tell_progress(connections: int, place: str, variant: Variant, row: Row) -> None:
+    words = f"{connections} connections, {place}, {variant.name}: {row.load.per_second:.0f}/s"
+    print(words, file=sys.stderr)
+
+
 def _print_table(connections: int, rows: dict[str, list[Row]]) -> None:
-    print(f"\n{connections} connections (medians)")
+    print(f"\n{connections} connections (medians)", flush=True)
     print("| | requests/s | to bare Flask | p50 ms | p99 ms | answered | stored | CPU s/10,000 |")
     print("|---|---|---|---|---|---|---|---|")
     for name, each in rows.items():
