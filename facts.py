@@ -147,9 +147,10 @@ class Facts:
         self._known.update(new)
 
     def forget(self) -> None:
-        """Remember nothing: a transaction failed, or rows may have been deleted."""
+        """Remember nothing: a transaction failed, or rows, the salt's too, may be others now."""
         self._known = set()
         self._profiles = {}
+        self.day, self._salt = -1, b""
 
     def _text(self, pixel_number: int, value: str | None, new: Rows) -> int | None:
         if value is None:

@@ -157,6 +157,7 @@ class Recorder:
         self._folded_through = 0
         self._pixels: dict[Request, PixelEntry] = {}
         self._facts = Facts()
+        # Of this process's own ids, whatever database they went to.
         self._last_id = 0
 
     def find(self, request: Request) -> PixelEntry | None:
@@ -356,11 +357,15 @@ class Recorder:
             self._execute(statement)
 
     def _close(self) -> None:
-        """Close the kept connection, which takes back what it has not committed."""
+        """Close the kept connection, which takes back what it has not committed.
+
+        The next one may be to another file, whose catalogue may be at the same version.
+        """
         connection, self._connection, self._cursor = self._connection, None, None
         self._identity = ()
         self._has_begun = False
-        self._facts.forget()
+        self._folded_through = 0
+        self._start_version(-1)
         if connection is not None:
             connection.invalidate()
             connection.close()

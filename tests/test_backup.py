@@ -8,7 +8,7 @@ from pathlib import Path
 import pysqlite3
 import pytest
 
-from tests.conftest import Server, wait_until
+from tests.conftest import Server, unique, wait_until
 from tests.load import Load, stored_numbers
 
 CLIENTS = 16
@@ -68,6 +68,14 @@ def test_restore_under_load_brings_back_what_was_and_keeps_what_is_answered_late
     stored = stored_numbers(server, pixel)
     assert set(after) <= set(stored)
     assert set(stored.values()) == {1}
+    # The salt of the day is a new one, in every process.
+    visitors = f"SELECT DISTINCT visitor FROM hits WHERE pixel_number = {server.number_of(pixel)}"
+    before = len(server.query(visitors))
+    agent = {"User-Agent": unique("agent")}
+    statuses = {server.admin.get(f"/p/{pixel['slug']}", headers=agent).status for _ in range(16)}
+    assert statuses == {200}
+    assert len(server.query(visitors)) == before + 1
+    assert len(server.query("SELECT salt FROM salts")) == 1
     # The pixel that the backup didn't know is unknown in every process.
     assert {server.admin.get(f"/p/{later['slug']}").status for _ in range(16)} == {404}
     assert server.query("PRAGMA integrity_check") == [("ok",)]

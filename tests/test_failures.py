@@ -20,6 +20,7 @@ import pytest
 
 from collect import GIF
 from database import ADVISORY_LOCK, BUSY_TIMEOUT_MS
+from settings import Settings
 from tests.conftest import Answer, Server, unique, verdicts, wait_until
 from tests.load import Load, assert_kept, stored_numbers
 
@@ -124,6 +125,7 @@ def test_hits_are_503_in_time_while_the_database_is_locked_for_good(server: Serv
             started_at = time.monotonic()
             wait_until(lambda: load.statuses[503] >= CLIENTS)
             seconds = time.monotonic() - started_at
+            assert server.admin.get("/healthz").status == 503
             # Those that come later needn't wait to learn the same.
             wait_until(lambda: load.statuses[503] >= 3 * CLIENTS)
             locked_seconds = time.monotonic() - started_at
@@ -157,15 +159,16 @@ def test_hits_are_503_on_a_full_disk_and_come_back(start_server: Callable[..., S
     server = start_server()
     pixel = server.admin.create_pixel()
     assert server.process
-    processes = [server.process.pid] + [
-        each.pid for each in psutil.Process(server.process.pid).children()
-    ]
+    master = psutil.Process(server.process.pid)
+    wait_until(lambda: len(master.children()) == Settings().workers)
+    processes = [each.pid for each in (master, *master.children())]
     with Load(server.admin, pixel["slug"], CLIENTS) as load:
         wait_until(lambda: load.statuses[200] > CLIENTS)
         for process in processes:
             _, hard = resource.prlimit(process, resource.RLIMIT_FSIZE)
-            resource.prlimit(process, resource.RLIMIT_FSIZE, (64 * 1024, hard))
+            resource.prlimit(process, resource.RLIMIT_FSIZE, (1024, hard))
         wait_until(lambda: load.statuses[503] > CLIENTS)
+        assert server.admin.get("/healthz").status == 503
         for process in processes:
             resource.prlimit(process, resource.RLIMIT_FSIZE, (hard, hard))
         recovers(server, pixel)
@@ -231,6 +234,27 @@ def test_no_hit_goes_into_a_file_that_was_replaced(start_server: Callable[..., S
     statuses = [fetch(server, pixel).status for _ in range(20)]
     assert statuses[-1] == 200
     assert server.hits() == before + statuses.count(200)
+
+
+def test_pixels_of_a_file_that_was_replaced_are_forgotten(
+    start_server: Callable[..., Server],
+) -> None:
+    server = start_server()
+    pixel = server.admin.create_pixel()
+    path, copy = server.data_dir / "pixelkeep.db", server.data_dir / "copy.db"
+    assert {fetch(server, pixel).status for _ in range(8)} == {200}
+    server.execute(f"VACUUM INTO '{copy}'")
+    # Another pixel has that number there, and the catalogue is at the same version.
+    with contextlib.closing(pysqlite3.connect(copy)) as connection, connection:
+        connection.execute("UPDATE pixels SET slug = 'another'")
+    for name in ("pixelkeep.db-wal", "pixelkeep.db-shm"):
+        (server.data_dir / name).unlink()
+    copy.replace(path)
+    before = server.hits()
+    statuses = [fetch(server, pixel).status for _ in range(20)]
+    assert set(statuses) <= {404, 503}
+    assert statuses[-1] == 404
+    assert server.hits() == before
 
 
 def test_hits_are_503_while_postgresql_is_down_and_come_back(
