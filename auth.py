@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import ParamSpec, TypeVar
 
 from flask import current_app, g, request
-from itsdangerous import BadData, BadSignature, Signer, URLSafeSerializer, URLSafeTimedSerializer
+from itsdangerous import BadData, BadSignature, URLSafeSerializer, URLSafeTimedSerializer
 from sqlalchemy import delete, select
 from sqlalchemy.exc import OperationalError
 
@@ -27,6 +27,7 @@ from database import db, now, writing
 from errors import Forbidden, IncorrectLogin, NotFound, Unauthorized
 from models import ApiKey, Pixel, RevokedToken, Share, Team, TeamUser, User
 from permissions import ROLE_ACTIONS, TEAM_ROLE_ACTIONS, Action, Role, TeamRole
+from signatures import Signer, TimestampSigner
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -291,6 +292,7 @@ def _tokens() -> URLSafeTimedSerializer:
     return URLSafeTimedSerializer(
         current_app.config["SECRET_KEYS"],
         salt="token",
+        signer=TimestampSigner,
         signer_kwargs={"digest_method": hashlib.sha256},
     )
 
@@ -299,6 +301,7 @@ def _share_tokens() -> URLSafeSerializer:
     return URLSafeSerializer(
         current_app.config["SECRET_KEYS"],
         salt="share",
+        signer=Signer,
         signer_kwargs={"digest_method": hashlib.sha256},
     )
 

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-from itsdangerous import BadData, Signer
+from itsdangerous import BadData
 from itsdangerous.encoding import base64_decode, base64_encode
 from sqlalchemy import ColumnElement, Select, select, true
 
@@ -34,6 +34,7 @@ from database import (
 from errors import BadRequest, NotFound
 from facts import recipient_visitor
 from models import Pixel, Recipient
+from signatures import Signer
 
 RECIPIENT_CHARACTERS_MAX = 200
 # Ids are stored so many at a time, so that hits wait for a moment only.

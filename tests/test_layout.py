@@ -9,7 +9,7 @@ import pytest
 
 from settings import PROJECT_DIR
 
-LEAVES = {"settings", "errors", "classify", "countries"}
+LEAVES = {"settings", "errors", "classify", "countries", "signatures"}
 ROOTS = {
     "app",
     "worker",
