@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -16,9 +17,9 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from flask import Flask, Request, current_app, request
 from flask_smorest import Api, Blueprint
+from gunicorn.http.errors import ParseException
 from marshmallow import Schema, ValidationError
 from webargs.flaskparser import FlaskParser
-from werkzeug.exceptions import RequestEntityTooLarge
 
 import auth
 import errors
@@ -145,21 +146,15 @@ def json_object(req: Request) -> dict[str, Any]:
 
     Raises: PayloadTooLarge, UnsupportedMediaType, BadRequest.
     """
-    try:
-        data = req.get_data()
-        # Of a body without a length werkzeug cuts what is over the limit; one more byte tells.
-        req.stream.read(1)
-    except RequestEntityTooLarge:
-        bytes_max = req.max_content_length or 0
-        raise errors.PayloadTooLarge(
-            f"The request body is larger than {bytes_max // 1024} KiB."
-        ) from None
+    data = _body(req)
     if not data:
         return {}
     if not req.is_json:
         raise errors.UnsupportedMediaType
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+        value = json.loads(
+            data.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite
+        )
     except RecursionError:
         raise errors.BadRequest("The body is nested too deeply.") from None
     except ValueError as error:
@@ -169,8 +164,33 @@ def json_object(req: Request) -> dict[str, Any]:
     return value
 
 
+def _body(req: Request) -> bytes:
+    bytes_max = req.max_content_length or 0
+    too_large = errors.PayloadTooLarge(f"The request body is larger than {bytes_max // 1024} KiB.")
+    if (req.content_length or 0) > bytes_max:
+        raise too_large
+    # Werkzeug cuts a body without a length at its limit; one more byte tells.
+    req.max_content_length = bytes_max + 1
+    try:
+        data = req.get_data()
+    except ParseException:
+        raise errors.BadRequest("The body's chunks can't be read.") from None
+    finally:
+        req.max_content_length = bytes_max
+    if len(data) > bytes_max:
+        raise too_large
+    return data
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number
 
 
 def _flattened(messages: Any, place: str = "") -> Iterator[tuple[str, list[str]]]:

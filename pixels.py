@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import unicodedata
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,7 +15,7 @@ from sqlalchemy import ColumnElement, delete, func, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from database import Page, db, from_milliseconds, paginate, writing
-from errors import IdTaken, SlugTaken
+from errors import IdTaken, NotFound, SlugTaken
 from models import HIT_ID_SHIFT, Catalogue, Erasure, Hit, Pixel, Share
 
 SLUG_STEM_CHARACTERS_MAX = 60
@@ -25,9 +26,10 @@ ORDERS = {"name": Pixel.name, "slug": Pixel.slug, "createdAt": Pixel.number}
 def create(pixel: Pixel) -> Pixel:
     """Store a new pixel.
 
-    Raises: SlugTaken, IdTaken; the database decides, so of many at once one wins.
+    Raises: SlugTaken, IdTaken; the database decides, so of many at once one wins. NotFound if its
+    owner was deleted meanwhile.
     """
-    with _names_free(pixel.slug), writing():
+    with _names_free(pixel.slug, pixel.id), writing():
         db.session.add(pixel)
         db.session.flush()
         raise_version()
@@ -116,10 +118,17 @@ def _matches(search: str) -> ColumnElement[bool]:
 
 
 @contextmanager
-def _names_free(slug: str) -> Iterator[None]:
-    """Turn the database's refusal of a name into the domain's."""
+def _names_free(slug: str, id: uuid.UUID | None = None) -> Iterator[None]:
+    """Turn the database's refusal of a name, or of an owner, into the domain's."""
     try:
         yield
     except IntegrityError:
-        taken = db.session.scalar(select(Pixel.number).where(Pixel.slug == slug))
-        raise (IdTaken if taken is None else SlugTaken) from None
+        if _is_there(Pixel.slug == slug):
+            raise SlugTaken from None
+        if id is not None and _is_there(Pixel.id == id):
+            raise IdTaken from None
+        raise NotFound("Its owner is no longer there.") from None
+
+
+def _is_there(condition: ColumnElement[bool]) -> bool:
+    return db.session.scalar(select(Pixel.number).where(condition)) is not None

@@ -16,6 +16,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 from permissions import Role, TeamRole
 
 PARAMETERS_CHARACTERS_MAX = 4000
+PARAMETERS_LEVELS_MAX = 20
 SHARE_TYPE_PIXEL = 3  # Umami's number.
 PAGE_SIZE_MAX = 100
 PAGE_MAX = 1_000_000
@@ -319,7 +320,16 @@ class Parameters(fields.Dict):
         # Kept with every character escaped, so any will do.
         if len(json.dumps(parameters)) > PARAMETERS_CHARACTERS_MAX:
             raise ValidationError(f"Must be {PARAMETERS_CHARACTERS_MAX} characters or less.")
+        if _is_deeper(parameters, PARAMETERS_LEVELS_MAX):
+            raise ValidationError(f"Must be nested {PARAMETERS_LEVELS_MAX} levels deep or less.")
         return parameters
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, (dict, list)):
+        return False
+    inside = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(each, levels - 1) for each in inside)
 
 
 class ShareSlug(fields.String):

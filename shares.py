@@ -25,7 +25,8 @@ NO_SUCH_SHARE = "No such share."
 def create(pixel: Pixel, name: str, parameters: dict[str, Any], slug: str | None = None) -> Share:
     """Store a new share of a pixel, with a slug that can't be guessed unless one is given.
 
-    Raises: SlugTaken; BadRequest for a pixel with `SHARES_PER_PIXEL_MAX` shares.
+    Raises: SlugTaken; BadRequest for a pixel with `SHARES_PER_PIXEL_MAX` shares, NotFound for one
+    that was deleted meanwhile.
     """
     share = Share(
         id=uuid.uuid4(),
@@ -41,6 +42,8 @@ def create(pixel: Pixel, name: str, parameters: dict[str, Any], slug: str | None
                 raise BadRequest(f"A pixel has {SHARES_PER_PIXEL_MAX} shares at most.")
             db.session.add(share)
     except IntegrityError:
+        if db.session.scalar(select(Share.id).where(Share.slug == share.slug)) is None:
+            raise NotFound("No such pixel.") from None
         raise SlugTaken from None
     return share
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable
 
@@ -38,6 +39,7 @@ def assert_error(answer: Answer, status: int, code: str) -> None:
         b'{"name": "\xff", "slug": "s"}',
         b'{"name": "n", "slug": NaN}',
         b'{"name": "n", "slug": Infinity}',
+        b'{"name": "n", "slug": "s", "unknown": 1e999}',
         b"\0",
         b"[" * 30_000,
         b'{"a":' * 10_000,
@@ -48,6 +50,28 @@ def assert_error(answer: Answer, status: int, code: str) -> None:
 )
 def test_body_that_is_no_json_object_is_refused(admin: Client, body: bytes) -> None:
     assert_error(send_body(admin, body), 400, "bad-request")
+
+
+def test_body_of_64_kib_is_read_and_one_byte_more_is_not(admin: Client) -> None:
+    body = json.dumps({"name": "n", "slug": unique("large")}).encode()
+    large = body.ljust(64 * KIB)
+
+    def in_chunks(body: bytes) -> Answer:
+        chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+        return send_body(admin, chunks, **{"Transfer-Encoding": "chunked"})
+
+    assert send_body(admin, large).status == 200
+    assert in_chunks(large).code == "slug-taken"
+    assert_error(send_body(admin, large + b" "), 413, "payload-too-large")
+    assert_error(in_chunks(large + b" "), 413, "payload-too-large")
+
+
+def test_chunks_that_cannot_be_read_are_refused(server: Server) -> None:
+    nobody = server.admin.with_token(None)
+    headers = {**JSON, "Transfer-Encoding": "chunked"}
+    answer = nobody("POST", "/api/auth/login", body=b"zz\r\n{}\r\n0\r\n\r\n", headers=headers)
+    assert_error(answer, 400, "bad-request")
+    assert "InvalidChunkSize" not in server.log
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,15 @@ def test_share_has_the_shape_of_umamis(admin: Client) -> None:
     }
 
 
+def test_parameters_that_are_nested_too_deeply_are_refused(admin: Client) -> None:
+    path = f"/api/pixels/{admin.create_pixel()['id']}/shares"
+    for levels in (20, 900, 950):
+        body = b'{"name": "n", "parameters": {"a": %s1%s}}' % (b"[" * levels, b"]" * levels)
+        answer = admin("POST", path, body=body, headers={"Content-Type": "application/json"})
+        assert answer.code == "bad-request"
+    assert admin.get(path).json["count"] == 0
+
+
 def test_guest_reads_the_pixels_statistics_and_nothing_else(admin: Client) -> None:
     pixel, share = new_share(admin)
     guest = guest_of(admin, share)
