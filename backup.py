@@ -65,14 +65,18 @@ def restore(engine: Engine, source: Path) -> None:
     path = _file_of(engine)
     if not source.is_file():
         raise BackupError(f"{source} is no file.")
-    with _open(engine, source) as backup, _open(engine, path) as database:
+    with _open(engine, source) as backup:
         _check(backup)
-        if _revision(backup) != _revision(database):
-            raise BackupError(
-                f"{source} is of another release. Stop the server, put the file in the place of"
-                f" {path}, remove {path}-wal and {path}-shm, and start it: it migrates."
-            )
-        with write_lock(engine):
+        revision = _revision(backup)
+        with _open(engine, path) as database, write_lock(engine):
+            if revision != _revision(database):
+                raise BackupError(
+                    f"{source} is of another release. Stop the server, put the file in the place of"
+                    f" {path}, remove {path}-wal and {path}-shm, and start it: it migrates."
+                )
+            # The copy would wait for a stranger's transaction without an end; this does not.
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("ROLLBACK")
             version = _version(database)
             backup.backup(database)
             # Greater than both: what processes remember of pixels is asked for anew.

@@ -23,7 +23,7 @@ REFERRER_CHARACTERS_MAX = 500
 # A pixel that is renamed again while its hit waits is looked up again, so many times.
 ATTEMPTS_MAX = 3
 _LANGUAGE = re.compile(r"\s*([A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3})\s*(?:[,;]|$)")
-_HOSTNAME = re.compile(r"[A-Za-z0-9.-]{1,100}|\[[0-9A-Fa-f:.]{2,45}\]")
+_HOSTNAME = re.compile(r"([A-Za-z0-9._-]{1,100}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]*)?$")
 
 
 class Seen(NamedTuple):

@@ -80,6 +80,10 @@ class Worker(ThreadWorker):
             "wsgi.url_scheme": "http",
         }
 
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """Finish what was taken on Ctrl-C too, which gunicorn would drop."""
+        self.handle_exit(sig, frame)
+
     def enqueue_req(self, conn: TConn) -> None:
         """Give a connection to a thread, now or as soon as its request is whole."""
         received = bytearray(conn.parser.unreader.take_buffered() if conn.parser else b"")

@@ -7,12 +7,14 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
 
-from tests.conftest import Server, wait_until
+from tests.conftest import Server, verdicts, wait_until
 from tests.load import Load, assert_kept, stored_numbers
+from tests.test_failures import fetch, locked
 
 ROUNDS = 5
 CLIENTS = 24
@@ -74,3 +76,21 @@ def test_sigterm_under_load_finishes_what_was_taken(own_server: Server) -> None:
     assert_kept(own_server, pixel, load.answers)
     answered = {number for number, status in load.answers.items() if status == 200}
     assert set(stored_numbers(own_server, pixel)) == answered
+
+
+@pytest.mark.parametrize("stop_signal", [signal.SIGTERM, signal.SIGINT])
+def test_stop_answers_the_hits_that_wait_for_a_lock(
+    own_server: Server, stop_signal: signal.Signals
+) -> None:
+    pixel = own_server.admin.create_pixel()
+    assert own_server.process
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        with locked(own_server):
+            waiting = [pool.submit(fetch, own_server, pixel) for _ in range(CLIENTS)]
+            time.sleep(0.5)  # Until all have been taken.
+            # As a terminal does on Ctrl-C: to every process.
+            os.killpg(own_server.process.pid, stop_signal)
+            time.sleep(1)
+        assert [each.result().status for each in waiting] == [200] * CLIENTS
+    assert own_server.process.wait(timeout=30) == 0
+    assert len(verdicts(own_server, pixel)) == CLIENTS

@@ -155,6 +155,24 @@ def test_privacy_mode_holds_for_the_next_hit(proxied: Server) -> None:
     assert known == [True] * 4 + [False] * 4 + [True] * 4 + [False]
 
 
+@pytest.mark.parametrize(
+    ("host", "kept"),
+    [
+        ("Pixel.example.org:8443", "pixel.example.org"),
+        ("my_host:", "my_host"),
+        ("[2001:DB8::1]:80", "[2001:db8::1]"),
+        ("b\xfccher.example", None),
+        ("two words", None),
+        ("host:80:80", None),
+        ("x" * 101, None),
+    ],
+)
+def test_hostname_is_kept_whole_or_not_at_all(proxied: Server, host: str, kept: str | None) -> None:
+    pixel = proxied.admin.create_pixel()
+    fetch(proxied.admin, pixel, Host=host)
+    assert facts(proxied, pixel)["hostname"] == kept
+
+
 def test_full_pixel_keeps_what_the_statistics_ask_for(proxied: Server) -> None:
     pixel = proxied.admin.create_pixel()
     told = {"Accept_Language": "de-DE,de;q=0.9", "Referer": "https://example.org/x"}
