@@ -105,17 +105,16 @@ def delete_pixel(pixel_id: uuid.UUID) -> dict[str, bool]:
 @auth.required
 @blueprint.arguments(EmbedArgs, location="query")
 @blueprint.response(200, EmbedOut)
-def embed_pixel(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, str]:
+def embed_pixel(given: dict[str, Any], pixel_id: uuid.UUID) -> recipients.Link:
     """GET: the URL and the HTML to embed, signed for a recipient where one is given.
 
-    200; 400; 401; 404 for a stranger.
+    200; 400, for a recipient of an anonymous pixel too; 401; 403 for who may only read, and asks
+    for a recipient; 404 for a stranger.
     """
-    pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
-    token = None
-    if given["recipient"]:
-        token = links().sign(pixel.id, given["recipient"], given["sentAt"])
-    url = recipients.url_of(public_base(), pixel.slug, s=token)
-    return {"url": url, "html": recipients.img_of(url)}
+    action = Action.CHANGE_PIXEL if given["recipient"] else Action.READ_PIXEL
+    pixel = auth.pixel_for(auth.caller(), pixel_id, action)
+    given_to = given["recipient"], given["sentAt"]
+    return recipients.embed(links(), pixel, *given_to, public_base())
 
 
 def _listing(owner: Any, given: dict[str, Any]) -> Page[Pixel]:

@@ -19,7 +19,7 @@ from uuid import UUID
 import click
 from flask import Flask, current_app
 from flask.cli import AppGroup, ScriptInfo
-from marshmallow import ValidationError
+from marshmallow import Schema, ValidationError
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -43,7 +43,7 @@ from errors import DomainError
 from first_start import migration_problem
 from models import ApiKey, Pixel, Team, TeamUser, User
 from permissions import Role, TeamRole
-from schemas import PASSWORD_CHARACTERS_MIN, PixelUpdate, RecipientOut, SentField, iso
+from schemas import EmbedArgs, PixelUpdate, RecipientOut, SentField, UserCreate, iso
 from settings import PREFIX, Settings, SettingsError
 
 DISK_FREE_BYTES_MIN = 100 * 1024 * 1024
@@ -181,12 +181,9 @@ def users() -> None:
 @click.option("--password", prompt=True, hide_input=True, confirmation_prompt=True)
 def create_user(username: str, role: str, password: str) -> None:
     """Create a user; the password is asked for unless given."""
-    if len(password) < PASSWORD_CHARACTERS_MIN:
-        raise click.ClickException(
-            f"A password needs {PASSWORD_CHARACTERS_MIN} characters or more."
-        )
-    user = accounts.create_user(username, password, Role(role))
-    click.echo(f"Created {role} {username}: {user.id}")
+    given = _loaded(UserCreate(), {"username": username, "password": password, "role": role})
+    user = accounts.create_user(given["username"], given["password"], Role(role))
+    click.echo(f"Created {role} {user.username}: {user.id}")
 
 
 @users.command("list")
@@ -393,10 +390,9 @@ def list_pixels(search: str, as_json: bool) -> None:
 def embed_pixel(slug: str, recipient: str | None) -> None:
     """Print the HTML to embed a pixel."""
     pixel = _pixel(slug)
-    token = None
-    if recipient:
-        token = current_app.extensions["links"].sign(pixel.id, recipient, None)
-    click.echo(recipients.img_of(recipients.url_of(_base(), pixel.slug, s=token)))
+    given = _loaded(EmbedArgs(), {"recipient": recipient} if recipient else {})
+    links = current_app.extensions["links"]
+    click.echo(recipients.embed(links, pixel, given["recipient"], None, _base()).html)
 
 
 @main.group("recipients", cls=Commands)
@@ -496,7 +492,9 @@ def export_hits(slug: str, days: int, hit_class: str, kind: str, out: TextIO) ->
 
 @main.command()
 @click.option(
-    "--days", type=click.IntRange(min=1), help="Keep so many days; PIXELKEEP_RETENTION_DAYS."
+    "--days",
+    type=click.IntRange(1, 36_500),
+    help="Keep so many days; PIXELKEEP_RETENTION_DAYS.",
 )
 @yes
 def prune(days: int | None, yes: bool) -> None:
@@ -616,19 +614,24 @@ def _sent_at(text: str | None) -> datetime | None:
 
 
 def _new_pixel(name: str, slug: str, username: str | None, team_id: UUID | None) -> Pixel:
-    try:
-        named = PixelUpdate().load({"name": name, "slug": slug})
-    except ValidationError as error:
-        problems = error.messages_dict.items()
-        raise click.ClickException(
-            "; ".join(f"{key}: {said[0]}" for key, said in problems)
-        ) from None
+    named = _loaded(PixelUpdate(), {"name": name, "slug": slug})
     if team_id:
         return Pixel(**named, team_id=_team(team_id).id)
     if username:
         return Pixel(**named, user_id=_user(username).id)
     first_admin = select(User).where(User.role == Role.ADMIN).order_by(User.created_at).limit(1)
     return Pixel(**named, user_id=db.session.scalars(first_admin).one().id)
+
+
+def _loaded(schema: Schema, values: dict[str, Any]) -> dict[str, Any]:
+    """Return values by the rules of the API."""
+    try:
+        return dict(schema.load(values))
+    except ValidationError as error:
+        problems = error.messages_dict.items()
+        raise click.ClickException(
+            "; ".join(f"{key}: {said[0]}" for key, said in problems)
+        ) from None
 
 
 def _base() -> str:

@@ -8,13 +8,18 @@ from pathlib import Path
 import iptocc
 import maxminddb
 
+from settings import SettingsError
+
+# What a socket of both families calls an IPv4 address by.
+IPV4_MAPPED = "::ffff:"
+
 Lookup = Callable[[str], str | None]
 
 
 def lookup_with(geoip_db: Path | None) -> Lookup:
     """Return the function that turns an IPv4 or IPv6 address into an ISO 3166 code, or None.
 
-    Raises: ValueError for a file that is not in MaxMind's format.
+    Raises: SettingsError for a file that is not in MaxMind's format.
     """
     if geoip_db is None:
         return _built_in
@@ -22,11 +27,11 @@ def lookup_with(geoip_db: Path | None) -> Lookup:
         # Read into memory: one copy, shared by the workers that are forked later.
         reader = maxminddb.open_database(geoip_db, maxminddb.MODE_MEMORY)
     except maxminddb.InvalidDatabaseError as error:
-        raise ValueError(f"{geoip_db} is not a MaxMind-format database: {error}") from None
+        raise SettingsError(f"PIXELKEEP_GEOIP_DB={geoip_db} can't be used: {error}") from None
 
     def look_up(address: str) -> str | None:
         try:
-            record = reader.get(address)
+            record = reader.get(address.removeprefix(IPV4_MAPPED))
         except ValueError:
             return None
         country = record.get("country") if isinstance(record, dict) else None
@@ -37,5 +42,5 @@ def lookup_with(geoip_db: Path | None) -> Lookup:
 
 
 def _built_in(address: str) -> str | None:
-    code = iptocc.country_code(address.removeprefix("::ffff:"))
+    code = iptocc.country_code(address.removeprefix(IPV4_MAPPED))
     return code if isinstance(code, str) else None

@@ -16,6 +16,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Flask
 from flask_migrate import Migrate, upgrade
+from marshmallow import ValidationError
 from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -33,6 +34,7 @@ from database import (
 )
 from models import User
 from permissions import Role
+from schemas import UserCreate
 from settings import PROJECT_DIR, Settings, SettingsError
 
 PASSWORD_BYTES = 12
@@ -44,6 +46,7 @@ def main() -> None:
     """Prepare the database that the environment names; print the first user's secrets, once."""
     try:
         chosen = settings.load(os.environ)
+        settings.ensure_secret(chosen)
         first = prepare(create_app(chosen))
     except SettingsError as error:
         sys.exit(f"pixelkeep: {error}")
@@ -97,9 +100,21 @@ def _migrate_and_make_user(chosen: Settings) -> FirstUser | None:
         if db.session.scalar(select(User.id).limit(1)) is not None:
             return None
         password = chosen.admin_password or secrets.token_urlsafe(PASSWORD_BYTES)
+        _require_usable(chosen.admin_username, password)
         user = accounts.create_user(chosen.admin_username, password, Role.ADMIN)
         _, key = accounts.create_key(user, "first start")
         return FirstUser(user.username, None if chosen.admin_password else password, key)
+
+
+def _require_usable(username: str, password: str) -> None:
+    """Refuse what nobody could sign in with, by the rules of every other user."""
+    try:
+        UserCreate().load({"username": username, "password": password, "role": Role.ADMIN})
+    except ValidationError as error:
+        name, problems = next(iter(error.messages_dict.items()))
+        raise SettingsError(
+            f"PIXELKEEP_ADMIN_{name.upper()} can't be used: {problems[0]}"
+        ) from None
 
 
 def _migrate() -> None:

@@ -110,6 +110,19 @@ def issue(
     return [Link(name, url, img_of(url)) for name, url in zip(distinct, urls, strict=True)]
 
 
+def embed(links: Links, pixel: Pixel, recipient: str, sent_at: datetime | None, base: str) -> Link:
+    """Return what to embed, signed where `recipient` is not empty; nothing is stored.
+
+    Raises: BadRequest for a recipient of an anonymous pixel.
+    """
+    token = None
+    if recipient:
+        _require_attribution(pixel.number)
+        token = links.sign(pixel.id, recipient, sent_at)
+    url = url_of(base, pixel.slug, s=token)
+    return Link(recipient, url, img_of(url))
+
+
 def listing(
     pixel: Pixel,
     *,

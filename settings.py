@@ -41,7 +41,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         setting, value = table[name], environ[name]
         try:
             values[setting.name] = setting.metadata["parse"](value)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RuntimeError) as error:
             shown = name if setting.metadata["secret"] else f"{name}={value!r}"
             raise SettingsError(f"{shown} can't be used: {error}") from None
     settings = Settings(**values)
@@ -51,44 +51,68 @@ def load(environ: Mapping[str, str]) -> Settings:
 
 
 def _address(text: str) -> str:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError("expected host:port with a port from 1 to 65535, as 127.0.0.1:8000")
+    host, _, port = text.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    is_host = bool(host.strip("[]")) and (is_bracketed or not set("[]:") & set(host))
+    if not is_host or not _is_number(port) or not 0 < int(port) < 65536:
+        raise ValueError(
+            "expected host:port with a port from 1 to 65535, as 127.0.0.1:8000 or [::1]:8000"
+        )
     return text
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _path(text: str) -> Path:
+    """Return the path meant: the same for each command, wherever it is called."""
+    return (PROJECT_DIR / Path(text).expanduser()).resolve()
 
 
 def _directory(text: str) -> Path:
     if not text:
         raise ValueError("expected a directory")
-    return Path(text).expanduser().resolve()
+    return _path(text)
 
 
 def _existing_file(text: str) -> Path:
-    path = Path(text).expanduser().resolve()
+    path = _path(text)
     if not path.is_file():
         raise ValueError("no such file")
     return path
 
 
 def _database_url(text: str) -> str:
-    if text.startswith(("sqlite:///", "sqlite+pysqlite:///")):
-        return text
+    for scheme in ("sqlite:///", "sqlite+pysqlite:///"):
+        path = text.removeprefix(scheme)
+        if path not in (text, "", ":memory:"):
+            return f"sqlite:///{_path(path)}"
     for scheme in ("postgresql+psycopg://", "postgresql://", "postgres://"):
-        if text.startswith(scheme):
+        if text.startswith(scheme) and _has_good_port(text):
             return "postgresql+psycopg://" + text.removeprefix(scheme)
-    raise ValueError("expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME")
+    raise ValueError("expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME")
 
 
 def _public_url(text: str) -> str:
     parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+    is_base = parts.scheme in ("http", "https") and parts.hostname and _has_good_port(text)
+    is_plain = text.isprintable() and " " not in text and not set("?#") & set(text)
+    if not is_base or not is_plain:
         raise ValueError("expected a base such as https://pixel.example.org")
     return text.rstrip("/")
 
 
+def _has_good_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
 def _whole_number(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        if not _is_number(text) or not low <= int(text) <= high:
             raise ValueError(f"expected a whole number from {low} to {high}")
         return int(text)
 
@@ -151,7 +175,8 @@ class Settings:
     data_dir: Path = _setting(
         PROJECT_DIR / "instance",
         _directory,
-        "where the SQLite file pixelkeep.db and the generated secret_key (mode 0600) live",
+        "where the SQLite file pixelkeep.db and the generated secret_key (mode 0600) live;"
+        " relative paths, here and below, are the project's",
         "instance in the project",
     )
     database_url: str = _setting(
@@ -243,18 +268,16 @@ class Settings:
     def secret_keys(self) -> list[str]:
         """Return the signing keys, oldest first: the last signs, all verify (itsdangerous).
 
-        Creates the data directory's `secret_key` (mode 0600) where nothing else names a key.
-
-        Raises: SettingsError for a key file without a usable key.
+        Raises: SettingsError where there is no key, or none that can be used.
         """
         if self.secret_key:
             return self.secret_key.split()[::-1]
         path = self.secret_path
-        if not path.exists():
-            _create_secret(path)
         try:
             return _secret(path.read_text()).split()[::-1]
-        except ValueError as error:
+        except FileNotFoundError:
+            raise SettingsError(f"There is no {path}; `script/server` makes it.") from None
+        except (ValueError, OSError) as error:
             raise SettingsError(f"The secret key in {path} can't be used: {error}") from None
 
 
@@ -274,8 +297,14 @@ def rotate_secret(settings: Settings, *, drop_old: bool) -> None:
     _drafted(path, [secrets.token_urlsafe(SECRET_BYTES), *kept]).replace(path)
 
 
-def _create_secret(path: Path) -> None:
-    """Write a new key where no other process has; the loser of that race uses the winner's."""
+def ensure_secret(settings: Settings) -> None:
+    """Write a new key into the data directory (mode 0600) where nothing else names one.
+
+    Of several processes one writes it, and the others use that.
+    """
+    path = settings.secret_path
+    if settings.secret_key or path.exists():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = _drafted(path, [secrets.token_urlsafe(SECRET_BYTES)])
     try:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
 import cli
-from tests.conftest import PASSWORD, Client, Server, unique
+from tests.conftest import PASSWORD, PROJECT_DIR, Client, Server, unique
 
 
 def commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
@@ -56,10 +59,27 @@ def test_user_of_a_taken_name_is_one_line(server: Server) -> None:
     assert said.stderr.strip() == "pixelkeep: That username is already taken."
 
 
+def test_user_without_a_name_is_refused(server: Server) -> None:
+    for name in (" ", "x" * 256):
+        said = server.cli("users", "create", name, "--password", PASSWORD, check=False)
+        assert said.returncode == 1
+        assert said.stderr.startswith("Error: username: ")
+
+
+def test_command_before_the_first_start_makes_no_key(server: Server, tmp_path: Path) -> None:
+    env = {**server.env, "PIXELKEEP_DATA_DIR": str(tmp_path / "new")}
+    command = [sys.executable, "cli.py", "users", "list"]
+    said = subprocess.run(command, cwd=PROJECT_DIR, env=env, capture_output=True, text=True)
+    assert said.returncode == 1
+    assert said.stderr.count("\n") == 1
+    assert "script/server" in said.stderr
+    assert not (tmp_path / "new").exists()
+
+
 def test_short_password_is_refused(server: Server) -> None:
     said = server.cli("users", "create", unique("x"), "--password", "short", check=False)
     assert said.returncode == 1
-    assert "8 characters" in said.stderr
+    assert "password: Length must be between 8 and 1000" in said.stderr
 
 
 def test_keys_are_listed_by_prefix_and_end_when_revoked(server: Server, admin: Client) -> None:

@@ -132,6 +132,9 @@ def test_body_over_this_routes_limit_is_refused(admin: Client) -> None:
 def test_issue_for_an_anonymous_pixel_is_refused(admin: Client) -> None:
     pixel = admin.create_pixel()
     admin.post(f"/api/pixels/{pixel['id']}", {"privacy": "anonymous"})
+    embed = f"/api/pixels/{pixel['id']}/embed"
+    assert admin.get(embed).status == 200
+    assert admin.get(f"{embed}?recipient=ann").code == "bad-request"
     answer = issue(admin, pixel, "ann")
     assert (answer.status, answer.code) == (400, "bad-request")
     assert listed(admin, pixel) == []

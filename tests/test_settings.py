@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,9 @@ def test_an_empty_secret_key_file_is_refused(tmp_path) -> None:
         ("postgres://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
         ("postgresql://h/d", "postgresql+psycopg://h/d"),
         ("sqlite:////a/b.db", "sqlite:////a/b.db"),
+        ("sqlite+pysqlite:////a/b.db", "sqlite:////a/b.db"),
+        ("sqlite:///b.db", f"sqlite:///{PROJECT_DIR}/b.db"),
+        ("postgresql://u:p@h:5433/d", "postgresql+psycopg://u:p@h:5433/d"),
     ],
 )
 def test_database_url_names_the_driver(given: str, kept: str) -> None:
@@ -78,6 +82,41 @@ def test_database_url_names_the_driver(given: str, kept: str) -> None:
 )
 def test_base_url_reaches_the_bound_address(bind: str, base: str) -> None:
     assert settings.load({"PIXELKEEP_BIND": bind}).base_url == base
+
+
+def test_relative_paths_are_the_projects_wherever_the_command_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert settings.load({"PIXELKEEP_DATA_DIR": "data"}).data_dir == PROJECT_DIR / "data"
+    found = settings.load({"PIXELKEEP_SECRET_KEY_FILE": "README.md"})
+    assert found.secret_key_file == PROJECT_DIR / "README.md"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BIND", "[::1:8000"),
+        ("BIND", "::1:8000"),
+        ("BIND", "[]:8000"),
+        ("BIND", "127.0.0.1:\N{ARABIC-INDIC DIGIT THREE}000"),
+        ("DATA_DIR", "~no-such-user/data"),
+        ("SECRET_KEY_FILE", "~no-such-user/key"),
+        ("DATABASE_URL", "sqlite:///"),
+        ("DATABASE_URL", "sqlite:///:memory:"),
+        ("DATABASE_URL", "postgresql://u:p@h:abc/d"),
+        ("DATABASE_URL", "mysql://h/d"),
+        ("PUBLIC_URL", "https://x y"),
+        ("PUBLIC_URL", "https://x\ny"),
+        ("PUBLIC_URL", "http://a:99999"),
+        ("PUBLIC_URL", "http://a:b"),
+        ("PUBLIC_URL", "http://:80"),
+        ("PUBLIC_URL", "https://a/?"),
+    ],
+)
+def test_value_that_cannot_work_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"PIXELKEEP_{name}"):
+        settings.load({f"PIXELKEEP_{name}": value})
 
 
 def test_names_without_the_prefix_are_not_ours() -> None:

@@ -133,12 +133,15 @@ def test_first_start_prints_what_can_be_pasted_and_the_second_does_not(
 
 
 def test_secret_key_is_made_once_and_readable_by_its_owner_alone(checkout: Checkout) -> None:
-    assert checkout.run("script/pixelkeep", "check").returncode == 1
     secret = checkout.directory / "instance" / "secret_key"
-    assert secret.stat().st_mode & 0o777 == 0o600
-    first = secret.read_text()
-    checkout.run("script/pixelkeep", "check")
-    assert secret.read_text() == first
+    made = set()
+    for _ in range(2):
+        process, _ = checkout.serve()
+        process.terminate()
+        process.communicate(timeout=START_SECONDS_MAX)
+        assert secret.stat().st_mode & 0o777 == 0o600
+        made.add(secret.read_text())
+    assert len(made) == 1
 
 
 def test_script_runs_from_any_directory(checkout: Checkout) -> None:
@@ -200,6 +203,10 @@ def test_start_with_a_file_that_is_no_database_is_one_line(checkout: Checkout) -
         ("PIXELKEEP_PUBLIC_URL", "example.org", ["https://"]),
         ("PIXELKEEP_RESPECT_DNT", "yes", ["0 or 1"]),
         ("PIXELKEEP_GEOIP_DB", "/nowhere.mmdb", ["no such file"]),
+        ("PIXELKEEP_GEOIP_DB", "README.md", ["MaxMind"]),
+        ("PIXELKEEP_ADMIN_USERNAME", "x" * 256, ["255"]),
+        ("PIXELKEEP_ADMIN_USERNAME", "two\nlines", ["can't be used"]),
+        ("PIXELKEEP_ADMIN_PASSWORD", "x" * 1001, ["1000"]),
         ("PIXELKEEP_TRUSTED_PROXIES", "-1", ["0 to 16"]),
     ],
 )
