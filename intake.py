@@ -23,6 +23,7 @@ REFERRER_CHARACTERS_MAX = 500
 # A pixel that is renamed again while its hit waits is looked up again, so many times.
 ATTEMPTS_MAX = 3
 _LANGUAGE = re.compile(r"\s*([A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3})\s*(?:[,;]|$)")
+_CUT_ESCAPE = re.compile(r"%[0-9A-Fa-f]?\Z")
 _HOSTNAME = re.compile(r"([A-Za-z0-9._-]{1,100}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]*)?$")
 
 
@@ -132,12 +133,21 @@ class Intake:
             language=_first_match(_LANGUAGE, seen.languages),
             hostname=_first_match(_HOSTNAME, seen.host.lower()),
             referrer=_text(seen.referrer, REFERRER_CHARACTERS_MAX) or None,
-            query=_text(seen.query, QUERY_CHARACTERS_MAX) or None,
+            query=_text(_campaign_first(seen.query), QUERY_CHARACTERS_MAX) or None,
         )
         if self._respect_dnt and seen.opted_out:
             return circumstances, None
         name = _text(recipient, RECIPIENT_CHARACTERS_MAX) or None
         return circumstances, Who(seen.address, name, verified)
+
+
+def _campaign_first(query: str) -> str:
+    """Return a query such that of one that is too long the campaign's parameters are kept."""
+    if len(query) <= QUERY_CHARACTERS_MAX:
+        return query
+    parts = sorted(query.split("&"), key=lambda part: not part.startswith("utm_"))
+    # No character's escape is cut in two.
+    return _CUT_ESCAPE.sub("", "&".join(parts)[:QUERY_CHARACTERS_MAX])
 
 
 def _text(value: str, characters_max: int) -> str:

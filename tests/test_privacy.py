@@ -173,6 +173,16 @@ def test_hostname_is_kept_whole_or_not_at_all(proxied: Server, host: str, kept: 
     assert facts(proxied, pixel)["hostname"] == kept
 
 
+def test_query_that_is_too_long_keeps_the_campaign(proxied: Server) -> None:
+    pixel = proxied.admin.create_pixel()
+    fetch(proxied.admin, pixel, f"x={'%C3%A9' * 200}&utm_source=late&utm_medium=mail")
+    number = proxied.number_of(pixel)
+    ((kept,),) = proxied.query(f"SELECT value FROM texts WHERE pixel_number = {number}")
+    assert kept.startswith("utm_source=late&utm_medium=mail&x=%C3%A9")
+    assert 498 <= len(kept) <= 500
+    assert len(kept.rpartition("%")[2]) == 2
+
+
 def test_full_pixel_keeps_what_the_statistics_ask_for(proxied: Server) -> None:
     pixel = proxied.admin.create_pixel()
     told = {"Accept_Language": "de-DE,de;q=0.9", "Referer": "https://example.org/x"}
