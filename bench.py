@@ -251,7 +251,12 @@ def _bare(
     }
     arguments = [f"--{option}={value}" for option, value in options.items()]
     command = ["-m", "gunicorn", "--preload", "--no-control-socket", *arguments, application]
-    with running(command, {}) as (process, _):
+    # Elsewhere than in the project, where gunicorn would take up its gunicorn.conf.py.
+    env = {"PYTHONPATH": str(PROJECT_DIR)}
+    with (
+        tempfile.TemporaryDirectory(prefix="pixelkeep-bench-") as directory,
+        running(command, env, Path(directory)) as (process, _),
+    ):
         wait_for(f"http://127.0.0.1:{port}/p/{SLUG}")
         yield Variant(name, process, port)
 
@@ -302,12 +307,14 @@ def _on_postgresql(chosen: argparse.Namespace) -> Iterator[Variant]:
 
 
 @contextmanager
-def running(command: list[str], env: dict[str, str]) -> Iterator[tuple[psutil.Process, Path]]:
-    """Run a Python program of the project meanwhile; yield its process and its log."""
+def running(
+    command: list[str], env: dict[str, str], directory: Path = PROJECT_DIR
+) -> Iterator[tuple[psutil.Process, Path]]:
+    """Run a Python program in a directory meanwhile; yield its process and its log."""
     with tempfile.NamedTemporaryFile(prefix="pixelkeep-bench-log-") as log:
         process = subprocess.Popen(
             [sys.executable, *command],
-            cwd=PROJECT_DIR,
+            cwd=directory,
             env={"PATH": os.environ["PATH"], "HOME": tempfile.gettempdir(), **env},
             stdout=log,
             stderr=log,
