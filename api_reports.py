@@ -258,13 +258,18 @@ def _filter(dimension: str, text: str) -> Filter:
     _refuse_people(dimension)
     match text.split(".", 1):
         case ["eq" | "neq" as operator, value]:
-            return Filter(dimension, operator, tuple(value.split(",")))
+            return Filter(dimension, operator, _alternatives(value))
         case ["c" | "dnc" as operator, value]:
             return Filter(dimension, operator, (value,))
         case ["re" | "nre", _]:
             message = "Regular expressions are not supported; use c or dnc."
             raise BadRequest(f"{dimension}: {message}", {dimension: [message]})
-    return Filter(dimension, "eq", tuple(text.split(",")))
+    return Filter(dimension, "eq", _alternatives(text))
+
+
+def _alternatives(text: str) -> tuple[str, ...]:
+    """Return the values apart by commas, and the whole, which may be one value with commas."""
+    return tuple(dict.fromkeys([text, *text.split(",")]))
 
 
 def _series(question: Question, unit: stats.Unit, filled: bool) -> dict[str, list[dict[str, Any]]]:

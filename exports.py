@@ -20,6 +20,8 @@ from schemas import RecipientOut, iso
 from stats import Event, Question
 
 ROWS_A_PART = 500
+# A database's number goes one further.
+HIT_ID_MAX = 2**63 - 2
 HIT_COLUMNS = (
     *("id", "createdAt", "class", "reason", "recipient", "visitor", "country", "language"),
     *("browser", "os", "device", "channel", "hostname", "referrer", "query", "userAgent"),
@@ -77,12 +79,16 @@ def event_id(pixel: Pixel, hit: Event) -> uuid.UUID:
 
 
 def hit_id(event_id: uuid.UUID) -> int:
-    """Return the hit's id that an event's id holds."""
-    if event_id.version != 7:
-        raise BadRequest("after: Not the id of a hit.", {"after": ["Not the id of a hit."]})
+    """Return the hit's id that an event's id holds.
+
+    Raises: BadRequest for any other UUID.
+    """
     number = event_id.int
     place = ((number >> 64 & 0xFFF) << 8) | (number >> 54 & 0xFF)
-    return (number >> 80 << HIT_ID_SHIFT) | place
+    id = (number >> 80 << HIT_ID_SHIFT) | place
+    if event_id.version != 7 or id > HIT_ID_MAX:
+        raise BadRequest("after: Not the id of a hit.", {"after": ["Not the id of a hit."]})
+    return id
 
 
 def session_id(pixel: Pixel, hit: Event) -> uuid.UUID:

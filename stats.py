@@ -177,7 +177,7 @@ def widened(question: Question, unit: Unit) -> Unit:
 def compared_with(question: Question, how: Literal["prev", "yoy"]) -> Question:
     """Return the same question of the time just before, as long, or of a year earlier."""
     if how == "yoy":
-        start, end = _year_earlier(question.start), _year_earlier(question.end)
+        start, end = _year_earlier(question)
     else:
         end = question.start - timedelta(milliseconds=1)
         start = end - (question.end - question.start)
@@ -688,7 +688,21 @@ def _at(hit_id: int) -> datetime:
     return from_milliseconds(hit_id >> HIT_ID_SHIFT)
 
 
-def _year_earlier(at: datetime) -> datetime:
-    """Return the same day and time of the year before; of 29 February, the 28th."""
-    day = 28 if (at.month, at.day) == (2, 29) else at.day
-    return at.replace(year=at.year - 1, day=day)
+def _year_earlier(question: Question) -> tuple[datetime, datetime]:
+    """Return the same days and times of the year before, in the question's zone.
+
+    29 February is the 28th; where a range only ends on it, the day after the 28th.
+    """
+    start, end = (at.astimezone(question.zone) for at in (question.start, question.end))
+    if _is_leap_day(end) and not _is_leap_day(start):
+        end += timedelta(days=1)
+    return _of_the_year_before(start), _of_the_year_before(end)
+
+
+def _of_the_year_before(at: datetime) -> datetime:
+    day = 28 if _is_leap_day(at) else at.day
+    return at.replace(year=at.year - 1, day=day).astimezone(UTC)
+
+
+def _is_leap_day(at: datetime) -> bool:
+    return (at.month, at.day) == (2, 29)

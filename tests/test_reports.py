@@ -7,10 +7,14 @@ import io
 import json
 import time
 import uuid
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from stats import Question, compared_with
 from tests.conftest import Answer, Client, Server
 
 CHROME = (
@@ -19,6 +23,8 @@ CHROME = (
 )
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"
 APPLE = "Mozilla/5.0"
+# The form of a hit's id, far beyond what a database can number.
+NO_INSTANT = (2**48 - 1 << 80) | (7 << 76) | (2 << 62)
 TOTALS = {"pageviews", "visitors", "visits", "bounces", "totaltime"}
 REPORTS = (
     *("stats", "pageviews", "metrics?type=browser", "metrics/expanded?type=browser"),
@@ -202,7 +208,46 @@ def test_events_after_one_are_the_next_oldest_first(admin: Client) -> None:
     after = admin.get(f"{report}&after={oldest}").json["data"]
     assert [hit["id"] for hit in after] == [middle, newest]
     assert admin.get(f"{report}&after={newest}").json["data"] == []
-    assert admin.get(f"{report}&after={uuid.uuid4()}").code == "bad-request"
+    for other in (uuid.uuid4(), "08000000-0000-7000-8000-000000000001", uuid.UUID(int=NO_INSTANT)):
+        assert admin.get(f"{report}&after={other}").code == "bad-request"
+    last = uuid.UUID(int=(2**43 - 1 << 80) | (7 << 76) | (2 << 62))
+    assert admin.get(f"{report}&after={last}").json["data"] == []
+
+
+def test_value_with_a_comma_is_found_by_its_own_name(admin: Client) -> None:
+    pixel = admin.create_pixel()
+    for name in ("Lovelace, Ada", "Lovelace, Ada", "Ada"):
+        admin.get(f"/p/{pixel['slug']}?{urlencode({'r': name})}", headers={"User-Agent": FIREFOX})
+    name = quote("Lovelace, Ada")
+    assert ask(admin, pixel, "stats", recipient=f"eq.{name}").json["pageviews"] == 2
+    assert ask(admin, pixel, "stats", recipient=name).json["pageviews"] == 2
+    assert ask(admin, pixel, "stats", recipient=f"neq.{name}").json["pageviews"] == 1
+    assert ask(admin, pixel, "stats", recipient="eq.Ada,Grace").json["pageviews"] == 1
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "earlier_start", "earlier_end"),
+    [
+        ("2024-05-01T00:00", "2024-05-31T23:59", "2023-05-01T00:00", "2023-05-31T23:59"),
+        ("2024-02-29T00:00", "2024-02-29T23:59", "2023-02-28T00:00", "2023-02-28T23:59"),
+        ("2024-02-28T12:00", "2024-02-29T11:00", "2023-02-28T12:00", "2023-03-01T11:00"),
+        ("2024-02-29T12:00", "2024-03-01T11:00", "2023-02-28T12:00", "2023-03-01T11:00"),
+        ("2025-03-30T00:00", "2025-03-30T23:59", "2024-03-30T00:00", "2024-03-30T23:59"),
+        ("2026-03-30T00:00", "2026-03-30T23:59", "2025-03-30T00:00", "2025-03-30T23:59"),
+    ],
+)
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/New_York"])
+def test_year_before_is_of_the_same_days_in_the_zone(
+    zone: str, start: str, end: str, earlier_start: str, earlier_end: str
+) -> None:
+    local = ZoneInfo(zone)
+
+    def at(text: str) -> datetime:
+        return datetime.fromisoformat(text).replace(tzinfo=local).astimezone(UTC)
+
+    question = Question(1, at(start), at(end), zone=local)
+    found = compared_with(question, "yoy")
+    assert (found.start, found.end) == (at(earlier_start), at(earlier_end))
 
 
 def test_export_streams_every_hit(admin: Client, pixel: dict[str, Any]) -> None:
