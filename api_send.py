@@ -13,10 +13,10 @@ from flask import current_app, request
 from itsdangerous import URLSafeSerializer
 
 import errors
-from api import JsonBlueprint, address
+from api import JsonBlueprint, address, links
 from classify import has_prefetch_header
 from database import now
-from intake import Intake, Seen
+from intake import TOKEN, Intake, Seen, kept_query, parameters_of
 from models import HIT_ID_SHIFT
 from recorder import Request, Stored, Unstored
 from schemas import Sent, SentOut
@@ -49,13 +49,18 @@ def send_hit(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _seen(payload: dict[str, Any]) -> Seen:
+    query = _query(payload["url"])
+    token = parameters_of(query).get(TOKEN, "")
+    # The URL is any page's, where `s` may mean anything; a link of ours names whom it was sent to.
+    is_ours = links().read(payload["pixel"], token) is not None
     return Seen(
         address=address(),
         user_agent=payload["userAgent"] or request.headers.get("User-Agent", ""),
         languages=payload["language"] or request.headers.get("Accept-Language", ""),
         host=payload["hostname"],
         referrer=payload["referrer"],
-        query=_query(payload["url"]),
+        query=kept_query(query) if is_ours else query,
+        token=token if is_ours else None,
         recipient=payload["id"],
         prefetch_header=has_prefetch_header(request.environ),
         opted_out="1" in (request.headers.get("DNT"), request.headers.get("Sec-GPC")),

@@ -13,11 +13,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote_plus
 
 from classify import has_prefetch_header
 from database import now
-from intake import Intake, Seen
+from intake import RECIPIENT, TOKEN, Intake, Seen, kept_query, parameters_of
 from recorder import Request, Unstored, reason_of
 
 if TYPE_CHECKING:
@@ -39,9 +38,7 @@ HEADERS = [
 ]
 PATH = "/p/"
 SEED_PATH = "/api/send"
-TOKEN, RECIPIENT = "s", "r"
 FOUND, UNKNOWN = "200 OK", "404 Not Found"
-OWN_PARAMETERS = frozenset({"slug", TOKEN, RECIPIENT})
 LOG_INTERVAL_SECONDS = 1.0
 
 log = logging.getLogger("pixelkeep.collect")
@@ -72,7 +69,7 @@ class Collector:
         """Have a hit stored; return what waits for that and says the status."""
         try:
             query = _utf8(environ["QUERY_STRING"])
-            parameters = _parameters(query) if query else {}
+            parameters = parameters_of(query) if query else {}
             request = _request(environ["PATH_INFO"], parameters)
             finish = self._intake.begin(request, _seen(environ, query, parameters), now())
         except Exception as error:
@@ -81,7 +78,7 @@ class Collector:
 
     def _head_status(self, environ: WSGIEnvironment) -> str:
         try:
-            parameters = _parameters(_utf8(environ["QUERY_STRING"]))
+            parameters = parameters_of(_utf8(environ["QUERY_STRING"]))
             known = self._intake.knows(_request(environ["PATH_INFO"], parameters))
         except Exception as error:
             return _failed(error)
@@ -127,27 +124,11 @@ def _seen(environ: WSGIEnvironment, query: str, parameters: dict[str, str]) -> S
         languages=header("HTTP_ACCEPT_LANGUAGE", ""),
         host=header("HTTP_HOST", ""),
         referrer=_utf8(header("HTTP_REFERER", "")),
-        query=_kept_query(query) if query else "",
+        query=kept_query(query) if query else "",
         token=parameters.get(TOKEN),
         recipient=parameters.get(RECIPIENT, ""),
         prefetch_header=has_prefetch_header(environ),
         opted_out=header("HTTP_DNT") == "1" or header("HTTP_SEC_GPC") == "1",
-    )
-
-
-def _parameters(query: str) -> dict[str, str]:
-    """Return the query's parameters, percent-decoded once; of a repeated one the first."""
-    # No limit on their number: the length of a request's first line is one.
-    pairs = parse_qsl(query, keep_blank_values=True, errors="replace")
-    return dict(reversed(pairs))
-
-
-def _kept_query(query: str) -> str:
-    """Return the query as it came, without the parameters that are ours."""
-    return "&".join(
-        part
-        for part in query.split("&")
-        if unquote_plus(part.partition("=")[0]) not in OWN_PARAMETERS
     )
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote_plus
 
 import classify
 from countries import Lookup
@@ -18,6 +19,8 @@ from metrics import Metrics
 from recipients import RECIPIENT_CHARACTERS_MAX, Links
 from recorder import PixelEntry, Recorder, Request, Stored, Waiting
 
+TOKEN, RECIPIENT = "s", "r"
+OWN_PARAMETERS = frozenset({"slug", TOKEN, RECIPIENT})
 QUERY_CHARACTERS_MAX = 500
 REFERRER_CHARACTERS_MAX = 500
 # A pixel that is renamed again while its hit waits is looked up again, so many times.
@@ -139,6 +142,22 @@ class Intake:
             return circumstances, None
         name = _text(recipient, RECIPIENT_CHARACTERS_MAX) or None
         return circumstances, Who(seen.address, name, verified)
+
+
+def parameters_of(query: str) -> dict[str, str]:
+    """Return a query's parameters, percent-decoded once; of a repeated one the first."""
+    # No limit on their number: the length of a request's first line is one.
+    pairs = parse_qsl(query, keep_blank_values=True, errors="replace")
+    return dict(reversed(pairs))
+
+
+def kept_query(query: str) -> str:
+    """Return a query as it came, without the parameters that are ours."""
+    return "&".join(
+        part
+        for part in query.split("&")
+        if unquote_plus(part.partition("=")[0]) not in OWN_PARAMETERS
+    )
 
 
 def _campaign_first(query: str) -> str:

@@ -46,6 +46,18 @@ def test_sent_hit_is_stored_with_what_it_tells(server: Server, admin: Client) ->
     assert query == "utm_source=mail&x=1"
 
 
+def test_link_of_ours_in_the_url_names_its_recipient_and_is_not_kept(
+    server: Server, admin: Client
+) -> None:
+    pixel = admin.create_pixel()
+    link = admin.get(f"/api/pixels/{pixel['id']}/embed?recipient=ann").json["url"]
+    for url in (f"{link}&utm_source=m", "https://example.org/?s=shoes&r=1"):
+        assert send(admin, pixel, url=url).status == 200
+    assert verdicts(server, pixel) == [("open", "browser", "ann"), ("open", "browser", None)]
+    texts = f"SELECT value FROM texts WHERE pixel_number = {server.number_of(pixel)}"
+    assert {text for (text,) in server.query(texts)} == {"utm_source=m", "s=shoes&r=1"}
+
+
 def test_same_visitor_has_the_same_session_in_every_process(admin: Client) -> None:
     pixel, other = admin.create_pixel(), admin.create_pixel()
     sessions = {send(admin, pixel).json["sessionId"] for _ in range(8)}
