@@ -74,7 +74,10 @@ class Housekeeper(threading.Thread):
     def _steps(self, at: datetime) -> Iterator[int]:
         """Do what there is to do; yield after each step."""
         yield from segments.fold_pending(at)
-        yield from retention.finish_erasures()
+        for erased in retention.finish_erasures():
+            # What was deleted is in the log still.
+            self._log_emptied_on = -1
+            yield erased
         yield retention.forget_revoked_tokens(at)
         today = retention.day_of(at)
         # Whoever deleted the day's last salt, the recorder it may be, has left copies in the log.
