@@ -48,10 +48,10 @@ REASONS = {
 
 # What a period is compared with.
 SPANS_BEFORE = {
-    "24h": "24 hours before",
-    "7d": "7 days before",
-    "30d": "30 days before",
-    "90d": "90 days before",
+    "24h": "the 24 hours before",
+    "7d": "the 7 days before",
+    "30d": "the 30 days before",
+    "90d": "the 90 days before",
     "custom": "as many days before",
 }
 
