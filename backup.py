@@ -65,6 +65,8 @@ def restore(engine: Engine, source: Path) -> None:
     path = _file_of(engine)
     if not source.is_file():
         raise BackupError(f"{source} is no file.")
+    if source.resolve() == path.resolve():
+        raise BackupError(f"{source} is the database itself.")
     with _open(engine, source) as backup:
         _check(backup)
         revision = _revision(backup)

@@ -10,10 +10,11 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from contextlib import nullcontext
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 from uuid import UUID
 
 import click
@@ -43,7 +44,16 @@ from errors import DomainError
 from first_start import migration_problem
 from models import ApiKey, Pixel, Team, TeamUser, User
 from permissions import Role, TeamRole
-from schemas import EmbedArgs, PixelUpdate, RecipientOut, SentField, UserCreate, iso
+from schemas import (
+    ApiKeyCreate,
+    EmbedArgs,
+    PixelUpdate,
+    RecipientOut,
+    SentField,
+    TeamCreate,
+    UserCreate,
+    iso,
+)
 from settings import PREFIX, Settings, SettingsError
 
 DISK_FREE_BYTES_MIN = 100 * 1024 * 1024
@@ -167,7 +177,10 @@ def rotate_secret(drop_old: bool, yes: bool) -> None:
             yes,
         )
     settings_table.rotate_secret(current_app.config["SETTINGS"], drop_old=drop_old)
-    click.echo("There is a new signing key. Restart the server, on every node, to use it.")
+    click.echo(
+        "There is a new signing key. Restart the server, on every node, before you sign links or"
+        " make keys here: it doesn't know the new key yet."
+    )
 
 
 @main.group(cls=Commands)
@@ -226,7 +239,8 @@ def keys() -> None:
 @click.argument("name")
 def create_key(username: str, name: str) -> None:
     """Create an API key for a user; it is printed this once."""
-    _, key = accounts.create_key(_user(username), name)
+    given = _loaded(ApiKeyCreate(), {"name": name})
+    _, key = accounts.create_key(_user(username), given["name"])
     click.echo(key)
 
 
@@ -272,8 +286,9 @@ def teams() -> None:
 @click.option("--owner", required=True, help="The owner's username.")
 def create_team(name: str, owner: str) -> None:
     """Create a team."""
-    team, _ = accounts.create_team(name, _user(owner))
-    click.echo(f"Created {name}: {team.id}, access code {team.access_code}")
+    given = _loaded(TeamCreate(), {"name": name})
+    team, _ = accounts.create_team(given["name"], _user(owner))
+    click.echo(f"Created {team.name}: {team.id}, access code {team.access_code}")
 
 
 @teams.command("list")
@@ -474,6 +489,16 @@ def show_stats(
         _print((row._asdict() for row in rows), as_json)
     else:
         _print([stats.totals(question)._asdict()], as_json)
+    _tell_of_other_classes(question)
+
+
+def _tell_of_other_classes(question: stats.Question) -> None:
+    """Say where the hits are if none is of the class: who tries with curl is a bot."""
+    if stats.totals(question).pageviews:
+        return
+    others = stats.totals(replace(question, hit_class="all")).pageviews
+    if others:
+        click.echo(f"Hits of other classes: {others}; `--class all` counts them.", err=True)
 
 
 @main.command("export")
@@ -481,13 +506,19 @@ def show_stats(
 @days_back
 @hit_class
 @click.option("--format", "kind", type=click.Choice(["csv", "jsonl"]), default="csv")
-@click.option("--out", type=click.File("w", encoding="utf-8", atomic=True), default="-")
-def export_hits(slug: str, days: int, hit_class: str, kind: str, out: TextIO) -> None:
+@click.option("--out", type=_file_out, default="-", help="The file to write; - is standard output.")
+def export_hits(slug: str, days: int, hit_class: str, kind: str, out: Path) -> None:
     """Write a pixel's hits, the oldest first, to a file or to standard output."""
     rows = exports.hits(_pixel(slug), _question(slug, days, hit_class))
     parts = exports.as_csv(rows, exports.HIT_COLUMNS) if kind == "csv" else None
-    for part in parts or exports.as_json_lines(rows):
-        out.write(part)
+    try:
+        with nullcontext(sys.stdout) if str(out) == "-" else mailmerge.whole_file(out) as file:
+            for part in parts or exports.as_json_lines(rows):
+                file.write(part)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise click.ClickException(f"{out} can't be written: {error.strerror}") from None
 
 
 @main.command()
@@ -529,7 +560,9 @@ def reclassify_hits() -> None:
 @click.option("--hits", type=click.IntRange(1, 100_000_000), default=100_000, show_default=True)
 @click.option("--days", type=click.IntRange(1, 3_650), default=31, show_default=True)
 @click.option("--visitors", type=click.IntRange(1, 100_000_000), help="A tenth of the hits.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same hits.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Same seed, same hits."
+)
 def fill_demo(slug: str, hits: int, days: int, visitors: int | None, seed: int) -> None:
     """Fill a pixel with made-up hits, to look around or to measure."""
     found = db.session.scalar(select(Pixel).where(Pixel.slug == slug))

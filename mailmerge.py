@@ -10,6 +10,7 @@ import codecs
 import csv
 import itertools
 import os
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ def merge(sheet: Sheet, out: Path, issue: Issue, progressed: Callable[[int], obj
 
     Raises: SheetError, OSError.
     """
-    with _whole_file(out, sheet.encoding) as file:
+    with whole_file(out, sheet.encoding) as file:
         writer = csv.writer(file, delimiter=sheet.delimiter, lineterminator=sheet.line_end)
         writer.writerow([*sheet.columns, *ADDED_COLUMNS])
         rows = sheet.rows()
@@ -121,8 +122,14 @@ def merge(sheet: Sheet, out: Path, issue: Issue, progressed: Callable[[int], obj
 
 
 @contextmanager
-def _whole_file(path: Path, encoding: str) -> Iterator[IO[str]]:
-    draft = path.with_name(path.name + ".part")
+def whole_file(path: Path, encoding: str = "utf-8") -> Iterator[IO[str]]:
+    """Write a file that takes its place when it is whole; a device is written as it is."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding=encoding, newline="") as file:
+            yield file
+        return
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         with draft.open("w", encoding=encoding, newline="") as file:
             yield file
