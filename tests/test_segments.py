@@ -230,7 +230,9 @@ def environment(
 @pytest.fixture(scope="module")
 def app(environment: dict[str, str]) -> Iterator[Flask]:
     """An application in this process, so that hits can have any instant."""
-    app = create_app(settings_table.load(environment))
+    chosen = settings_table.load(environment)
+    settings_table.ensure_secret(chosen)
+    app = create_app(chosen)
     prepare(app)
     with app.app_context():
         yield app
