@@ -484,18 +484,18 @@ def show_stats(
 ) -> None:
     """Show what a pixel's hits come to: views, visitors, visits, bounces, seconds."""
     question = _question(slug, days, hit_class)
+    totals = stats.totals(question)
     if by:
         rows = stats.breakdown(question, by, limit=limit, offset=0)
         _print((row._asdict() for row in rows), as_json)
     else:
-        _print([stats.totals(question)._asdict()], as_json)
-    _tell_of_other_classes(question)
+        _print([totals._asdict()], as_json)
+    if not totals.pageviews:
+        _tell_of_other_classes(question)
 
 
 def _tell_of_other_classes(question: stats.Question) -> None:
-    """Say where the hits are if none is of the class: who tries with curl is a bot."""
-    if stats.totals(question).pageviews:
-        return
+    """Say where the hits are when none is of the class: who tries with curl is a bot."""
     others = stats.totals(replace(question, hit_class="all")).pageviews
     if others:
         click.echo(f"Hits of other classes: {others}; `--class all` counts them.", err=True)

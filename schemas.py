@@ -317,11 +317,11 @@ class Parameters(fields.Dict):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         parameters: dict[str, Any] = super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
+        if _is_deeper(parameters, PARAMETERS_LEVELS_MAX):
+            raise ValidationError(f"Must be nested {PARAMETERS_LEVELS_MAX} levels deep or less.")
         # Kept with every character escaped, so any will do.
         if len(json.dumps(parameters)) > PARAMETERS_CHARACTERS_MAX:
             raise ValidationError(f"Must be {PARAMETERS_CHARACTERS_MAX} characters or less.")
-        if _is_deeper(parameters, PARAMETERS_LEVELS_MAX):
-            raise ValidationError(f"Must be nested {PARAMETERS_LEVELS_MAX} levels deep or less.")
         return parameters
 
 

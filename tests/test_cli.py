@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import cli
-from tests.conftest import PASSWORD, PROJECT_DIR, Client, Server, unique
+from tests.conftest import PASSWORD, Client, Server, unique
 
 
 def commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
@@ -66,10 +64,8 @@ def test_user_without_a_name_is_refused(server: Server) -> None:
         assert said.stderr.startswith("Error: username: ")
 
 
-def test_command_before_the_first_start_makes_no_key(server: Server, tmp_path: Path) -> None:
-    env = {**server.env, "PIXELKEEP_DATA_DIR": str(tmp_path / "new")}
-    command = [sys.executable, "cli.py", "users", "list"]
-    said = subprocess.run(command, cwd=PROJECT_DIR, env=env, capture_output=True, text=True)
+def test_command_before_the_first_start_makes_no_key(tmp_path: Path) -> None:
+    said = Server(tmp_path / "new", None).cli("users", "list", check=False)
     assert said.returncode == 1
     assert said.stderr.count("\n") == 1
     assert "script/server" in said.stderr

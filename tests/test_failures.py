@@ -220,16 +220,22 @@ def test_hits_are_503_while_the_file_is_away_and_come_back_with_it(
     assert answered <= set(stored_numbers(server, pixel))
 
 
+def replace_by_copy(server: Server, change: str = "SELECT 1") -> None:
+    """Put a copy of the database, changed by a statement, in its place."""
+    copy = server.data_dir / "copy.db"
+    server.execute(f"VACUUM INTO '{copy}'")
+    with contextlib.closing(pysqlite3.connect(copy)) as connection, connection:
+        connection.execute(change)
+    for name in ("pixelkeep.db-wal", "pixelkeep.db-shm"):
+        (server.data_dir / name).unlink()
+    copy.replace(server.data_dir / "pixelkeep.db")
+
+
 def test_no_hit_goes_into_a_file_that_was_replaced(start_server: Callable[..., Server]) -> None:
     server = start_server()
     pixel = server.admin.create_pixel()
-    path = server.data_dir / "pixelkeep.db"
     assert {fetch(server, pixel).status for _ in range(8)} == {200}
-    copy = server.data_dir / "copy.db"
-    server.execute(f"VACUUM INTO '{copy}'")
-    for name in ("pixelkeep.db-wal", "pixelkeep.db-shm"):
-        (server.data_dir / name).unlink()
-    copy.replace(path)
+    replace_by_copy(server)
     before = server.hits()
     statuses = [fetch(server, pixel).status for _ in range(20)]
     assert statuses[-1] == 200
@@ -241,15 +247,9 @@ def test_pixels_of_a_file_that_was_replaced_are_forgotten(
 ) -> None:
     server = start_server()
     pixel = server.admin.create_pixel()
-    path, copy = server.data_dir / "pixelkeep.db", server.data_dir / "copy.db"
     assert {fetch(server, pixel).status for _ in range(8)} == {200}
-    server.execute(f"VACUUM INTO '{copy}'")
     # Another pixel has that number there, and the catalogue is at the same version.
-    with contextlib.closing(pysqlite3.connect(copy)) as connection, connection:
-        connection.execute("UPDATE pixels SET slug = 'another'")
-    for name in ("pixelkeep.db-wal", "pixelkeep.db-shm"):
-        (server.data_dir / name).unlink()
-    copy.replace(path)
+    replace_by_copy(server, "UPDATE pixels SET slug = 'another'")
     before = server.hits()
     statuses = [fetch(server, pixel).status for _ in range(20)]
     assert set(statuses) <= {404, 503}

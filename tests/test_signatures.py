@@ -10,6 +10,7 @@ import pytest
 
 from recipients import Links
 from tests.conftest import Client, Server, new_user
+from tests.test_shares import guest_of, new_share
 
 CHARACTERS = string.ascii_letters + string.digits + "-_"
 TAILS = ["=", "==", "!", "\n", " ", ".", "A"]
@@ -32,21 +33,19 @@ def test_link_that_is_changed_names_nobody() -> None:
 @pytest.fixture
 def tokens(server: Server, admin: Client) -> dict[str, tuple[str, Callable[[str], int]]]:
     """Return a token of each kind, and what a request with one like it is answered."""
-    pixel = admin.create_pixel()
-    share = admin.post(f"/api/pixels/{pixel['id']}/shares", {"name": "n"}).json
-    share_token = admin.get(f"/api/share/{share['slug']}").json["token"]
+    pixel, share = new_share(admin)
+    guest = guest_of(admin, share)
 
     def with_share(token: str) -> int:
-        headers = {"x-umami-share-token": token, "x-umami-share-context": "1"}
-        nobody = admin.with_token(None)
-        return nobody.get(f"/api/websites/{pixel['id']}/active", headers=headers).status
+        headers = {"x-umami-share-token": token}
+        return guest.get(f"/api/websites/{pixel['id']}/active", headers=headers).status
 
     return {
         "sign-in": (
             new_user(server)[1],
             lambda token: admin.with_token(token).get("/api/me").status,
         ),
-        "share": (share_token, with_share),
+        "share": (guest.headers["x-umami-share-token"], with_share),
     }
 
 
