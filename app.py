@@ -7,39 +7,31 @@ from datetime import timedelta
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-import api_accounts
-import api_pixels
-import api_recipients
-import api_reports
-import api_send
-import api_service
-import api_shares
-import api_teams
-import dashboard
-import dashboard_people
-import dashboard_pixel
-import dashboard_report
-import errors
-import headers
-import pages
-from api import BODY_BYTES_MAX, JsonApi, limit_requests
 from auth import TOKEN_DAYS_MAX
-from collect import Collector
-from countries import lookup_with
-from database import db, engine_options, prepare_engine
-from intake import Intake
-from metrics import Metrics
-from recipients import Links
-from recorder import Recorder
-from settings import Settings
-from throttle import RequestLimit
+from core.database import db, engine_options, prepare_engine
+from core.links import Links
+from core.settings import Settings
+from hits.countries import lookup_with
+from hits.image import Collector
+from hits.intake import Intake
+from hits.metrics import Metrics
+from hits.recorder import Recorder
+from web import errors, rate_limit, security_headers
+from web.api import accounts, recipients, reports, send, service, shares, teams
+from web.api import pixels as pixels_api
+from web.api.blueprint import JsonApi
+from web.api.json_body import BODY_BYTES_MAX
+from web.pages import account, base, pixel_settings, report, sign_in, users
+from web.pages import pixels as pixels_pages
+from web.pages import recipients as recipients_pages
+from web.pages import teams as teams_pages
 
 VERSION = "0.1.0"
 
 
 def create_app(settings: Settings) -> Flask:
     """Build the application; connects to nothing yet, so it is safe to fork afterwards."""
-    app = Flask(__name__)
+    app = Flask(__name__, template_folder="web/pages/templates", static_folder="web/pages/static")
     secret_keys = settings.secret_keys()
     app.config.update(
         SETTINGS=settings,
@@ -79,31 +71,35 @@ def create_app(settings: Settings) -> Flask:
 
     api = JsonApi(app)
     for module in (
-        api_pixels,
-        api_reports,
-        api_recipients,
-        api_shares,
-        api_accounts,
-        api_teams,
-        api_send,
-        api_service,
+        pixels_api,
+        reports,
+        recipients,
+        shares,
+        accounts,
+        teams,
+        send,
+        service,
     ):
         api.register_blueprint(module.blueprint)
     app.extensions["api_document"] = api.spec
-    app.register_blueprint(api_service.pages)
+    app.register_blueprint(service.pages)
     for blueprint in (
-        dashboard.blueprint,
-        dashboard_report.blueprint,
-        dashboard_report.shared,
-        dashboard_pixel.blueprint,
-        dashboard_people.blueprint,
+        sign_in.blueprint,
+        pixels_pages.blueprint,
+        report.blueprint,
+        report.shared,
+        recipients_pages.blueprint,
+        pixel_settings.blueprint,
+        account.blueprint,
+        teams_pages.blueprint,
+        users.blueprint,
     ):
         app.register_blueprint(blueprint)
-    pages.register(app)
+    base.register(app)
     errors.register(app)
-    headers.register(app)
+    security_headers.register(app)
     if settings.api_rate_limit:
-        limit_requests(app, RequestLimit(settings.api_rate_limit))
+        rate_limit.limit_requests(app, rate_limit.RequestLimit(settings.api_rate_limit))
 
     app.wsgi_app = Collector(app.wsgi_app, intake)  # type: ignore[method-assign]
     if settings.trusted_proxies:

@@ -21,13 +21,13 @@ from itsdangerous import BadData, BadSignature, URLSafeSerializer, URLSafeTimedS
 from sqlalchemy import delete, select
 from sqlalchemy.exc import OperationalError
 
-import passwords
-import throttle
-from database import db, now, writing
-from errors import Forbidden, IncorrectLogin, NotFound, Unauthorized
+from core.clock import now
+from core.database import db
+from core.errors import Forbidden, NotFound, Unauthorized
+from core.locks import writing
+from core.permissions import ROLE_ACTIONS, TEAM_ROLE_ACTIONS, Action, Role, TeamRole
+from core.signatures import Signer, TimestampSigner
 from models import ApiKey, Pixel, RevokedToken, Share, Team, TeamUser, User
-from permissions import ROLE_ACTIONS, TEAM_ROLE_ACTIONS, Action, Role, TeamRole
-from signatures import Signer, TimestampSigner
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -110,20 +110,6 @@ def authenticate(header: str, at: datetime) -> Caller:
     if credential.startswith(KEY_START):
         return Caller(_user_of_key(credential, at), credential)
     return Caller(_user_of_token(credential), credential)
-
-
-def login(username: str, password: str, address: str, at: datetime) -> User:
-    """Return the user of that name and password, who signs in from `address`.
-
-    Raises: IncorrectLogin, after the same work whether the name or the password is wrong;
-    TooManyRequests after too many failures.
-    """
-    with throttle.guessing(username, address, at):
-        user = db.session.scalar(select(User).where(User.username == username))
-        password_hash = user.password_hash if user else passwords.NOBODYS_HASH
-        if not passwords.is_password(password_hash, password) or not user:
-            raise IncorrectLogin
-    return user
 
 
 def issue_token(user: User) -> str:

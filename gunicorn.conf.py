@@ -9,10 +9,11 @@ from typing import Any
 
 from sqlalchemy.orm import configure_mappers
 
-from database import db, has_wal_reset_bug, is_sqlite_url
-from heads import BYTES_MAX, FIELDS_MAX
-from housekeeping import Housekeeper, give_back_memory
-from metrics import SLOTS_MAX
+from core.database import db
+from core.sqlite import has_wal_reset_bug, is_sqlite_url
+from hits.metrics import SLOTS_MAX
+from server.housekeeping import Housekeeper, give_back_memory
+from server.http_heads import BYTES_MAX, FIELDS_MAX
 from wsgi import app
 
 FILES_MAX = 32_768
@@ -29,7 +30,7 @@ bind = _settings.bind
 preload_app = True
 
 # gthread, but that clients are not waited for in its threads, and images have one of their own.
-worker_class = "worker.Worker"
+worker_class = "server.worker.Worker"
 # For the API and the pages; with 8 to 64 of them images are as fast (docs/benchmarks.md).
 threads = _settings.threads
 

@@ -22,7 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from database import Instant, Model, now
+from core.clock import now
+from core.database import Instant, Model
 
 # A SQLite key of this type is the rowid itself; PostgreSQL's is a bigint.
 RowNumber = BigInteger().with_variant(Integer, "sqlite")
@@ -216,7 +217,7 @@ class Profile(Model):
     number: Mapped[int | None]
 
 
-class Agent(Model):
+class UserAgent(Model):
     """A distinct user-agent string, kept so that hits can be classified again."""
 
     __tablename__ = "agents"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-import settings
 from app import create_app
+from core import settings
 
 app = create_app(settings.load(os.environ))

@@ -3,7 +3,7 @@
 from alembic import context
 from flask import current_app
 
-from database import db
+from core.database import db
 
 engine = db.engine
 with engine.connect() as connection:

@@ -132,7 +132,7 @@ class Server:
     def start(self) -> Server:
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "server.py"],
+                [sys.executable, "-m", "server.start"],
                 cwd=PROJECT_DIR,
                 env=self.env,
                 stdout=log,
@@ -174,7 +174,7 @@ class Server:
     def cli(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the operator's command line on this server's data."""
         return subprocess.run(
-            [sys.executable, "cli.py", *args],
+            [sys.executable, "-m", "cli.run", *args],
             cwd=PROJECT_DIR,
             env=self.env,
             capture_output=True,

@@ -13,10 +13,12 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import aliased
 
-from database import db, from_milliseconds, milliseconds
-from dimensions import Source, values_of
-from models import HIT_ID_SHIFT, Agent, Hit, Profile, Recipient, Text
-from stats import Event, Filter, Point, Question, Row, Totals, Unit
+from core.clock import from_milliseconds, milliseconds
+from core.database import db
+from models import HIT_ID_SHIFT, Hit, Profile, Recipient, Text, UserAgent
+from stats.buckets import Unit
+from stats.dimensions import Source, values_of
+from stats.shapes import BreakdownRow, Event, Filter, Point, Question, Totals
 
 MS_PER_HOUR = 3_600_000
 MS_PER_DAY = 86_400_000
@@ -48,12 +50,12 @@ class Recount:
             for local, count in counted
         ]
 
-    def breakdown(self, question: Question, dimension: str) -> list[Row]:
+    def breakdown(self, question: Question, dimension: str) -> list[BreakdownRow]:
         by_value = defaultdict(list)
         for hit in self.matching(question):
             if hit.values.get(dimension):
                 by_value[hit.values[dimension]].append(hit)
-        rows = [Row(value, *_count(hits)) for value, hits in by_value.items()]
+        rows = [BreakdownRow(value, *_count(hits)) for value, hits in by_value.items()]
         return sorted(rows, key=lambda row: (-row.visitors, -row.pageviews, row.name))
 
     def listed(self, question: Question) -> list[Event]:
@@ -83,11 +85,11 @@ def stored_hits(pixel_number: int) -> list[Event]:
     referrer, query = aliased(Text), aliased(Text)
     statement = (
         select(Hit.id, Hit.visitor, Recipient.recipient)
-        .add_columns(Profile.hit_class, Profile.reason, Agent.user_agent)
+        .add_columns(Profile.hit_class, Profile.reason, UserAgent.user_agent)
         .add_columns(Profile.country, Profile.language, Profile.hostname)
         .add_columns(referrer.value, query.value)
         .join(Profile, (Profile.pixel_number == pixel_number) & (Profile.id == Hit.profile))
-        .join(Agent, Agent.id == Profile.agent)
+        .join(UserAgent, UserAgent.id == Profile.agent)
         .outerjoin(
             Recipient,
             (Recipient.pixel_number == pixel_number) & (Recipient.visitor == Hit.visitor),

@@ -1,53 +1,103 @@
-"""Who may import whom: leaf ← domain ← edge ← app ← wsgi, and edges never each other."""
+"""The house: which rooms there are, who may import whom, and what every file opens with."""
 
 from __future__ import annotations
 
 import ast
 import sys
+from pathlib import Path
 
 import pytest
 
-from settings import PROJECT_DIR
+from core.settings import PROJECT_DIR
 
-LEAVES = {"settings", "errors", "classify", "countries", "signatures"}
-ROOTS = {
-    "app",
-    "worker",
-    "wsgi",
-    "first_start",
-    "server",
-    "cli",
-    "gunicorn.conf",
-    "bench",
-    "bench_statistics",
-}
-MODULES = sorted(path.stem for path in PROJECT_DIR.glob("*.py"))
-EDGES = {name for name in MODULES if name.startswith(("api_", "collect", "dashboard"))}
+# A room imports only rooms of lower floors: web → people → pixels → …; rooms of one floor don't
+# import each other.
+FLOORS = (
+    {"core"},
+    {"models", "schemas"},
+    {"auth", "hits"},
+    {"stats"},
+    {"pixels"},
+    {"people", "upkeep"},
+    {"web"},
+    {"app"},
+    {"wsgi"},
+    {"server"},
+    {"cli", "gunicorn.conf"},
+    {"bench"},
+)
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+TOP_FILES = {"app", "auth", "gunicorn.conf", "models", "schemas", "wsgi"}
+READS_ENVIRONMENT = {"wsgi", "server.start", "server.prepare", "cli.run", "cli.upkeep"}
+OUTSIDE = {"tests", "migrations", "node_modules"}
 
 
-def imports_of(module: str) -> set[str]:
-    tree = ast.parse((PROJECT_DIR / f"{module}.py").read_text())
-    names = set()
+def is_ours(path: Path) -> bool:
+    first = path.relative_to(PROJECT_DIR).parts[0]
+    return first not in OUTSIDE and not first.startswith(".") and first != "instance"
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PROJECT_DIR).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+FILES = {name_of(path): path for path in sorted(PROJECT_DIR.rglob("*.py")) if is_ours(path)}
+TREES = {name: ast.parse(path.read_text()) for name, path in FILES.items()}
+
+
+def room_of(module: str) -> str:
+    return module if module in TOP_FILES else module.partition(".")[0]
+
+
+def imports_of(module: str, known: set[str] | None = None) -> set[str]:
+    """Return what a module imports, wherever in it, but for type checkers."""
+    known = set(FILES) if known is None else known
+    tree = TREES[module]
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    found = set()
     for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
         if isinstance(node, ast.Import):
-            names.update(alias.name.partition(".")[0] for alias in node.names)
+            found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            names.add((node.module or "").partition(".")[0])
-    return names
+            assert node.level == 0, f"{module} imports by dots"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if whole in known else str(node.module))
+    return found
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_module_imports_only_what_stands_below_it(module: str) -> None:
-    imported = imports_of(module) & set(MODULES)
-    if module in LEAVES:
-        assert imported <= LEAVES
-    elif module not in ROOTS:
-        assert not imported & ROOTS
-        assert not imported & EDGES
+def test_there_is_a_house_to_look_at() -> None:
+    rooms = {room_of(module) for module in FILES}
+    assert rooms == set(FLOOR_OF)
+    assert len(FILES) > 80
+    # Imports are found: a reader of them that sees none would pass all that follows.
+    assert "hits.recorder" in imports_of("app")
+    assert "core.errors" in imports_of("web.errors")
 
 
-def test_no_module_imports_itself_by_way_of_others() -> None:
-    waiting = {module: imports_of(module) & set(MODULES) for module in MODULES}
+def test_the_top_holds_what_the_design_card_names() -> None:
+    assert {path.stem for path in PROJECT_DIR.glob("*.py")} == TOP_FILES
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_a_room_imports_only_rooms_below_it(module: str) -> None:
+    room = room_of(module)
+    for imported in imports_of(module) & set(FILES):
+        other = room_of(imported)
+        assert other == room or FLOOR_OF[other] < FLOOR_OF[room], f"{module} imports {imported}"
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    waiting = {module: imports_of(module) & set(FILES) for module in FILES}
     while waiting:
         free = [module for module, imported in waiting.items() if not imported & set(waiting)]
         assert free, f"a circle among {sorted(waiting)}"
@@ -55,28 +105,52 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
             del waiting[module]
 
 
-def test_schemas_and_classify_know_no_database() -> None:
-    for module in ("schemas", "classify", "countries", "settings"):
-        assert not imports_of(module) & {"database", "models", "sqlalchemy", "flask_sqlalchemy"}
+def test_the_two_edges_never_import_each_other() -> None:
+    for module in FILES:
+        for edge, other in (("web.api", "web.pages"), ("web.pages", "web.api")):
+            if module.startswith(edge):
+                assert not {each for each in imports_of(module) if each.startswith(other)}, module
+
+
+@pytest.mark.parametrize(
+    "module", ["schemas", "hits.classify", "hits.user_agents", "hits.countries", "core.settings"]
+)
+def test_what_is_pure_knows_no_database(module: str) -> None:
+    assert not imports_of(module) & {"core.database", "models", "sqlalchemy", "flask_sqlalchemy"}
+
+
+def test_the_arithmetic_knows_numpy_and_its_arrays_only() -> None:
+    ours = imports_of("stats.arithmetic") & set(FILES)
+    assert ours == {"stats.days"}
+    assert not imports_of("stats.days") & set(FILES)
 
 
 def test_the_environment_is_read_where_the_program_starts_and_nowhere_else() -> None:
-    for module in set(MODULES) - (ROOTS - {"app", "worker", "gunicorn.conf"}):
-        source = (PROJECT_DIR / f"{module}.py").read_text()
-        assert "os.environ" not in source, module
-        assert "getenv" not in source, module
+    for module, path in FILES.items():
+        if module not in READS_ENVIRONMENT and room_of(module) != "bench":
+            source = path.read_text()
+            assert "os.environ" not in source, module
+            assert "getenv" not in source, module
 
 
-def test_every_module_opens_with_its_job() -> None:
-    for module in MODULES:
-        tree = ast.parse((PROJECT_DIR / f"{module}.py").read_text())
-        assert ast.get_docstring(tree), module
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_every_file_opens_with_its_job(module: str) -> None:
+    assert ast.get_docstring(TREES[module])
 
 
-def test_map_names_every_module() -> None:
-    mapped = (PROJECT_DIR / "docs" / "architecture.md").read_text()
-    for module in MODULES:
-        assert f"`{module}`" in mapped, module
+def test_a_package_says_its_job_and_nothing_else() -> None:
+    for module, path in FILES.items():
+        if path.name == "__init__.py":
+            assert len(TREES[module].body) == 1, module
+
+
+def test_tests_mirror_the_house() -> None:
+    rooms = {path.parent.relative_to(PROJECT_DIR / "tests") for path in TESTS}
+    for room in rooms - {Path()}:
+        assert (PROJECT_DIR / room).is_dir(), room
+
+
+TESTS = sorted((PROJECT_DIR / "tests").rglob("test_*.py"))
 
 
 def test_third_party_imports_are_required() -> None:
@@ -85,9 +159,10 @@ def test_third_party_imports_are_required() -> None:
         for name in ("requirements", "requirements-dev")
     }
     distributions = {"crawleruseragents": "crawler_user_agents"}
-    known = {*MODULES, *sys.stdlib_module_names, "_typeshed"}
-    for module in MODULES:
-        # The benchmarks alone may use what the tests use.
-        allowed = required["requirements"] + required["requirements-dev"] * (module == "bench")
-        for name in imports_of(module) - known:
+    known = {*(room_of(module) for module in FILES), *sys.stdlib_module_names, "_typeshed"}
+    for module in FILES:
+        # The benchmarks may use what the tests use.
+        allowed = required["requirements"]
+        allowed += required["requirements-dev"] * (room_of(module) == "bench")
+        for name in {each.partition(".")[0] for each in imports_of(module)} - known:
             assert distributions.get(name, name) in allowed, f"{module} imports {name}"

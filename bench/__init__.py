@@ -1,0 +1,1 @@
+"""The benchmarks; they stand apart from the service."""

@@ -1,0 +1,110 @@
+"""What the operator's commands share: the group, options, tables, and how things are named.
+
+What lists prints a table, or JSON with `--json`; what destroys asks first, or takes `--yes`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+from marshmallow import Schema, ValidationError
+from sqlalchemy import select
+
+from core.database import db
+from core.settings import Settings
+from models import Pixel, Team, User
+from people import accounts
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+file_in = click.Path(exists=True, dir_okay=False, path_type=Path)
+file_out = click.Path(dir_okay=False, writable=True, path_type=Path)
+yes = click.option("--yes", is_flag=True, help="Don't ask.")
+
+
+class Commands(AppGroup):
+    """A group whose commands run in the application's context."""
+
+
+main = Commands(
+    "pixelkeep",
+    help="Users, keys, teams, pixels and checks of this Pixelkeep.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def print_rows(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
+    """Print rows of one shape as JSON or as a table."""
+    listed = list(rows)
+    if as_json:
+        click.echo(json.dumps(listed, indent=2, default=str, ensure_ascii=False))
+    elif not listed:
+        click.echo("None.")
+    else:
+        _print_table(
+            [list(listed[0]), *([_cell(value) for value in row.values()] for row in listed)]
+        )
+
+
+def _print_table(lines: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask before something is destroyed, unless `--yes` was said; end the command on a no."""
+    if not yes:
+        click.confirm(question, abort=True)
+
+
+def user_named(username: str) -> User:
+    """Return the user of that name, or end the command with one line."""
+    user = accounts.find_user(username)
+    if user is None:
+        raise click.ClickException(f"No user {username!r}; `users list` shows them.")
+    return user
+
+
+def team_named(team_id: UUID) -> Team:
+    """Return the team of that id, or end the command with one line."""
+    team = db.session.get(Team, team_id)
+    if team is None:
+        raise click.ClickException(f"No team {team_id}; `teams list` shows them.")
+    return team
+
+
+def pixel_named(slug: str) -> Pixel:
+    """Return the pixel of that slug, or end the command with one line."""
+    pixel = db.session.scalar(select(Pixel).where(Pixel.slug == slug))
+    if pixel is None:
+        raise click.ClickException(f"No pixel {slug!r}; `pixels list` shows them.")
+    return pixel
+
+
+def loaded(schema: Schema, values: dict[str, Any]) -> dict[str, Any]:
+    """Return values by the rules of the API."""
+    try:
+        return dict(schema.load(values))
+    except ValidationError as error:
+        problems = error.messages_dict.items()
+        raise click.ClickException(
+            "; ".join(f"{key}: {said[0]}" for key, said in problems)
+        ) from None
+
+
+def base_url() -> str:
+    """Return the base of the URLs that the command line hands out."""
+    chosen: Settings = current_app.config["SETTINGS"]
+    return chosen.base_url

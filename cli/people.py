@@ -1,0 +1,204 @@
+"""The commands for users, API keys and teams."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import click
+from sqlalchemy import func, select
+
+from cli.commands import (
+    Commands,
+    as_json,
+    confirm,
+    loaded,
+    main,
+    print_rows,
+    team_named,
+    user_named,
+    yes,
+)
+from core.database import db
+from core.fields import iso
+from core.permissions import Role, TeamRole
+from models import ApiKey, Team, TeamUser, User
+from people import accounts, teams
+from schemas import ApiKeyCreate, TeamCreate, UserCreate
+
+
+@main.group("users", cls=Commands)
+def user_commands() -> None:
+    """Create, list and delete users."""
+
+
+@user_commands.command("create")
+@click.argument("username")
+@click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.USER.value)
+@click.option("--password", prompt=True, hide_input=True, confirmation_prompt=True)
+def create_user(username: str, role: str, password: str) -> None:
+    """Create a user; the password is asked for unless given."""
+    given = loaded(UserCreate(), {"username": username, "password": password, "role": role})
+    user = accounts.create_user(given["username"], given["password"], Role(role))
+    click.echo(f"Created {role} {user.username}: {user.id}")
+
+
+@user_commands.command("list")
+@as_json
+def list_users(as_json: bool) -> None:
+    """List all users by name."""
+    statement = select(User).order_by(User.username)
+    print_rows(
+        (
+            {
+                "id": user.id,
+                "username": user.username,
+                "role": user.role,
+                "createdAt": iso(user.created_at),
+            }
+            for user in db.session.scalars(statement)
+        ),
+        as_json,
+    )
+
+
+@user_commands.command("delete")
+@click.argument("username")
+@yes
+def delete_user(username: str, yes: bool) -> None:
+    """Delete a user and their personal pixels; a team's pixels stay."""
+    user = user_named(username)
+    confirm(f"Delete {username} and all of their personal pixels?", yes)
+    accounts.remove_user(user)
+    click.echo(f"Deleted {username}.")
+
+
+@main.group("keys", cls=Commands)
+def key_commands() -> None:
+    """Create, list and revoke API keys."""
+
+
+@key_commands.command("create")
+@click.argument("username")
+@click.argument("name")
+def create_key(username: str, name: str) -> None:
+    """Create an API key for a user; it is printed this once."""
+    given = loaded(ApiKeyCreate(), {"name": name})
+    _, key = accounts.create_key(user_named(username), given["name"])
+    click.echo(key)
+
+
+@key_commands.command("list")
+@as_json
+def list_keys(as_json: bool) -> None:
+    """List all API keys, never the keys themselves."""
+    statement = select(ApiKey).join(User).order_by(User.username, ApiKey.created_at)
+    print_rows(
+        (
+            {
+                "id": key.id,
+                "username": key.user.username,
+                "name": key.name,
+                "keyPrefix": key.key_prefix,
+                "createdAt": iso(key.created_at),
+                "lastUsedOn": key.last_used_on,
+            }
+            for key in db.session.scalars(statement)
+        ),
+        as_json,
+    )
+
+
+@key_commands.command("revoke")
+@click.argument("username")
+@click.argument("key_id", type=click.UUID)
+@yes
+def revoke_key(username: str, key_id: UUID, yes: bool) -> None:
+    """End an API key at once."""
+    confirm("Revoke the key?", yes)
+    accounts.revoke_key(user_named(username), key_id)
+    click.echo("Revoked.")
+
+
+@main.group("teams", cls=Commands)
+def team_commands() -> None:
+    """Create, list and delete teams, and their members."""
+
+
+@team_commands.command("create")
+@click.argument("name")
+@click.option("--owner", required=True, help="The owner's username.")
+def create_team(name: str, owner: str) -> None:
+    """Create a team."""
+    given = loaded(TeamCreate(), {"name": name})
+    team, _ = teams.create_team(given["name"], user_named(owner))
+    click.echo(f"Created {team.name}: {team.id}, access code {team.access_code}")
+
+
+@team_commands.command("list")
+@as_json
+def list_teams(as_json: bool) -> None:
+    """List all teams with the number of their members."""
+    count = select(func.count()).where(TeamUser.team_id == Team.id).scalar_subquery()
+    print_rows(
+        (
+            {
+                "id": team.id,
+                "name": team.name,
+                "members": members,
+                "createdAt": iso(team.created_at),
+            }
+            for team, members in db.session.execute(select(Team, count).order_by(Team.name))
+        ),
+        as_json,
+    )
+
+
+@team_commands.command("members")
+@click.argument("team_id", type=click.UUID)
+@as_json
+def list_members(team_id: UUID, as_json: bool) -> None:
+    """List the members of a team."""
+    statement = select(TeamUser).where(TeamUser.team_id == team_named(team_id).id)
+    print_rows(
+        (
+            {"userId": each.user_id, "username": each.user.username, "role": each.role}
+            for each in db.session.scalars(statement.order_by(TeamUser.created_at))
+        ),
+        as_json,
+    )
+
+
+@team_commands.command("add")
+@click.argument("team_id", type=click.UUID)
+@click.argument("username")
+@click.option(
+    "--role",
+    type=click.Choice([role.value for role in TeamRole]),
+    default=TeamRole.MEMBER.value,
+)
+def add_member(team_id: UUID, username: str, role: str) -> None:
+    """Add a user to a team, or change their role in it."""
+    teams.set_member(team_named(team_id), user_named(username), TeamRole(role))
+    click.echo(f"{username} is {role}.")
+
+
+@team_commands.command("remove")
+@click.argument("team_id", type=click.UUID)
+@click.argument("username")
+@yes
+def remove_member(team_id: UUID, username: str, yes: bool) -> None:
+    """Take a user out of a team."""
+    confirm(f"Take {username} out of the team?", yes)
+    teams.remove_member(team_named(team_id), user_named(username).id)
+    click.echo(f"{username} is out.")
+
+
+@team_commands.command("delete")
+@click.argument("team_id", type=click.UUID)
+@yes
+def delete_team(team_id: UUID, yes: bool) -> None:
+    """Delete a team and all of its pixels."""
+    team = team_named(team_id)
+    confirm(f"Delete {team.name} and all of its pixels?", yes)
+    teams.remove_team(team)
+    click.echo(f"Deleted {team.name}.")

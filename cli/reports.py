@@ -1,0 +1,81 @@
+"""The commands that answer questions: statistics and exports."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from cli.commands import as_json, file_out, main, pixel_named, print_rows
+from core.clock import now
+from pixels import exports, mail_merge
+from stats import dimensions, questions, shapes
+
+days_back = click.option(
+    "--days", type=click.IntRange(1, 36_500), default=30, help="How far back; 30 unless given."
+)
+hit_class = click.option(
+    "--class",
+    "hit_class",
+    type=click.Choice(["open", "prefetch", "bot", "all"]),
+    default="open",
+    help="Which hits; opens unless given.",
+)
+
+
+@main.command("stats")
+@click.argument("slug")
+@days_back
+@hit_class
+@click.option("--by", type=click.Choice(dimensions.DIMENSIONS), help="Break the totals down.")
+@click.option("--limit", type=click.IntRange(1), default=20, help="How many values of --by.")
+@as_json
+def show_stats(
+    slug: str, days: int, hit_class: str, by: str | None, limit: int, as_json: bool
+) -> None:
+    """Show what a pixel's hits come to: views, visitors, visits, bounces, seconds."""
+    question = _question(slug, days, hit_class)
+    totals = questions.totals(question)
+    if by:
+        rows = questions.breakdown(question, by, limit=limit, offset=0)
+        print_rows((row._asdict() for row in rows), as_json)
+    else:
+        print_rows([totals._asdict()], as_json)
+    if not totals.pageviews:
+        _tell_of_other_classes(question)
+
+
+def _tell_of_other_classes(question: shapes.Question) -> None:
+    """Say where the hits are when none is of the class: who tries with curl is a bot."""
+    others = questions.totals(replace(question, hit_class="all")).pageviews
+    if others:
+        click.echo(f"Hits of other classes: {others}; `--class all` counts them.", err=True)
+
+
+@main.command("export")
+@click.argument("slug")
+@days_back
+@hit_class
+@click.option("--format", "kind", type=click.Choice(["csv", "jsonl"]), default="csv")
+@click.option("--out", type=file_out, default="-", help="The file to write; - is standard output.")
+def export_hits(slug: str, days: int, hit_class: str, kind: str, out: Path) -> None:
+    """Write a pixel's hits, the oldest first, to a file or to standard output."""
+    rows = exports.hits(pixel_named(slug), _question(slug, days, hit_class))
+    parts = exports.as_csv(rows, exports.HIT_COLUMNS) if kind == "csv" else None
+    try:
+        with nullcontext(sys.stdout) if str(out) == "-" else mail_merge.whole_file(out) as file:
+            for part in parts or exports.as_json_lines(rows):
+                file.write(part)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise click.ClickException(f"{out} can't be written: {error.strerror}") from None
+
+
+def _question(slug: str, days: int, hit_class: str) -> shapes.Question:
+    at = now()
+    return shapes.Question(pixel_named(slug).number, at - timedelta(days=days), at, hit_class)

@@ -1,0 +1,200 @@
+"""The commands that look after the service: checks, backups, keys, old hits, demo data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import click
+from flask import current_app
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from cli.commands import Commands, as_json, confirm, main, print_rows, yes
+from cli.pixels import new_pixel
+from core import secret_keys, settings
+from core.clock import now
+from core.database import db
+from core.locks import probe_write
+from core.settings import PREFIX, Settings
+from core.sqlite import has_wal_reset_bug, sqlite_file, sqlite_version
+from hits.classify import RULES_VERSION
+from models import Pixel
+from pixels import pixels
+from server.prepare import migration_problem
+from stats import folding
+from upkeep import backup, demo, reclassify, retention
+
+DISK_FREE_BYTES_MIN = 100 * 1024 * 1024
+
+
+@main.command("settings", with_appcontext=False)
+@as_json
+def show_settings(as_json: bool) -> None:
+    """List every setting: name, value in use, default, meaning."""
+    chosen = settings.load(os.environ)
+    rows = []
+    for each in fields(Settings):
+        value = getattr(chosen, each.name)
+        hidden = each.metadata["secret"] and value
+        default = each.metadata["shown"]
+        in_use = "(set)" if hidden else default if value == each.default else value
+        rows.append(
+            {
+                "name": PREFIX + each.name.upper(),
+                "value": str(int(in_use) if isinstance(in_use, bool) else in_use),
+                "default": default,
+                "meaning": each.metadata["meaning"],
+            }
+        )
+    print_rows(rows, as_json)
+
+
+@main.command()
+def check() -> None:
+    """Check settings, database, SQLite's version, migrations and disk; exit 1 if any fails."""
+    found = [
+        ("settings", None),
+        ("database", probe_write()),
+        ("migrations", migration_problem()),
+        ("SQLite", _sqlite_problem()),
+        ("disk", _disk_problem()),
+        ("rules", _rules_problem()),
+    ]
+    for name, problem in found:
+        click.echo(f"{name:<12}{problem or 'ok'}")
+    if any(problem for _, problem in found):
+        sys.exit(1)
+
+
+@main.command("backup")
+@click.argument("file", type=click.Path(path_type=Path))
+def back_up(file: Path) -> None:
+    """Copy the SQLite database into FILE, while it is served; keep `secret_key` beside it."""
+    size = backup.back_up(db.engine, file)
+    click.echo(f"{file}: {size / 1024**2:.1f} MiB")
+
+
+@main.command("restore")
+@click.argument("file", type=click.Path(path_type=Path))
+@yes
+def restore(file: Path, yes: bool) -> None:
+    """Make the SQLite database what the backup FILE holds; a running server goes on with it."""
+    confirm(f"Replace everything stored by what {file} holds?", yes)
+    backup.restore(db.engine, file)
+    click.echo("Restored.")
+
+
+@main.group(cls=Commands)
+def secret() -> None:
+    """Rotate the key that signs tokens, API keys and links."""
+
+
+@secret.command("rotate")
+@click.option("--drop-old", is_flag=True, help="End all that older keys have signed.")
+@yes
+def rotate_secret(drop_old: bool, yes: bool) -> None:
+    """Make a new signing key; older ones go on verifying unless they are dropped.
+
+    Restart every server afterwards: each goes on with the keys that it started with.
+    """
+    if drop_old:
+        confirm(
+            "End every token, session, API key and share token, and make every signed link that"
+            " was ever mailed a hit without its recipient?",
+            yes,
+        )
+    secret_keys.rotate_secret(current_app.config["SETTINGS"], drop_old=drop_old)
+    click.echo(
+        "There is a new signing key. Restart the server, on every node, before you sign links or"
+        " make keys here: it doesn't know the new key yet."
+    )
+
+
+@main.command()
+@click.option(
+    "--days",
+    type=click.IntRange(1, 36_500),
+    help="Keep so many days; PIXELKEEP_RETENTION_DAYS.",
+)
+@yes
+def prune(days: int | None, yes: bool) -> None:
+    """Delete old hits, keep their daily totals; and finish what deleted pixels left."""
+    for _ in retention.finish_erasures():
+        pass
+    days = days or current_app.config["SETTINGS"].retention_days
+    if not days:
+        click.echo("All hits are kept: PIXELKEEP_RETENTION_DAYS is 0, and --days is not given.")
+        return
+    before_day = retention.day_of(now()) - days
+    count = retention.count_hits_before(before_day)
+    confirm(f"Delete {count} hits older than {days} days? Their daily totals stay.", yes)
+    with click.progressbar(length=count, label="Pruning", file=sys.stderr) as bar:
+        for pruned in retention.prune(before_day):
+            bar.update(pruned)
+    click.echo(f"Deleted {count} hits.")
+
+
+@main.command("reclassify")
+def reclassify_hits() -> None:
+    """Classify the stored hits again by today's rules; stop and start again as you like."""
+    count = reclassify.count_outdated()
+    with click.progressbar(length=count, label="Classifying", file=sys.stderr) as bar:
+        for done in reclassify.reclassify():
+            bar.update(done)
+    click.echo(f"{count} kinds of hits went through the rules of version {RULES_VERSION}.")
+
+
+@main.command("demo")
+@click.option("--slug", default="demo", show_default=True, help="The slug of a new pixel.")
+@click.option("--hits", type=click.IntRange(1, 100_000_000), default=100_000, show_default=True)
+@click.option("--days", type=click.IntRange(1, 3_650), default=31, show_default=True)
+@click.option("--visitors", type=click.IntRange(1, 100_000_000), help="A tenth of the hits.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Same seed, same hits."
+)
+def fill_demo(slug: str, hits: int, days: int, visitors: int | None, seed: int) -> None:
+    """Fill a pixel with made-up hits, to look around or to measure."""
+    found = db.session.scalar(select(Pixel).where(Pixel.slug == slug))
+    pixel = found or pixels.create(new_pixel(slug, slug, None, None))
+    chunks = demo.fill(
+        pixel,
+        hits=hits,
+        days=days,
+        visitors=visitors or max(hits // 10, 1),
+        seed=seed,
+        now=now(),
+    )
+    with click.progressbar(length=hits, label="Storing ", file=sys.stderr) as bar:
+        for count in chunks:
+            bar.update(count)
+    with click.progressbar(length=hits, label="Counting", file=sys.stderr) as bar:
+        while count := folding.fold(pixel.number, demo.FOLDED_AT_ONCE):
+            bar.update(count)
+    click.echo(f"{pixel.slug} has {hits} hits of {days} days.")
+
+
+def _sqlite_problem() -> str | None:
+    if sqlite_file(db.engine) is not None and has_wal_reset_bug():
+        return f"{sqlite_version()} has the WAL-reset bug; install 3.51.3 or newer"
+    return None
+
+
+def _disk_problem() -> str | None:
+    free = shutil.disk_usage(current_app.config["SETTINGS"].data_dir).free
+    if free < DISK_FREE_BYTES_MIN:
+        return f"only {free // 1024**2} MiB are free"
+    return None
+
+
+def _rules_problem() -> str | None:
+    try:
+        outdated = reclassify.count_outdated()
+    except SQLAlchemyError:
+        return None  # The line of the database says why.
+    if outdated:
+        return f"{outdated} kinds of hits are classified by other rules; run `reclassify`"
+    return None

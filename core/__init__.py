@@ -1,0 +1,1 @@
+"""What everything stands on: settings, keys, errors, clock, database, locks, links."""

@@ -1,0 +1,212 @@
+"""The database: `db`, its engine and connection pragmas, and pages of rows.
+
+A connection whose file was deleted or replaced would go on, and what it commits would be gone;
+`file_identity` tells, and no such connection is given out.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import quote
+
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Engine,
+    Insert,
+    MetaData,
+    Select,
+    TypeDecorator,
+    event,
+    func,
+    make_url,
+    select,
+)
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
+
+from core.clock import from_milliseconds, milliseconds
+from core.settings import Settings
+from core.sqlite import file_identity, is_sqlite_url, sqlite_file, sqlite_module
+
+Entity = TypeVar("Entity")
+
+# How long a write waits for its turn before it fails.
+BUSY_TIMEOUT_MS = 5_000
+# How long one try holds up the line while a stranger's transaction holds SQLite's lock.
+TRY_MS = 50
+WAL_BYTES_KEPT_MAX = 64 * 1024 * 1024
+
+
+class ModelBase(DeclarativeBase):
+    """The declarative base; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+db = SQLAlchemy(
+    model_class=ModelBase, session_options={"expire_on_commit": False, "autoflush": False}
+)
+
+if TYPE_CHECKING:
+    Model = ModelBase
+else:
+    Model = db.Model
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC datetime, kept as whole milliseconds since the epoch."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> int | None:
+        """Turn an aware datetime into milliseconds."""
+        return None if value is None else milliseconds(value)
+
+    def process_result_value(self, value: int | None, dialect: Any) -> datetime | None:
+        """Turn milliseconds into an aware datetime."""
+        return None if value is None else from_milliseconds(value)
+
+
+def engine_options(settings: Settings) -> dict[str, Any]:
+    """Return what the engine of `settings` needs: driver, pool, waiting times."""
+    pool = {
+        "pool_size": settings.threads + 2,
+        "max_overflow": 4,
+        "pool_timeout": 10,
+        # The connections used last have warm caches; the others stay small.
+        "pool_use_lifo": True,
+        # Parameters are people's data, and an error's text goes to the log.
+        "hide_parameters": True,
+    }
+    if is_sqlite_url(settings.sqlalchemy_url):
+        path = make_url(settings.sqlalchemy_url).database or ""
+        return {**pool, "module": sqlite_module, "creator": lambda: _open_sqlite(path)}
+    # libpq's own bounds: an unreachable server is an error in seconds, not a hung request.
+    connect = {
+        "connect_timeout": 3,
+        "options": f"-c lock_timeout={BUSY_TIMEOUT_MS} -c statement_timeout=60000",
+    }
+    return {**pool, "pool_pre_ping": True, "connect_args": connect}
+
+
+def _open_sqlite(path: str) -> Any:
+    """Connect to a file that is there; one that vanished is an error, not a new, empty file."""
+    return sqlite_module.connect(
+        f"file:{quote(os.path.abspath(path))}?mode=rw",
+        uri=True,
+        timeout=BUSY_TIMEOUT_MS / 1000,
+        check_same_thread=False,
+    )
+
+
+def prepare_engine(engine: Engine, settings: Settings) -> None:
+    """Set pragmas and transaction starts for every SQLite connection of `engine`."""
+    path = sqlite_file(engine)
+    if path is None:
+        return
+
+    @event.listens_for(engine, "connect")
+    def set_pragmas(connection: Any, record: Any) -> None:
+        # The driver begins transactions at moments of its own; ours begin in `begin` below.
+        connection.isolation_level = None
+        connection.create_function("lower", 1, _lower, deterministic=True)
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute(f"PRAGMA synchronous = {settings.synchronous}")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        # Deleted salts and recipients are overwritten, not just unlinked.
+        cursor.execute("PRAGMA secure_delete = ON")
+        cursor.execute("PRAGMA cache_size = -1024")
+        cursor.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT_MAX}")
+        cursor.close()
+        record.info["identity"] = file_identity(path)[0]
+
+    @event.listens_for(engine, "checkout")
+    def check_file(_connection: Any, record: Any, _proxy: Any) -> None:
+        if record.info["identity"] != file_identity(path)[0]:
+            raise InvalidatePoolError("the database's file was replaced")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if options.get("isolation_level") == "AUTOCOMMIT":
+            return
+        if not options.get("immediate", False):
+            connection.exec_driver_sql("BEGIN")
+            return
+        driver: Any = connection.connection.driver_connection
+        driver.execute(f"PRAGMA busy_timeout = {TRY_MS}")
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        finally:
+            driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Entity]):
+    """A page of a list, and how many there are on all pages."""
+
+    data: list[Entity]
+    count: int
+    page: int
+    page_size: int
+
+
+def paginate(statement: Select[Entity], page: int, page_size: int) -> Page[Entity]:
+    """Run a statement of single entities for one page (from 1) of its rows."""
+    count = db.session.scalar(select(func.count()).select_from(statement.order_by(None).subquery()))
+    rows = db.session.scalars(statement.limit(page_size).offset((page - 1) * page_size))
+    return Page(list(rows), count or 0, page, page_size)
+
+
+def begin_snapshot() -> None:
+    """End the session's transaction and begin one whose statements all see the same moment."""
+    db.session.commit()
+    if db.engine.dialect.name == "postgresql":
+        db.session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+
+
+def insert_unless_there(connection: Connection, table: Any) -> Insert:
+    """Return the statement that inserts rows and leaves those with a key in use as they are."""
+    # What SQLAlchemy has for the other database need not be in memory.
+    dialect = importlib.import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
+    statement: Insert = dialect.insert(table).on_conflict_do_nothing()
+    return statement
+
+
+def is_database_error(error: object) -> bool:
+    """Tell whether an error is a driver's own, raised by one database or the other."""
+    return hasattr(error, "sqlite_errorcode") or hasattr(error, "sqlstate")
+
+
+def _lower(value: object) -> object:
+    """Fold any script's case, where SQLite's own `lower` folds ASCII alone."""
+    return value.casefold() if isinstance(value, str) else value
+
+
+def listing_of(
+    statement: Any, orders: dict[str, InstrumentedAttribute[Any]], given: dict[str, Any]
+) -> Page[Any]:
+    """Return a page of a list, the newest first unless `given` orders otherwise."""
+    column = orders[given["orderBy"] or "createdAt"]
+    descending = given["sortDescending"]
+    if descending is None:
+        descending = given["orderBy"] is None
+    entity_id = statement.column_descriptions[0]["entity"].id
+    ordered = statement.order_by(column.desc() if descending else column, entity_id)
+    return paginate(ordered, given["page"], given["pageSize"])

@@ -1,0 +1,280 @@
+"""The table of settings: environment variables in, one frozen `Settings` out.
+
+Nothing else in the project reads the environment. A name or a value that is wrong stops the
+start with one line: a server that runs on a guess loses hits or leaks addresses later.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+PREFIX = "PIXELKEEP_"
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+SECRET_CHARACTERS_MIN = 16
+SECRET_BYTES = 32
+
+
+class SettingsError(Exception):
+    """A setting that can't be used; its text is the one line the operator sees."""
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Read every `PIXELKEEP_*` variable of `environ`.
+
+    Raises: SettingsError for an unknown name or a value that doesn't parse.
+    """
+    table = {PREFIX + each.name.upper(): each for each in fields(Settings)}
+    values: dict[str, Any] = {}
+    for name in sorted(name for name in environ if name.startswith(PREFIX)):
+        if name not in table:
+            close = difflib.get_close_matches(name, table, n=1, cutoff=0.85)
+            hint = (
+                f"did you mean {close[0]}?" if close else "`script/pixelkeep settings` lists them."
+            )
+            raise SettingsError(f"{name} is not a setting; {hint}")
+        setting, value = table[name], environ[name]
+        try:
+            values[setting.name] = setting.metadata["parse"](value)
+        except (ValueError, OSError, RuntimeError) as error:
+            shown = name if setting.metadata["secret"] else f"{name}={value!r}"
+            raise SettingsError(f"{shown} can't be used: {error}") from None
+    settings = Settings(**values)
+    if settings.secret_key and settings.secret_key_file:
+        raise SettingsError("Set PIXELKEEP_SECRET_KEY or PIXELKEEP_SECRET_KEY_FILE, not both.")
+    return settings
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    is_host = bool(host.strip("[]")) and (is_bracketed or not set("[]:") & set(host))
+    if not is_host or not _is_number(port) or not 0 < int(port) < 65536:
+        raise ValueError(
+            "expected host:port with a port from 1 to 65535, as 127.0.0.1:8000 or [::1]:8000"
+        )
+    return text
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _path(text: str) -> Path:
+    """Return the path meant: the same for each command, wherever it is called."""
+    return (PROJECT_DIR / Path(text).expanduser()).resolve()
+
+
+def _directory(text: str) -> Path:
+    if not text:
+        raise ValueError("expected a directory")
+    return _path(text)
+
+
+def _existing_file(text: str) -> Path:
+    path = _path(text)
+    if not path.is_file():
+        raise ValueError("no such file")
+    return path
+
+
+def _database_url(text: str) -> str:
+    for scheme in ("sqlite:///", "sqlite+pysqlite:///"):
+        path = text.removeprefix(scheme)
+        if path not in (text, "", ":memory:"):
+            return f"sqlite:///{_path(path)}"
+    for scheme in ("postgresql+psycopg://", "postgresql://", "postgres://"):
+        if text.startswith(scheme) and _has_good_port(text):
+            return "postgresql+psycopg://" + text.removeprefix(scheme)
+    raise ValueError("expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME")
+
+
+def _public_url(text: str) -> str:
+    parts = urlsplit(text)
+    is_base = parts.scheme in ("http", "https") and parts.hostname and _has_good_port(text)
+    is_plain = text.isprintable() and " " not in text and not set("?#") & set(text)
+    if not is_base or not is_plain:
+        raise ValueError("expected a base such as https://pixel.example.org")
+    return text.rstrip("/")
+
+
+def _has_good_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
+def _whole_number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not _is_number(text) or not low <= int(text) <= high:
+            raise ValueError(f"expected a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError("expected 0 or 1")
+    return text == "1"
+
+
+def _synchronous(text: str) -> str:
+    if text.upper() not in ("FULL", "NORMAL"):
+        raise ValueError("expected FULL or NORMAL")
+    return text.upper()
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is empty")
+    return text.strip()
+
+
+def _secret(text: str) -> str:
+    keys = text.split()
+    if not keys or any(len(key) < SECRET_CHARACTERS_MIN for key in keys):
+        raise ValueError(f"each key needs {SECRET_CHARACTERS_MIN} characters or more")
+    return " ".join(keys)
+
+
+def _password(text: str) -> str:
+    if len(text) < 8:
+        raise ValueError("expected 8 characters or more")
+    return text
+
+
+def _setting(
+    default: Any,
+    parse: Callable[[str], Any],
+    meaning: str,
+    shown: str = "",
+    *,
+    secret: bool = False,
+) -> Any:
+    metadata = {
+        "parse": parse,
+        "meaning": meaning,
+        "shown": shown or str(default),
+        "secret": secret,
+    }
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting once: its default, its parser and its meaning."""
+
+    bind: str = _setting("127.0.0.1:8000", _address, "address and port to listen on")
+    data_dir: Path = _setting(
+        PROJECT_DIR / "instance",
+        _directory,
+        "where the SQLite file pixelkeep.db and the generated secret_key (mode 0600) live;"
+        " relative paths, here and below, are the project's",
+        "instance in the project",
+    )
+    database_url: str = _setting(
+        "",
+        _database_url,
+        "any SQLAlchemy URL of SQLite or PostgreSQL",
+        "SQLite in the data directory",
+        secret=True,
+    )
+    secret_key: str = _setting(
+        "",
+        _secret,
+        "signs tokens and links; several keys apart by spaces, the newest first, rotate",
+        "generated into the data directory",
+        secret=True,
+    )
+    secret_key_file: Path | None = _setting(
+        None, _existing_file, "a file to read the secret key from instead", "none"
+    )
+    admin_username: str = _setting("admin", _filled, "the first user's name, at first start only")
+    admin_password: str = _setting(
+        "",
+        _password,
+        "the first user's password, at first start only",
+        "random, printed once",
+        secret=True,
+    )
+    public_url: str = _setting(
+        "", _public_url, "base of the URLs in embed snippets", "from the request"
+    )
+    trusted_proxies: int = _setting(
+        0,
+        _whole_number(0, 16),
+        "how many reverse proxies in front may set X-Forwarded-*; 0 ignores those headers",
+    )
+    api_rate_limit: int = _setting(
+        0,
+        _whole_number(0, 1_000_000),
+        "requests a minute that one address may send to the JSON API, images apart; 0 for any",
+    )
+    workers: int = _setting(2, _whole_number(1, 64), "gunicorn processes")
+    threads: int = _setting(
+        16,
+        _whole_number(1, 256),
+        "threads in each process, for the API and the pages; images have one more",
+    )
+    synchronous: str = _setting(
+        "FULL",
+        _synchronous,
+        "SQLite's own setting: FULL survives power loss, NORMAL a killed process",
+    )
+    retention_days: int = _setting(
+        0,
+        _whole_number(0, 36500),
+        "hits older than this are deleted by `script/pixelkeep prune`, their daily totals kept;"
+        " 0 keeps them",
+    )
+    geoip_db: Path | None = _setting(
+        None,
+        _existing_file,
+        "a MaxMind-format .mmdb for countries instead of the built-in table",
+        "none",
+    )
+    respect_dnt: bool = _setting(
+        False,
+        _switch,
+        "1: a hit with `DNT: 1` or `Sec-GPC: 1` is counted, but not attributed to a visitor or"
+        " recipient",
+        "0",
+    )
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database in use, `database_url` or the SQLite file in the data directory."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'pixelkeep.db'}"
+
+    @property
+    def base_url(self) -> str:
+        """The URL that reaches the server: the public one, else the local address."""
+        host, _, port = self.bind.rpartition(":")
+        host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
+        return self.public_url or f"http://{host}:{port}"
+
+    @property
+    def secret_path(self) -> Path:
+        """The file that holds the signing keys, the newest first."""
+        return self.secret_key_file or self.data_dir / "secret_key"
+
+    def secret_keys(self) -> list[str]:
+        """Return the signing keys, oldest first: the last signs, all verify (itsdangerous).
+
+        Raises: SettingsError where there is no key, or none that can be used.
+        """
+        if self.secret_key:
+            return self.secret_key.split()[::-1]
+        path = self.secret_path
+        try:
+            return _secret(path.read_text()).split()[::-1]
+        except FileNotFoundError:
+            raise SettingsError(f"There is no {path}; `script/server` makes it.") from None
+        except (ValueError, OSError) as error:
+            raise SettingsError(f"The secret key in {path} can't be used: {error}") from None

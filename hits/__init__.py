@@ -1,0 +1,1 @@
+"""One hit's way in: image, intake, recorder, references; and what fetched it."""

@@ -1,0 +1,195 @@
+"""A hit's way in, whichever edge saw it: what may be kept of the request is read, then stored.
+
+The address is looked up and handed on to name the visitor, and is never kept.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl, unquote_plus
+
+from core.links import RECIPIENT_CHARACTERS_MAX, Links
+from hits import classify
+from hits.countries import Lookup
+from hits.metrics import Metrics
+from hits.recorder import PixelEntry, PixelName, Recorder, Stored, Waiting
+from hits.references import HitContext, Identity
+from hits.user_agents import any_of
+
+# Sec-Purpose, Purpose, X-Purpose and X-Moz, as WSGI names them.
+PREFETCH_HEADERS: Final = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_PURPOSE", "HTTP_X_MOZ")
+
+
+def has_prefetch_header(environ: Mapping[str, Any]) -> bool:
+    """Tell whether a WSGI environ carries a header that announces a prefetch."""
+    return any(
+        name in environ and _PREFETCH.search(environ[name].lower()) for name in PREFETCH_HEADERS
+    )
+
+
+_PREFETCH = any_of("prefetch", "preview", "prerender")
+
+TOKEN, RECIPIENT = "s", "r"
+OWN_PARAMETERS = frozenset({"slug", TOKEN, RECIPIENT})
+QUERY_CHARACTERS_MAX = 500
+REFERRER_CHARACTERS_MAX = 500
+# A pixel that is renamed again while its hit waits is looked up again, so many times.
+ATTEMPTS_MAX = 3
+_LANGUAGE = re.compile(r"\s*([A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3})\s*(?:[,;]|$)")
+_CUT_ESCAPE = re.compile(r"%[0-9A-Fa-f]?\Z")
+_HOSTNAME = re.compile(r"([A-Za-z0-9._-]{1,100}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]*)?$")
+
+
+class Fetch(NamedTuple):
+    """What an edge saw of a request: text of any length and content, `None` where there is none.
+
+    `token` is a signed recipient, `recipient` a plain one; `query` is without both.
+    """
+
+    address: str
+    user_agent: str
+    languages: str = ""
+    host: str = ""
+    referrer: str = ""
+    query: str = ""
+    token: str | None = None
+    recipient: str = ""
+    prefetch_header: bool = False
+    opted_out: bool = False
+
+
+class Intake:
+    """Takes hits for one process."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        links: Links,
+        country_of: Lookup,
+        metrics: Metrics,
+        *,
+        respect_dnt: bool,
+    ) -> None:
+        self._recorder = recorder
+        self._links = links
+        self._country_of = country_of
+        self._metrics = metrics
+        self._respect_dnt = respect_dnt
+
+    def take(self, request: PixelName, seen: Fetch, now: datetime) -> Stored | None:
+        """Store a hit and return what was committed; None: `request` names no pixel.
+
+        Raises: Unstored.
+        """
+        return self.begin(request, seen, now)()
+
+    def begin(self, request: PixelName, seen: Fetch, now: datetime) -> Callable[[], Stored | None]:
+        """Have a hit stored by whoever commits next; return what waits for that, as `take`."""
+        try:
+            waiting = self._begin(request, seen, now)
+        except Exception:
+            self._metrics.count_unstored()
+            raise
+        return functools.partial(self._finish, waiting, request, seen, now)
+
+    def _finish(
+        self, waiting: Waiting | None, request: PixelName, seen: Fetch, now: datetime
+    ) -> Stored | None:
+        try:
+            for attempt in range(ATTEMPTS_MAX):
+                if attempt:
+                    waiting = self._begin(request, seen, now)
+                if waiting is None:
+                    break
+                stored = self._recorder.finish(waiting)
+                if stored is not None:
+                    return stored
+        except Exception:
+            self._metrics.count_unstored()
+            raise
+        self._metrics.count_unknown()
+        return None
+
+    def _begin(self, request: PixelName, seen: Fetch, now: datetime) -> Waiting | None:
+        pixel = self._recorder.find(request)
+        return pixel and self._recorder.begin(request, pixel, *self._read(pixel, seen, now))
+
+    def knows(self, request: PixelName) -> bool:
+        """Tell whether `request` names a pixel at this moment.
+
+        Raises: Unstored if the database doesn't answer.
+        """
+        return self._recorder.look_up(request) is not None
+
+    def _read(
+        self, pixel: PixelEntry, seen: Fetch, now: datetime
+    ) -> tuple[HitContext, Identity | None]:
+        """Return what may be kept of a request, and whose it is."""
+        agent = _text(seen.user_agent, classify.USER_AGENT_CHARACTERS_MAX)
+        signals = classify.PREFETCH_HEADER if seen.prefetch_header else 0
+        recipient, verified = seen.recipient.strip(), False
+        if seen.token is not None:
+            sent = self._links.read(pixel.id, seen.token)
+            if sent is None:
+                signals |= classify.FORGED_TOKEN
+                recipient = ""
+            else:
+                recipient, verified = sent.recipient, True
+                if sent.sent_at and classify.is_too_soon((now - sent.sent_at).total_seconds()):
+                    signals |= classify.TOO_SOON
+        verdict = classify.classify_hit(classify.classify_agent(agent), signals)
+        country = self._country_of(seen.address) if verdict.own_machine else None
+        circumstances = HitContext(agent, signals, country)
+        if pixel.anonymous:
+            return circumstances, None
+        circumstances = circumstances._replace(
+            language=_first_match(_LANGUAGE, seen.languages),
+            hostname=_first_match(_HOSTNAME, seen.host.lower()),
+            referrer=_text(seen.referrer, REFERRER_CHARACTERS_MAX) or None,
+            query=_text(_campaign_first(seen.query), QUERY_CHARACTERS_MAX) or None,
+        )
+        if self._respect_dnt and seen.opted_out:
+            return circumstances, None
+        name = _text(recipient, RECIPIENT_CHARACTERS_MAX) or None
+        return circumstances, Identity(seen.address, name, verified)
+
+
+def parameters_of(query: str) -> dict[str, str]:
+    """Return a query's parameters, percent-decoded once; of a repeated one the first."""
+    # No limit on their number: the length of a request's first line is one.
+    pairs = parse_qsl(query, keep_blank_values=True, errors="replace")
+    return dict(reversed(pairs))
+
+
+def kept_query(query: str) -> str:
+    """Return a query as it came, without the parameters that are ours."""
+    return "&".join(
+        part
+        for part in query.split("&")
+        if unquote_plus(part.partition("=")[0]) not in OWN_PARAMETERS
+    )
+
+
+def _campaign_first(query: str) -> str:
+    """Return a query such that of one that is too long the campaign's parameters are kept."""
+    if len(query) <= QUERY_CHARACTERS_MAX:
+        return query
+    parts = sorted(query.split("&"), key=lambda part: not part.startswith("utm_"))
+    # No character's escape is cut in two.
+    return _CUT_ESCAPE.sub("", "&".join(parts)[:QUERY_CHARACTERS_MAX])
+
+
+def _text(value: str, characters_max: int) -> str:
+    """Return what any database can keep of `value`: no NUL, no half of a surrogate pair."""
+    if not value.isascii():
+        value = value.encode("utf-8", "replace").decode()
+    return value.replace("\0", "")[:characters_max]
+
+
+def _first_match(pattern: re.Pattern[str], value: str) -> str | None:
+    match = pattern.match(value)
+    return match[match.lastindex or 0] if match else None

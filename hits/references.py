@@ -1,0 +1,175 @@
+"""What a hit refers to: its visitor, and its circumstances, which are stored once.
+
+Ids are 64-bit hashes, so that nothing need be read back to refer to a row, and any process or
+node comes to the same id. Rows that are stored already are remembered; the recorder inserts the
+others in the hit's own transaction.
+
+An address goes into a keyed hash here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Table, delete, select
+
+from core.database import insert_unless_there
+from hits.classify import RULES_VERSION, classify_agent, classify_hit
+from models import Profile, Recipient, Salt, Text, UserAgent
+
+# Both are forgotten as a whole when they are full: a row is then offered once more, and is there.
+KNOWN_MAX = 20_000
+PROFILES_MAX = 8_000
+SALT_BYTES = 32
+
+# The rows of one transaction that may have to be stored: table and key → values.
+Key = tuple[Table, int, int]
+Rows = dict[Key, dict[str, Any]]
+
+
+class HitContext(NamedTuple):
+    """What a hit has in common with others of its pixel; all of it may be stored."""
+
+    user_agent: str
+    signals: int = 0
+    country: str | None = None
+    language: str | None = None
+    hostname: str | None = None
+    referrer: str | None = None
+    query: str | None = None
+
+
+class Identity(NamedTuple):
+    """Whom a hit is attributed to: a recipient, else whoever has this address and agent."""
+
+    address: str
+    recipient: str | None = None
+    verified: bool = False
+
+
+def recipient_visitor(pixel_number: int, recipient: str, verified: bool) -> int:
+    """Return the visitor that a recipient is; a plain name is never the signed one's visitor."""
+    return _hash(f"{pixel_number} {verified:d} {recipient}")
+
+
+class References:
+    """Knows which rows are stored, and the salt of `day`, for one process."""
+
+    def __init__(self) -> None:
+        self._known: set[Key] = set()
+        self._profiles: dict[tuple[int, HitContext], int] = {}
+        self.day = -1
+        self._salt = b""
+
+    def use_salt_of(self, connection: Connection, day: int) -> None:
+        """Take the salt of a UTC day, shared by every process; the first to ask makes it.
+
+        Making a day's salt deletes the older ones: from then on nobody can compute what they
+        made (`docs/privacy.md`).
+        """
+        if self.day == day:
+            return
+        salt = connection.scalar(select(Salt.salt).where(Salt.day == day))
+        if salt is None:
+            connection.execute(delete(Salt).where(Salt.day < day))
+            row = {"day": day, "salt": secrets.token_bytes(SALT_BYTES)}
+            connection.execute(insert_unless_there(connection, Salt.__table__), row)
+            salt = connection.scalar(select(Salt.salt).where(Salt.day == day))
+        self.day, self._salt = day, bytes(salt or b"")
+
+    def visitor(
+        self, pixel_number: int, circumstances: HitContext, who: Identity | None, new: Rows
+    ) -> int | None:
+        """Return who came, None where that may not be known."""
+        if who is None:
+            return None
+        if who.recipient is None:
+            seen = f"{pixel_number} {who.address} {circumstances.user_agent}"
+            return _hash(seen, key=self._salt)
+        visitor = recipient_visitor(pixel_number, who.recipient, who.verified)
+        row = {
+            "visitor": visitor,
+            "recipient": who.recipient,
+            "verified": who.verified,
+            "opens": 0,
+            "prefetches": 0,
+            "bots": 0,
+        }
+        return self._refer(Recipient.__table__, pixel_number, visitor, row, new)
+
+    def profile(self, pixel_number: int, circumstances: HitContext, new: Rows) -> int:
+        """Return the profile of these circumstances, classified by today's rules."""
+        known = self._profiles.get((pixel_number, circumstances))
+        if known is not None:
+            return known
+        user_agent, signals, country, language, hostname, referrer, query = circumstances
+        agent = _hash(user_agent)
+        self._refer(UserAgent.__table__, 0, agent, {"id": agent, "user_agent": user_agent}, new)
+        verdict = classify_hit(classify_agent(user_agent), signals)
+        profile = _hash(repr(circumstances))
+        row = {
+            "id": profile,
+            "hit_class": verdict.hit_class,
+            "reason": verdict.reason,
+            "rules_version": RULES_VERSION,
+            "signals": signals,
+            "agent": agent,
+            "country": country,
+            "language": language,
+            "hostname": hostname,
+            "referrer": self._text(pixel_number, referrer, new),
+            "query": self._text(pixel_number, query, new),
+        }
+        self._refer(Profile.__table__, pixel_number, profile, row, new)
+        if len(self._profiles) >= PROFILES_MAX:
+            self._profiles = {}
+        self._profiles[pixel_number, circumstances] = profile
+        return profile
+
+    def store(self, connection: Connection, new: Rows) -> None:
+        """Insert the rows that may not be there yet.
+
+        In one order everywhere: on PostgreSQL a row waits for another transaction's with the
+        same key, and two that came in different orders would wait for each other.
+        """
+        by_table: dict[Table, list[dict[str, Any]]] = {}
+        for (table, _, _), row in sorted(new.items(), key=_place):
+            by_table.setdefault(table, []).append(row)
+        for table, rows in by_table.items():
+            connection.execute(insert_unless_there(connection, table), rows)
+
+    def learn(self, new: Rows) -> None:
+        """Remember rows that a transaction has committed."""
+        if len(self._known) + len(new) > KNOWN_MAX:
+            self._known = set()
+        self._known.update(new)
+
+    def forget(self) -> None:
+        """Remember nothing: a transaction failed, or rows, the salt's too, may be others now."""
+        self._known = set()
+        self._profiles = {}
+        self.day, self._salt = -1, b""
+
+    def _text(self, pixel_number: int, value: str | None, new: Rows) -> int | None:
+        if value is None:
+            return None
+        text = _hash(value)
+        return self._refer(Text.__table__, pixel_number, text, {"id": text, "value": value}, new)
+
+    def _refer(self, table: Any, pixel_number: int, id: int, row: dict[str, Any], new: Rows) -> int:
+        key = (table, pixel_number, id)
+        if key not in self._known:
+            new[key] = {"pixel_number": pixel_number, **row} if pixel_number else row
+        return id
+
+
+def _place(item: tuple[Key, dict[str, Any]]) -> tuple[str, int, int]:
+    table, pixel_number, id = item[0]
+    return table.name, pixel_number, id
+
+
+def _hash(value: str, key: bytes = b"") -> int:
+    digest = hashlib.blake2b(value.encode(), digest_size=8, key=key).digest()
+    return int.from_bytes(digest, "big", signed=True)

@@ -1,0 +1,1 @@
+"""Accounts and teams, and the throttling of logins."""

@@ -1,0 +1,169 @@
+"""Users and their API keys: signing in, and what an account can do."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.exc import IntegrityError
+
+import auth
+from core import passwords
+from core.database import Page, db, listing_of
+from core.errors import BadRequest, IdTaken, IncorrectLogin, NotFound, UsernameTaken
+from core.locks import writing
+from core.permissions import Role
+from models import ApiKey, Pixel, User
+from people import login_throttle
+from pixels import pixels
+
+KEYS_PER_USER_MAX = 100
+
+USER_ORDERS = {"username": User.username, "createdAt": User.created_at}
+
+
+def create_user(username: str, password: str, role: Role, user_id: uuid.UUID | None = None) -> User:
+    """Store a new user.
+
+    Raises: UsernameTaken, IdTaken.
+    """
+    user = User(
+        id=user_id or uuid.uuid4(),
+        username=username,
+        password_hash=passwords.hash_password(password),
+        role=role,
+    )
+    try:
+        with writing():
+            if db.session.get(User, user.id) is not None:
+                raise IdTaken
+            db.session.add(user)
+    except IntegrityError:
+        raise (UsernameTaken if find_user(username) else IdTaken) from None
+    return user
+
+
+def find_user(username: str) -> User | None:
+    """Return the user of that name."""
+    return db.session.scalar(select(User).where(User.username == username))
+
+
+def user_of(user_id: uuid.UUID) -> User:
+    """Return the user of that id.
+
+    Raises: NotFound.
+    """
+    user = db.session.get(User, user_id)
+    if user is None:
+        raise NotFound("No such user.")
+    return user
+
+
+def users_listing(given: dict[str, Any]) -> Page[User]:
+    """Return a page of all users, the newest first unless ordered otherwise."""
+    statement = select(User)
+    if given["search"]:
+        statement = statement.where(User.username.icontains(given["search"], autoescape=True))
+    return listing_of(statement, USER_ORDERS, given)
+
+
+def change_user(user: User, values: dict[str, Any]) -> User:
+    """Give a user a new name, password or role; the latter two end every token of theirs.
+
+    Raises: UsernameTaken; BadRequest for the last admin's role.
+    """
+    columns: dict[str, Any] = {}
+    if "username" in values:
+        columns["username"] = values["username"]
+    if "password" in values:
+        columns["password_hash"] = passwords.hash_password(values["password"])
+    if values.get("role", user.role) != user.role:
+        columns["role"] = values["role"]
+    if columns.keys() & {"password_hash", "role"}:
+        columns["generation"] = User.generation + 1
+    try:
+        with writing():
+            if columns.get("role", Role.ADMIN) != Role.ADMIN:
+                _require_another_admin(user)
+            if columns:
+                db.session.execute(update(User).where(User.id == user.id).values(columns))
+    except IntegrityError:
+        raise UsernameTaken from None
+    db.session.expire(user)
+    return user_of(user.id)
+
+
+def change_password(user: User, current: str, new: str, address: str, at: datetime) -> User:
+    """Give a user who knows the current password a new one; every token of theirs ends.
+
+    Raises: BadRequest for a wrong one; TooManyRequests after too many wrong ones.
+    """
+    with login_throttle.guessing(user.username, address, at):
+        if not passwords.is_password(user.password_hash, current):
+            raise BadRequest("The current password is incorrect.")
+    return change_user(user, {"password": new})
+
+
+def remove_user(user: User) -> None:
+    """Delete a user with their personal pixels and keys; a team's pixels stay, and so does it.
+
+    Raises: BadRequest for the last admin.
+    """
+    with writing():
+        _require_another_admin(user)
+        pixels.remove_where(Pixel.user_id == user.id)
+        db.session.execute(delete(User).where(User.id == user.id))
+
+
+def _require_another_admin(user: User) -> None:
+    others = select(User.id).where(User.role == Role.ADMIN, User.id != user.id)
+    if db.session.scalar(others.limit(1)) is None:
+        raise BadRequest("The last admin can't be deleted or demoted.")
+
+
+def create_key(user: User, name: str) -> tuple[ApiKey, str]:
+    """Store a new key; the second value is the key itself, kept nowhere.
+
+    Raises: BadRequest for a user who has `KEYS_PER_USER_MAX` keys.
+    """
+    row, key = auth.create_key(user, name)
+    count = select(func.count()).where(ApiKey.user_id == user.id)
+    with writing():
+        if (db.session.scalar(count) or 0) >= KEYS_PER_USER_MAX:
+            raise BadRequest(f"A user has {KEYS_PER_USER_MAX} API keys at most; delete one first.")
+        db.session.add(row)
+    return row, key
+
+
+def keys_of(user: User) -> list[ApiKey]:
+    """Return a user's keys, the newest first; they are `KEYS_PER_USER_MAX` at most."""
+    statement = select(ApiKey).where(ApiKey.user_id == user.id)
+    return list(db.session.scalars(statement.order_by(ApiKey.created_at.desc(), ApiKey.id)))
+
+
+def revoke_key(user: User, key_id: uuid.UUID) -> None:
+    """End a key at once.
+
+    Raises: NotFound if the user has no such key.
+    """
+    key = db.session.get(ApiKey, key_id)
+    if key is None or key.user_id != user.id:
+        raise NotFound("No such API key.")
+    with writing():
+        db.session.execute(delete(ApiKey).where(ApiKey.id == key.id))
+
+
+def login(username: str, password: str, address: str, at: datetime) -> User:
+    """Return the user of that name and password, who signs in from `address`.
+
+    Raises: IncorrectLogin, after the same work whether the name or the password is wrong;
+    TooManyRequests after too many failures.
+    """
+    with login_throttle.guessing(username, address, at):
+        user = db.session.scalar(select(User).where(User.username == username))
+        password_hash = user.password_hash if user else passwords.NOBODYS_HASH
+        if not passwords.is_password(password_hash, password) or not user:
+            raise IncorrectLogin
+    return user

@@ -1,0 +1,127 @@
+"""Slows down whoever guesses passwords or access codes."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from flask import current_app
+from sqlalchemy import delete, func, select
+
+from core.database import db
+from core.errors import TooManyRequests
+from core.locks import writing
+from models import FailedLogin
+
+WINDOW = timedelta(minutes=15)
+PAIR_FAILURES_MAX = 5
+ADDRESS_FAILURES_MAX = 30
+ACCOUNT_FAILURES_MAX = 100
+# Each try costs a password's hash, so no window sees as many; the table is bounded all the same.
+ROWS_MAX = 100_000
+# Whoever has one address of IPv6 has all of its network.
+IPV6_PREFIX_BITS = 64
+
+
+class _Counters(NamedTuple):
+    """The names under which one try is counted."""
+
+    pair: str
+    address: str
+    account: str
+
+
+@contextmanager
+def guessing(username: str, address: str, at: datetime) -> Iterator[None]:
+    """Count what is checked inside as a failure, and take that back if it ends without an error.
+
+    Counting comes first, so that of many tries at once no more pass than of as many in turn.
+
+    Raises: TooManyRequests, before anything is checked or written, after too many failures.
+    """
+    counters = _counters(username, address)
+    _refuse_too_many(counters, at)
+    with writing():
+        _refuse_too_many(counters, at)
+        _count(counters, at)
+    try:
+        yield
+    except TooManyRequests:  # Nothing was checked: too many others were waiting.
+        _forgive(counters)
+        raise
+    _forgive(counters)
+
+
+def _refuse_too_many(counters: _Counters, at: datetime) -> None:
+    statement = select(FailedLogin.id, FailedLogin.failures, FailedLogin.expires_at)
+    rows = db.session.execute(
+        statement.where(FailedLogin.id.in_(counters), FailedLogin.expires_at > at)
+    )
+    found = {key: (failures, expires_at) for key, failures, expires_at in rows}
+    guessed_at, _ = found.get(counters.account, (0, at))
+    pair_max = 1 if guessed_at >= ACCOUNT_FAILURES_MAX else PAIR_FAILURES_MAX
+    for key, most in ((counters.pair, pair_max), (counters.address, ADDRESS_FAILURES_MAX)):
+        failures, expires_at = found.get(key, (0, at))
+        if failures >= most:
+            raise TooManyRequests(
+                math.ceil((expires_at - at).total_seconds()),
+                "Too many failed logins; try again later.",
+            )
+
+
+def _count(counters: _Counters, at: datetime) -> None:
+    db.session.execute(delete(FailedLogin).where(FailedLogin.expires_at <= at))
+    for key in counters:
+        row = db.session.get(FailedLogin, key, populate_existing=True)
+        if row is None:
+            row = FailedLogin(id=key, failures=0, expires_at=at + WINDOW)
+            db.session.add(row)
+        row.failures += 1
+    db.session.flush()
+    surplus = (db.session.scalar(select(func.count()).select_from(FailedLogin)) or 0) - ROWS_MAX
+    if surplus > 0:
+        oldest = select(FailedLogin.id).order_by(FailedLogin.expires_at).limit(surplus)
+        db.session.execute(delete(FailedLogin).where(FailedLogin.id.in_(oldest)))
+
+
+def _forgive(counters: _Counters) -> None:
+    """Take the count of one try back, and with it what the account failed at this address."""
+    with writing():
+        db.session.execute(delete(FailedLogin).where(FailedLogin.id == counters.pair))
+        for key in (counters.address, counters.account):
+            row = db.session.get(FailedLogin, key, populate_existing=True)
+            if row is not None:
+                row.failures -= 1
+
+
+def _counters(username: str, address: str) -> _Counters:
+    key = hashlib.sha256(current_app.config["SECRET_KEYS"][-1].encode()).digest()
+    network = network_of(address)
+
+    def name(*parts: str) -> str:
+        text = "\0".join(parts).encode()
+        return hashlib.blake2b(text, digest_size=16, key=key, person=b"failed-login").hexdigest()
+
+    return _Counters(
+        pair=name("pair", network, username),
+        address=name("address", network),
+        account=name("account", username),
+    )
+
+
+def network_of(address: str) -> str:
+    """Return what one client may be assumed to have: an IPv4 address, or an IPv6 network."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:  # A Unix socket has none.
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((int(parsed), IPV6_PREFIX_BITS), strict=False))

@@ -1,0 +1,176 @@
+"""Teams and their members: what may be done with them, and what it changes."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import joinedload
+
+from core.database import Page, db, listing_of, paginate
+from core.errors import AccessCodeTaken, BadRequest, NotFound
+from core.locks import writing
+from core.permissions import TeamRole
+from models import Pixel, Team, TeamUser, User
+from people import login_throttle
+from pixels import pixels
+
+ACCESS_CODE_BYTES = 12
+# A longer list is read in pages.
+TEAMS_SHOWN_MAX = 100
+TEAM_ORDERS = {"name": Team.name, "createdAt": Team.created_at}
+
+
+def create_team(name: str, owner: User) -> tuple[Team, TeamUser]:
+    """Store a new team and its owner's membership."""
+    team = Team(id=uuid.uuid4(), name=name, access_code=new_access_code())
+    with writing():
+        db.session.add(team)
+        db.session.flush()
+        membership = TeamUser(team_id=team.id, user_id=owner.id, role=TeamRole.OWNER)
+        db.session.add(membership)
+    return team, membership
+
+
+def new_access_code() -> str:
+    """Return an access code that nobody can guess."""
+    return "team_" + secrets.token_urlsafe(ACCESS_CODE_BYTES)
+
+
+def change_team(team: Team, values: dict[str, str]) -> Team:
+    """Give a team a new name or access code.
+
+    Raises: AccessCodeTaken.
+    """
+    try:
+        with writing():
+            for name, value in values.items():
+                setattr(team, name, value)
+    except IntegrityError:
+        raise AccessCodeTaken from None
+    return team
+
+
+def remove_team(team: Team) -> None:
+    """Delete a team with its pixels."""
+    with writing():
+        pixels.remove_where(Pixel.team_id == team.id)
+        db.session.execute(delete(Team).where(Team.id == team.id))
+
+
+def teams_of(user: User, given: dict[str, Any]) -> Page[Team]:
+    """Return a page of the teams that a user is in, the newest first unless ordered otherwise."""
+    statement = select(Team).join(TeamUser).where(TeamUser.user_id == user.id)
+    if given["search"]:
+        statement = statement.where(Team.name.icontains(given["search"], autoescape=True))
+    return listing_of(statement, TEAM_ORDERS, given)
+
+
+def first_teams_of(user: User) -> list[Team]:
+    """Return the first `TEAMS_SHOWN_MAX` teams that a user is in, by name."""
+    statement = select(Team).join(TeamUser).where(TeamUser.user_id == user.id)
+    return list(db.session.scalars(statement.order_by(Team.name, Team.id).limit(TEAMS_SHOWN_MAX)))
+
+
+def members_of(team: Team, given: dict[str, Any]) -> Page[TeamUser]:
+    """Return a page of a team's members, in the order they came."""
+    statement = select(TeamUser).join(User).where(TeamUser.team_id == team.id)
+    if given["search"]:
+        statement = statement.where(User.username.icontains(given["search"], autoescape=True))
+    statement = statement.options(joinedload(TeamUser.user))
+    ordered = statement.order_by(TeamUser.created_at, TeamUser.id)
+    return paginate(ordered, given["page"], given["pageSize"])
+
+
+def join_team(user: User, access_code: str, address: str, at: datetime) -> TeamUser:
+    """Make a user who knows a team's access code a member of it.
+
+    Raises: NotFound for a wrong code; BadRequest for who is in the team; TooManyRequests.
+    """
+    with login_throttle.guessing(f"access code of {user.id}", address, at):
+        team = db.session.scalar(select(Team).where(Team.access_code == access_code))
+        if team is None:
+            raise NotFound("No team has this access code.")
+    return add_member(team, user, TeamRole.MEMBER)
+
+
+def add_member(team: Team, user: User, role: TeamRole) -> TeamUser:
+    """Make a user a member of a team.
+
+    Raises: BadRequest for who is one.
+    """
+    with writing():
+        if find_member(team, user.id) is not None:
+            raise BadRequest("The user is already a member of the team.")
+        member = TeamUser(id=uuid.uuid4(), team_id=team.id, user_id=user.id, role=role)
+        db.session.add(member)
+    return member
+
+
+def set_member(team: Team, user: User, role: TeamRole) -> TeamUser:
+    """Make a user a member of a team, or change their role in it.
+
+    Raises: BadRequest for the only owner.
+    """
+    if find_member(team, user.id) is None:
+        return add_member(team, user, role)
+    return change_member(team, user.id, role)
+
+
+def change_member(team: Team, user_id: uuid.UUID, role: TeamRole) -> TeamUser:
+    """Give a member of a team another role.
+
+    Raises: NotFound for who is none; BadRequest for the only owner.
+    """
+    with writing():
+        member = member_of(team, user_id)
+        if role != TeamRole.OWNER:
+            _require_another_owner(member)
+        member.role = role
+    return member
+
+
+def find_member(team: Team, user_id: uuid.UUID) -> TeamUser | None:
+    """Return a user's membership of a team."""
+    return db.session.scalar(
+        select(TeamUser)
+        .where(TeamUser.team_id == team.id, TeamUser.user_id == user_id)
+        .execution_options(populate_existing=True)
+    )
+
+
+def member_of(team: Team, user_id: uuid.UUID) -> TeamUser:
+    """Return a user's membership of a team.
+
+    Raises: NotFound for who is no member.
+    """
+    member = find_member(team, user_id)
+    if member is None:
+        raise NotFound("No such member of the team.")
+    return member
+
+
+def remove_member(team: Team, user_id: uuid.UUID) -> None:
+    """Take a user out of a team.
+
+    Raises: NotFound for who is not in it; BadRequest for the only owner.
+    """
+    with writing():
+        member = member_of(team, user_id)
+        _require_another_owner(member)
+        db.session.delete(member)
+
+
+def _require_another_owner(member: TeamUser) -> None:
+    """Refuse if `member` is the only owner of the team."""
+    others = select(TeamUser.id).where(
+        TeamUser.team_id == member.team_id,
+        TeamUser.role == TeamRole.OWNER,
+        TeamUser.id != member.id,
+    )
+    if member.role == TeamRole.OWNER and db.session.scalar(others.limit(1)) is None:
+        raise BadRequest("The team needs another owner first.")

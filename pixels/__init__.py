@@ -1,0 +1,1 @@
+"""Pixels and their recipients: what an owner can do with them."""

@@ -1,0 +1,136 @@
+"""Pixels: made, found, changed and deleted. Who may do so is asked elsewhere (`auth`)."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import unicodedata
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, select, true, update
+from sqlalchemy.exc import IntegrityError
+
+from core.clock import from_milliseconds
+from core.database import Page, db, paginate
+from core.errors import IdTaken, NotFound, SlugTaken
+from core.locks import writing
+from models import HIT_ID_SHIFT, Catalogue, Erasure, Hit, Pixel, Share
+
+SLUG_STEM_CHARACTERS_MAX = 60
+SLUG_NUMBER_MAX = 20
+ORDERS = {"name": Pixel.name, "slug": Pixel.slug, "createdAt": Pixel.number}
+
+
+def create(pixel: Pixel) -> Pixel:
+    """Store a new pixel.
+
+    Raises: SlugTaken, IdTaken; the database decides, so of many at once one wins. NotFound if its
+    owner was deleted meanwhile.
+    """
+    with _names_free(pixel.slug, pixel.id), writing():
+        db.session.add(pixel)
+        db.session.flush()
+        raise_version()
+    return pixel
+
+
+def free_slug(name: str) -> str:
+    """Return a slug made from a name, that no pixel had a moment ago."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:SLUG_STEM_CHARACTERS_MAX].strip("-")
+    stem = stem or "pixel"
+    tries = [stem, *(f"{stem}-{number}" for number in range(2, SLUG_NUMBER_MAX + 1))]
+    taken = set(db.session.scalars(select(Pixel.slug).where(Pixel.slug.in_(tries))))
+    return next((each for each in tries if each not in taken), f"{stem}-{secrets.token_hex(4)}")
+
+
+def change(pixel: Pixel, values: dict[str, Any]) -> Pixel:
+    """Give a pixel a new name, slug or privacy; holds for the very next request everywhere.
+
+    Raises: SlugTaken.
+    """
+    with _names_free(values.get("slug", pixel.slug)), writing():
+        for name, value in values.items():
+            setattr(pixel, name, value)
+        db.session.flush()
+        raise_version()
+    return pixel
+
+
+def remove(pixel: Pixel) -> None:
+    """Delete a pixel: gone at once for every reader; its hits follow in chunks."""
+    with writing():
+        remove_where(Pixel.number == pixel.number)
+
+
+def remove_where(condition: ColumnElement[bool]) -> None:
+    """Delete the pixels that meet `condition`, inside the caller's `writing()`."""
+    numbers = list(db.session.scalars(select(Pixel.number).where(condition)))
+    db.session.add_all(Erasure(pixel_number=number) for number in numbers)
+    db.session.execute(delete(Share).where(Share.pixel_number.in_(numbers)))
+    db.session.execute(delete(Pixel).where(Pixel.number.in_(numbers)))
+    raise_version()
+
+
+def listing(
+    owner: ColumnElement[bool],
+    *,
+    search: str = "",
+    order_by: str | None = None,
+    descending: bool | None = None,
+    page: int = 1,
+    page_size: int = 20,
+) -> Page[Pixel]:
+    """Return a page of the pixels of an owner, the newest first unless ordered otherwise.
+
+    `search` is part of a name or a slug, whatever its case.
+    """
+    statement = select(Pixel).where(owner, _matches(search))
+    column = ORDERS[order_by or "createdAt"]
+    if descending is None:
+        descending = order_by is None
+    statement = statement.order_by(column.desc() if descending else column, Pixel.number)
+    return paginate(statement, page, page_size)
+
+
+def raise_version() -> None:
+    """Make every recorder forget what it knows of pixels and stored rows, with this commit."""
+    db.session.execute(update(Catalogue).values(version=Catalogue.version + 1))
+
+
+def with_hits(search: str) -> Iterator[tuple[Pixel, int, datetime | None]]:
+    """Yield every pixel with the number of its hits and the instant of the last, newest first."""
+    count = select(func.count()).where(Hit.pixel_number == Pixel.number).scalar_subquery()
+    last = select(func.max(Hit.id)).where(Hit.pixel_number == Pixel.number).scalar_subquery()
+    statement = select(Pixel, count, last).where(_matches(search)).order_by(Pixel.number.desc())
+    for pixel, hits, last_id in db.session.execute(statement):
+        yield pixel, hits, from_milliseconds(last_id >> HIT_ID_SHIFT) if last_id else None
+
+
+def _matches(search: str) -> ColumnElement[bool]:
+    if not search:
+        return true()
+    return Pixel.name.icontains(search, autoescape=True) | Pixel.slug.icontains(
+        search, autoescape=True
+    )
+
+
+@contextmanager
+def _names_free(slug: str, id: uuid.UUID | None = None) -> Iterator[None]:
+    """Turn the database's refusal of a name, or of an owner, into the domain's."""
+    try:
+        yield
+    except IntegrityError:
+        if _is_there(Pixel.slug == slug):
+            raise SlugTaken from None
+        if id is not None and _is_there(Pixel.id == id):
+            raise IdTaken from None
+        raise NotFound("Its owner is no longer there.") from None
+
+
+def _is_there(condition: ColumnElement[bool]) -> bool:
+    return db.session.scalar(select(Pixel.number).where(condition)) is not None

@@ -1,0 +1,1 @@
+"""How the process runs: start, preparation, worker, housekeeping."""

@@ -1,0 +1,105 @@
+"""What the service does by itself between requests, in one process at a time and in short steps.
+
+A thread of each worker wakes up now and then; the one that finds nobody at work does what there is
+to do. It never stops hits for longer than one short transaction, and goes on after any error.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+
+from flask import Flask
+from sqlalchemy.exc import SQLAlchemyError
+
+from core.clock import now
+from core.database import db
+from core.errors import DomainError
+from core.locks import empty_log, sole
+from core.sqlite import sqlite_file
+from stats import folding
+from upkeep import retention
+
+PAUSE_SECONDS = 2.0
+# After a step those who waited for the database meanwhile have their turn.
+STEP_PAUSE_SECONDS = 0.01
+STOP_SECONDS_MAX = 5.0
+
+log = logging.getLogger("pixelkeep.housekeeping")
+
+
+class Housekeeper(threading.Thread):
+    """Tidies up until it is told to stop; start it after the fork."""
+
+    def __init__(self, app: Flask) -> None:
+        super().__init__(name="housekeeping", daemon=True)
+        self._app = app
+        self._stopping = threading.Event()
+        self._failed = False
+        self._log_emptied_on = -1
+
+    def run(self) -> None:
+        """Tidy up after every pause."""
+        while not self._stopping.wait(PAUSE_SECONDS):
+            try:
+                self._tidy_up()
+                give_back_memory()
+            except Exception as error:
+                self._report(error)
+
+    def stop(self) -> None:
+        """Stop after the step that is under way."""
+        self._stopping.set()
+        self.join(STOP_SECONDS_MAX)
+
+    def _tidy_up(self) -> None:
+        """Do all there is to do, if nobody else is at it; with SQLite, again and again.
+
+        Who has tidied up has loaded and touched what it takes, which need not be in the memory of
+        each process. PostgreSQL's lock is left each time: it ends, unnoticed, with its connection.
+        """
+        with self._app.app_context():
+            engine = db.engine
+        with sole(engine, "housekeeping") as mine:
+            while mine:
+                with self._app.app_context():
+                    for _ in self._steps(now()):
+                        if self._stopping.wait(STEP_PAUSE_SECONDS):
+                            return
+                self._failed = False
+                give_back_memory()
+                if sqlite_file(engine) is None or self._stopping.wait(PAUSE_SECONDS):
+                    return
+
+    def _steps(self, at: datetime) -> Iterator[int]:
+        """Do what there is to do; yield after each step."""
+        yield from folding.fold_pending(at)
+        for erased in retention.finish_erasures():
+            # What was deleted is in the log still.
+            self._log_emptied_on = -1
+            yield erased
+        yield retention.forget_revoked_tokens(at)
+        today = retention.day_of(at)
+        # Whoever deleted the day's last salt, the recorder it may be, has left copies in the log.
+        if retention.forget_salts(today) or self._log_emptied_on != today:
+            # A read that is open would be in the way.
+            db.session.commit()
+            self._log_emptied_on = today if empty_log(db.engine) else -1
+
+    def _report(self, error: Exception) -> None:
+        """Log the first of a row of failures, with a traceback for what is a fault of ours."""
+        expected = isinstance(error, (SQLAlchemyError, OSError, DomainError))
+        if not self._failed:
+            words = f"{type(error).__name__}: {getattr(error, 'orig', None) or error}"
+            log.error("Housekeeping failed and goes on: %s", words, exc_info=not expected)
+        self._failed = True
+
+
+def give_back_memory() -> None:
+    """Return to the system what glibc keeps of freed memory; takes a millisecond."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)

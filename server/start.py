@@ -1,0 +1,73 @@
+"""The start of the service: checks, migrations, the first user, then gunicorn in this process.
+
+Whatever can't work is one line on standard error and a non-zero exit.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from gunicorn.app.wsgiapp import WSGIApplication
+
+from core import settings
+from core.settings import PROJECT_DIR, Settings, SettingsError
+
+
+def main() -> None:
+    """Run until a signal ends it."""
+    try:
+        chosen = settings.load(os.environ)
+    except SettingsError as error:
+        sys.exit(f"pixelkeep: {error}")
+    problem = _directory_problem(chosen.data_dir) or _address_problem(chosen)
+    if problem:
+        sys.exit(f"pixelkeep: {problem}")
+    # In a process of its own, what migrations need stays out of the service's memory; what the
+    # service needs is loaded meanwhile.
+    command = [sys.executable, "-m", "server.prepare"]
+    with subprocess.Popen(command) as preparing:  # noqa: S603
+        importlib.import_module("app")
+    if preparing.returncode:
+        sys.exit(preparing.returncode)
+    sys.argv = ["gunicorn", "--config", str(PROJECT_DIR / "gunicorn.conf.py"), "wsgi:app"]
+    WSGIApplication("%(prog)s [OPTIONS] [APP_MODULE]", prog="gunicorn").run()
+
+
+def _directory_problem(directory: Path) -> str | None:
+    """Return why nothing can be kept in `directory`, None if it can."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / f".probe-{secrets.token_hex(4)}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return f"{directory} can't be written: {error.strerror}"
+    return None
+
+
+def _address_problem(chosen: Settings) -> str | None:
+    host, _, port = chosen.bind.rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), int(port)))
+        except OSError as error:
+            return (
+                f"Can't listen on {chosen.bind}: {error.strerror}. Choose another PIXELKEEP_BIND."
+            )
+    return None
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

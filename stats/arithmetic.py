@@ -1,0 +1,458 @@
+"""The arithmetic of a day's hits: columns in, and what they come to out; no database.
+
+What a day comes to is kept so that a question costs what there are profiles and visitors, and not
+hits. Visits don't add up where a visit has several profiles: those are summed by the set of its
+profiles, for each part of the set that a question may pick; the few with larger sets stay one by
+one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise
+
+import numpy as np
+
+from stats.days import (
+    ANY_CLASS,
+    CLASSES,
+    HOURS_A_DAY,
+    MS_PER_HOUR,
+    MS_PER_QUARTER,
+    NO_HITS,
+    NOBODY,
+    PARTS,
+    PIECE_HITS_MAX,
+    QUARTERS,
+    SET_MAX,
+    Array,
+    Columns,
+    Hours,
+    Pairs,
+    People,
+    ProfileRollup,
+    ProfileSetRollup,
+    Quarters,
+    Remains,
+    SessionRows,
+    Summary,
+    Triples,
+    VisitorSets,
+    narrow,
+)
+
+TABLE_CELLS_MAX = 1 << 23
+# Hour, visitor and place of a hit, or visitor, classes and hour, in one number to sort by.
+_PLACE_BITS, _VISITOR_BITS = 26, 32
+_CLASS_BITS, _HOUR_BITS = len(CLASSES) + 1, 5
+# The quarters of each hour, by their bits, as bits of the day's first half, and of its second.
+_SLOT_BITS = [
+    np.array(
+        [
+            [bits << hour % 12 * 4 if hour // 12 == half else 0 for bits in range(16)]
+            for hour in range(HOURS_A_DAY)
+        ]
+    )
+    for half in (0, 1)
+]
+
+
+class Members:
+    """Counts the distinct visitors of each group from 1, exactly; nobody is no visitor.
+
+    Few groups are a table of who is in which; many are lists of numbers to sort.
+    """
+
+    def __init__(self, groups: int, visitors: int) -> None:
+        self._groups = groups
+        self._bits = visitors.bit_length()
+        cells = groups << self._bits
+        self._table: Array | None = np.zeros(cells, bool) if cells <= TABLE_CELLS_MAX else None
+        # Narrow numbers are sorted twice as fast.
+        self._type = np.uint32 if cells <= 1 << 32 else np.uint64
+        self._keys: list[Array] = []
+
+    def add(self, group: Array, visitor: Array) -> None:
+        """Add pairs of group and visitor."""
+        if self._table is None:
+            kept = (group > 0) & (visitor != NOBODY)
+            group, visitor = group[kept], visitor[kept]
+        keys = np.left_shift(group.astype(self._type), self._bits) | visitor.astype(self._type)
+        if self._table is None:
+            self._keys.append(keys)
+        else:
+            self._table[keys] = True
+
+    def counts(self) -> Array:
+        """Return how many distinct visitors each group has; group 0 is none."""
+        if self._table is not None:
+            table = self._table.reshape(self._groups, -1)
+            table[:, NOBODY] = False
+            return np.array(np.count_nonzero(table, axis=1))
+        keys = np.concatenate((np.zeros(0, self._type), *self._keys))
+        keys.sort()
+        group = np.right_shift(keys[_starts(keys)], self._bits).astype(np.int64)
+        return np.bincount(group, minlength=self._groups)
+
+
+def sort_columns(columns: Columns) -> Columns:
+    """Return hits that came in this order, sorted."""
+    keys = _visit_numbers(columns)
+    keys <<= _PLACE_BITS
+    keys |= np.arange(len(keys))
+    keys.sort()
+    keys &= (1 << _PLACE_BITS) - 1
+    return Columns(*(narrow(each)[keys] for each in columns))
+
+
+def join_pieces(pieces: Iterable[Columns], new: Columns) -> Iterator[tuple[Columns, bool]]:
+    """Put later hits into a day's pieces, all sorted; yield each piece and whether it changed."""
+    visits = _visit_numbers(new)
+    held, done = NO_HITS, 0
+    for piece in chain(pieces, (None,)):
+        end = len(visits)
+        if piece is not None:
+            end = int(np.searchsorted(visits, _visit_numbers(_cut(piece, 0, 1))[0]))
+        if end > done:
+            held, done = _joined(held, _cut(new, done, end)), end
+        whole = len(held.at)
+        if piece is not None and done:
+            whole -= whole % PIECE_HITS_MAX
+        for start in range(0, whole, PIECE_HITS_MAX):
+            yield _cut(held, start, min(start + PIECE_HITS_MAX, whole)), done > 0
+        if piece is not None:
+            held = Columns(*map(np.concatenate, zip(_cut(held, whole, None), piece, strict=True)))
+
+
+def between(columns: Columns, first_ms: int, last_ms: int) -> Columns:
+    """Return the hits from one millisecond of the day to another, both included."""
+    kept = (columns.at >= first_ms) & (columns.at <= last_ms)
+    return Columns(*(each[kept] for each in columns))
+
+
+def group_hits(pieces: Iterable[Columns], class_bits: Array) -> tuple[Triples, Array]:
+    """Go through a day's sorted hits; `class_bits` are those of profiles.
+
+    Returns what they come to by visit and profile, and how many hits each quarter of an hour has,
+    class after class.
+    """
+    found, last_visit = [], _one_by_one(NO_HITS)
+    by_quarter = np.zeros((len(CLASSES), QUARTERS), np.int64)
+    for piece in pieces:
+        quarter, bits = piece.at // np.uint32(MS_PER_QUARTER), class_bits[piece.profile]
+        for place, of_class in enumerate(by_quarter):
+            of_class += np.bincount(quarter[bits == 1 << place], minlength=QUARTERS)
+        of_each = zip(last_visit, _one_by_one(piece), strict=True)
+        triples = _grouped(Triples(*(np.concatenate(each) for each in of_each)))
+        # It may go on.
+        start = _starts(triples.hour, triples.visitor)[-1]
+        found.append(Triples(*(each[:start] for each in triples)))
+        last_visit = Triples(*(each[start:] for each in triples))
+    of_each = zip(*found, last_visit, strict=True)
+    return Triples(*(np.concatenate(each) for each in of_each)), by_quarter.ravel()
+
+
+def summarise(triples: Triples) -> tuple[Summary, Hours]:
+    """Return what a day comes to by its profiles, and by these and the hour."""
+    plain, mixed = _visits(triples)
+    count = int(triples.profile.max(initial=0)) + 1
+    hits = np.bincount(triples.profile, triples.hits, count)
+    profile = np.flatnonzero(hits)
+    sums = (
+        np.bincount(triples.profile[plain], each, count)
+        for each in (None, triples.hits[plain] == 1, _seconds(triples)[plain])
+    )
+    by_profile = ProfileRollup(profile, *(each[profile].astype(np.int64) for each in (hits, *sums)))
+    return Summary(by_profile, *_blend(mixed)), _by_hour(triples, plain, mixed)
+
+
+def visitor_sets_of(triples: Triples) -> VisitorSets:
+    """Return the visitors of a day by the profiles that each has."""
+    known = triples.visitor != NOBODY
+    count = int(triples.profile.max(initial=0)) + 1
+    pairs = _paired(triples.visitor[known], triples.profile[known], count)
+    pairs.sort()
+    visitor, profile = np.divmod(pairs[_starts(pairs)], count)
+    starts = _starts(visitor)
+    order, _, sets = _by_set(profile, starts)
+    return VisitorSets(*sets, visitor[starts][order])
+
+
+def visitor_rollups_of(
+    triples: Triples, by_quarter: Array, class_bits: Array
+) -> tuple[People, Quarters]:
+    """Return a day by visitors, and when they were there."""
+    who, hour, hits, seconds, quarters = _visits_by_class(triples, class_bits)
+    rows = _starts(who)
+    visitor, classes = who[rows] >> _CLASS_BITS, who[rows] & ((1 << _CLASS_BITS) - 1)
+    return (
+        People(
+            visitor,
+            classes,
+            np.add.reduceat(hits, rows, dtype=np.uint32),
+            _lengths(rows, len(who)),
+            np.add.reduceat(hits == 1, rows, dtype=np.uint32),
+            np.add.reduceat(seconds, rows, dtype=np.uint32),
+        ),
+        Quarters(
+            by_quarter,
+            visitor,
+            classes,
+            *(np.bitwise_or.reduceat(half[hour, quarters], rows) for half in _SLOT_BITS),
+        ),
+    )
+
+
+def remains_of(triples: Triples) -> Remains:
+    """Return what a day comes to by profile and visitor."""
+    plain, mixed = _visits(triples)
+    keys = triples.profile.astype(np.int64) << _VISITOR_BITS | triples.visitor
+    keys, place = np.unique(keys, return_inverse=True)
+    sums = (
+        np.bincount(place, each, len(keys)).astype(np.int64)
+        for each in (triples.hits, plain, plain & (triples.hits == 1), _seconds(triples) * plain)
+    )
+    visitor = keys & ((1 << _VISITOR_BITS) - 1)
+    return Remains(Pairs(keys >> _VISITOR_BITS, visitor, *sums), mixed)
+
+
+def join_mixed(group: Array, mixed: SessionRows) -> tuple[Array, Array, Array]:
+    """Join a visit's rows of one group; return the groups, hits and seconds of the visits."""
+    keys = mixed.visit.astype(np.int64) << _VISITOR_BITS | group
+    # Visits come in their order, so that there is little to sort.
+    order = np.argsort(keys, kind="stable")
+    starts = _starts(keys[order])
+    first = np.minimum.reduceat(mixed.first[order].astype(np.int64), starts)
+    last = np.maximum.reduceat(mixed.last[order].astype(np.int64), starts)
+    hits = np.add.reduceat(mixed.hits[order].astype(np.int64), starts)
+    return group[order][starts], hits, (last - first) // 1000
+
+
+def as_mixed(columns: Columns) -> SessionRows:
+    """Return the visits of some sorted hits, a row for each hit."""
+    changes = np.zeros(len(columns.at), np.int64)
+    changes[_starts(columns.visitor, _hours(columns.at))] = 1
+    at, visitor, profile = columns
+    return SessionRows(np.cumsum(changes) - 1, visitor, profile, np.ones(len(at), np.int64), at, at)
+
+
+def runs(starts: Array, lengths: Array) -> Array:
+    """Return the places of runs, one run after the other."""
+    lengths = lengths.astype(np.int64)
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
+
+
+def _starts(*keys: Array) -> Array:
+    """Return where runs of equal keys start."""
+    changes = np.zeros(len(keys[0]), bool)
+    changes[:1] = True
+    for key in keys:
+        changes[1:] |= key[1:] != key[:-1]
+    return np.flatnonzero(changes)
+
+
+def _lengths(starts: Array, total: int) -> Array:
+    return np.diff(starts, append=total)
+
+
+def _hours(at: Array) -> Array:
+    # Instants may be kept in fewer bytes than an hour's milliseconds need.
+    return at // np.uint32(MS_PER_HOUR)
+
+
+def _visit_numbers(columns: Columns) -> Array:
+    """Return the hour and the visitor of each hit as one number."""
+    visits: Array = _hours(columns.at).astype(np.int64) << _VISITOR_BITS | columns.visitor
+    return visits
+
+
+def _cut(columns: Columns, start: int, end: int | None) -> Columns:
+    return Columns(*(each[start:end] for each in columns))
+
+
+def _joined(first: Columns, second: Columns) -> Columns:
+    """Return sorted hits of both, the second's having come later."""
+    places = np.searchsorted(_visit_numbers(first), _visit_numbers(second), side="right")
+    return Columns(*(_inserted(*each, places) for each in zip(first, second, strict=True)))
+
+
+def _one_by_one(columns: Columns) -> Triples:
+    """Return each hit as the only one of its visit and profile."""
+    at, visitor, profile = columns
+    at = at.astype(np.uint32, copy=False)
+    quarters = np.left_shift(1, at // MS_PER_QUARTER % 4).astype(np.uint8)
+    once = np.ones(len(at), np.uint32)
+    return Triples(_hours(at).astype(np.uint8), visitor, profile, once, at, at, quarters)
+
+
+def _grouped(triples: Triples) -> Triples:
+    """Return triples that come by hour and visitor, with those put together that are the same."""
+    changes = np.zeros(len(triples.hour), np.int64)
+    changes[_starts(triples.hour, triples.visitor)] = 1
+    keys = np.cumsum(changes) << _VISITOR_BITS | triples.profile
+    # Most visits have one profile, so that there is little to sort.
+    order = np.argsort(keys, kind="stable")
+    starts = _starts(keys[order])
+    hour, visitor, profile = (each[order[starts]] for each in triples[:3])
+    hits, first, last, quarters = (each[order] for each in triples[3:])
+    return Triples(
+        hour,
+        visitor,
+        profile,
+        np.add.reduceat(hits, starts, dtype=np.uint32),
+        np.minimum.reduceat(first, starts),
+        np.maximum.reduceat(last, starts),
+        np.bitwise_or.reduceat(quarters, starts),
+    )
+
+
+def _seconds(triples: Triples) -> Array:
+    seconds: Array = (triples.last - triples.first) // 1000
+    return seconds
+
+
+def _paired(first: Array, second: Array, count: int) -> Array:
+    """Return pairs of numbers, the second below `count`, as one number each.
+
+    Narrow numbers are sorted faster, and take less.
+    """
+    largest = (int(first.max(initial=0)) + 1) * count
+    pairs = first.astype(np.min_scalar_type(largest))
+    pairs *= count
+    pairs += second.astype(pairs.dtype, copy=False)
+    return pairs
+
+
+def _inserted(array: Array, values: Array, places: Array) -> Array:
+    values = narrow(values)
+    wide = np.promote_types(array.dtype, values.dtype)
+    return np.insert(array.astype(wide, copy=False), places, values)
+
+
+def _visits(triples: Triples) -> tuple[Array, SessionRows]:
+    """Tell which triples are visits of one profile; return those of the others."""
+    known = triples.visitor != NOBODY
+    starts = _starts(triples.hour, triples.visitor)
+    lengths = _lengths(starts, len(known))
+    alone = np.repeat(lengths == 1, lengths)
+    several = known & ~alone
+    visit = np.repeat(np.cumsum(known[starts]) - 1, lengths)
+    return known & alone, SessionRows(visit[several], *(each[several] for each in triples[1:6]))
+
+
+def _blend(mixed: SessionRows) -> tuple[ProfileSetRollup, SessionRows]:
+    """Sum the visits of small sets of profiles by these; return the others as they are."""
+    starts = _starts(mixed.visit)
+    lengths = _lengths(starts, len(mixed.visit))
+    small = lengths <= SET_MAX
+    profiles, places = _as_sets(mixed.profile, starts[small], lengths[small])
+    order = np.lexsort(profiles.T)
+    sets_at = _starts(*profiles[order].T)
+    hits, first, last = (each[places[order]] for each in (mixed.hits, mixed.first, mixed.last))
+    bounces = (hits == 1) & (profiles[order] > 0)
+    seconds = np.stack(
+        [(last[:, part].max(axis=1) - first[:, part].min(axis=1)) // 1000 for part in PARTS],
+        axis=1,
+    )
+    blended = ProfileSetRollup(
+        profiles[order][sets_at],
+        _lengths(sets_at, len(order)),
+        np.add.reduceat(bounces.astype(np.int64), sets_at),
+        np.add.reduceat(seconds, sets_at),
+    )
+    return blended, SessionRows(*(each[np.repeat(~small, lengths)] for each in mixed))
+
+
+def _by_hour(triples: Triples, plain: Array, mixed: SessionRows) -> Hours:
+    """Return a day by hours; `plain` tells which triples are visits of one profile."""
+    bounds = np.searchsorted(triples.hour, np.arange(HOURS_A_DAY + 1))
+    found = [_by_profile(triples, plain, slice(*each)) for each in pairwise(bounds)]
+    profile, hits, visits = map(np.concatenate, zip(*found, strict=True))
+    starts = _starts(mixed.visit)
+    set_hour = _hours(mixed.first[starts])
+    _, first, (lengths, set_profile, set_visits) = _by_set(mixed.profile, starts, set_hour)
+    return Hours(
+        np.repeat(np.arange(HOURS_A_DAY), [len(each) for each, *_ in found]),
+        profile,
+        hits,
+        visits,
+        set_hour[first],
+        lengths,
+        set_profile,
+        set_visits,
+    )
+
+
+def _by_profile(triples: Triples, plain: Array, hour: slice) -> tuple[Array, Array, Array]:
+    """Return the profiles of an hour's triples, their hits, and their visits that are plain."""
+    of_each, plain = triples.profile[hour], plain[hour]
+    hits = np.bincount(of_each, triples.hits[hour])
+    profile = np.flatnonzero(hits)
+    visits = np.bincount(of_each[plain], minlength=len(hits))
+    return profile, hits[profile].astype(np.int64), visits[profile]
+
+
+def _by_set(
+    profile: Array, starts: Array, *within: Array
+) -> tuple[Array, Array, tuple[Array, Array, Array]]:
+    """Put runs in the order of their sets of profiles.
+
+    Returns that order, a run of each set, and of the sets: their lengths, their profiles one
+    after the other, and how many runs each has.
+    """
+    lengths = _lengths(starts, len(profile))
+    sets, _ = _as_sets(profile, starts, lengths)
+    # A large set is its run's alone.
+    own = np.where(lengths > SET_MAX, np.arange(1, len(starts) + 1), 0)
+    keys = (*sets.T, own, *within)
+    order = np.lexsort(keys)
+    sets_at = _starts(*(each[order] for each in keys))
+    first = order[sets_at]
+    profiles = profile[runs(starts[first], lengths[first])]
+    return order, first, (lengths[first], profiles, _lengths(sets_at, len(order)))
+
+
+def _as_sets(profile: Array, starts: Array, lengths: Array) -> tuple[Array, Array]:
+    """Return the first profiles of each run, 0 where it has no more, and their places."""
+    there = np.arange(SET_MAX) < lengths[:, None]
+    places = starts[:, None] + np.where(there, np.arange(SET_MAX), 0)
+    return np.where(there, profile[places], 0), places
+
+
+def _visits_by_class(triples: Triples, class_bits: Array) -> tuple[Array, ...]:
+    """Return the visits of each visitor and its classes as one number, in the order of these.
+
+    Returns that number, hour, hits, seconds and quarters of each. The visits of who has one class
+    are of that and any; those of others come twice, as each.
+    """
+    places = np.flatnonzero(triples.visitor != NOBODY)
+    visitor, bits = triples.visitor[places], class_bits[triples.profile[places]].astype(np.uint8)
+    classes = np.zeros(int(visitor.max(initial=0)) + 1, np.uint8)
+    np.bitwise_or.at(classes, visitor, bits)
+    several = (classes & (classes - 1) != 0)[visitor]
+    bits[~several] |= ANY_CLASS
+    places = np.concatenate((places, places[several]))
+    keys = triples.visitor[places].astype(np.uint64)
+    keys <<= _CLASS_BITS
+    keys[: len(bits)] |= bits
+    keys[len(bits) :] |= ANY_CLASS
+    keys <<= _HOUR_BITS
+    keys |= triples.hour[places]
+    # Numbers are sorted faster than the order of others is found, and take less.
+    place_bits = len(triples.hour).bit_length()
+    keys <<= place_bits
+    keys |= places.astype(np.uint64)
+    keys.sort()
+    places = (keys & ((1 << place_bits) - 1)).astype(np.int64)
+    keys >>= place_bits
+    visits = _starts(keys)
+    first = np.minimum.reduceat(triples.first[places], visits)
+    seconds = (np.maximum.reduceat(triples.last[places], visits) - first) // 1000
+    return (
+        narrow(keys[visits] >> _HOUR_BITS),
+        triples.hour[places[visits]],
+        np.add.reduceat(triples.hits[places], visits, dtype=np.uint32),
+        seconds.astype(np.uint16),
+        np.bitwise_or.reduceat(triples.quarters[places], visits),
+    )

@@ -1,0 +1,206 @@
+"""The arrays that are kept of a pixel's UTC day, and how they are packed."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+MS_PER_HOUR = 3_600_000
+HOURS_A_DAY = 24
+MS_PER_QUARTER = 900_000
+QUARTERS = 96
+CLASSES = ("open", "prefetch", "bot")
+# The bit beside those of the classes: whatever class.
+ANY_CLASS = 1 << len(CLASSES)
+# Visitor 0 is nobody in particular: hits without a visit.
+NOBODY = 0
+# The sets of profiles that visits are summed by, and their parts.
+SET_MAX = 3
+PARTS = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
+# A day's hits are stored and gone through in pieces of so many at most.
+PIECE_HITS_MAX = 1 << 16
+
+
+class Columns(NamedTuple):
+    """A day's hits by hour, visitor and arrival: milliseconds of the day, visitor, profile."""
+
+    at: Array
+    visitor: Array
+    profile: Array
+
+
+NO_HITS = Columns(*[np.zeros(0, np.uint8)] * 3)
+
+
+class Triples(NamedTuple):
+    """Hits by hour, visitor and profile: how many, first and last millisecond of the day.
+
+    `quarters` has a bit for each quarter of the hour. Hour and visitor are a visit, but nobody's.
+    """
+
+    hour: Array
+    visitor: Array
+    profile: Array
+    hits: Array
+    first: Array
+    last: Array
+    quarters: Array
+
+
+class ProfileRollup(NamedTuple):
+    """Hits by profile, and their visits that have no other profile."""
+
+    profile: Array
+    hits: Array
+    visits: Array
+    bounces: Array
+    seconds: Array
+
+
+class ProfileSetRollup(NamedTuple):
+    """Visits of two or three profiles by these, a row for each set; a missing third is 0.
+
+    `bounces` are, for each profile, the visits in which it has one hit; `seconds`, for each of
+    `PARTS`, from its first hits to its last.
+    """
+
+    profiles: Array
+    visits: Array
+    bounces: Array
+    seconds: Array
+
+
+class SessionRows(NamedTuple):
+    """Visits of several profiles one by one, a row for each: hits, first and last millisecond."""
+
+    visit: Array
+    visitor: Array
+    profile: Array
+    hits: Array
+    first: Array
+    last: Array
+
+
+class Summary(NamedTuple):
+    """What a day's hits come to for any choice of profiles, but for its visitors."""
+
+    plain: ProfileRollup
+    blended: ProfileSetRollup
+    mixed: SessionRows
+
+
+class VisitorSets(NamedTuple):
+    """A day's visitors by the set of all their profiles.
+
+    `lengths` of the sets, the sets' profiles one after the other, how many visitors each set has,
+    and these, set after set.
+    """
+
+    lengths: Array
+    profile: Array
+    counts: Array
+    visitor: Array
+
+
+NO_VISITOR_SETS = VisitorSets(*[np.zeros(0, np.int64)] * 4)
+
+
+class People(NamedTuple):
+    """What each visitor's hits come to by class, as bits; who has several has one row for all."""
+
+    visitor: Array
+    classes: Array
+    hits: Array
+    visits: Array
+    bounces: Array
+    seconds: Array
+
+
+class Quarters(NamedTuple):
+    """A day by quarters of an hour: hits of each class, and when each row of `People` was there.
+
+    `early` has a bit for each quarter of the day's first half, `late` for those of the second.
+    """
+
+    hits: Array
+    visitor: Array
+    classes: Array
+    early: Array
+    late: Array
+
+
+class Pairs(NamedTuple):
+    """Hits by profile and visitor, and their visits that have no other profile."""
+
+    profile: Array
+    visitor: Array
+    hits: Array
+    visits: Array
+    bounces: Array
+    seconds: Array
+
+
+class Hours(NamedTuple):
+    """A day by UTC hours and profiles: hits, and visits, which are the hour's visitors.
+
+    First the hits by profile with their visits that have no other; then visits of several, by the
+    set of these: `lengths` of the sets, and the sets' profiles one after the other.
+    """
+
+    hour: Array
+    profile: Array
+    hits: Array
+    visits: Array
+    set_hour: Array
+    lengths: Array
+    set_profile: Array
+    set_visits: Array
+
+
+class Remains(NamedTuple):
+    """What a day's hits come to for any choice of profiles and visitors, when they are gone."""
+
+    pairs: Pairs
+    mixed: SessionRows
+
+
+def pack(arrays: Sequence[Array]) -> bytes:
+    """Return arrays of numbers from 0 as bytes, each as narrow as its largest number allows."""
+    narrowed = [narrow(each) for each in arrays]
+    heads = (_HEAD.pack(each.itemsize, len(each)) for each in narrowed)
+    return b"".join((*heads, *(each.data for each in narrowed)))
+
+
+def unpack(pieces: Sequence[bytes], count: int) -> list[Array]:
+    """Return the `count` arrays that were packed, of several pieces put together."""
+    found = [_unpack(data, count) for data in pieces]
+    # What is one piece is not copied; it can't be written to.
+    return (
+        found[0] if len(found) == 1 else [np.concatenate(each) for each in zip(*found, strict=True)]
+    )
+
+
+_HEAD = struct.Struct("<BI")
+
+
+def _unpack(data: bytes, count: int) -> list[Array]:
+    place = count * _HEAD.size
+    arrays = []
+    for number in range(count):
+        width, length = _HEAD.unpack_from(data, number * _HEAD.size)
+        arrays.append(np.frombuffer(data, f"<u{width}", length, place))
+        place += width * length
+    return arrays
+
+
+def narrow(array: Array) -> Array:
+    """Return numbers from 0 in as few bytes each as the largest needs."""
+    largest = int(array.max(initial=0))
+    width = next(width for width in (1, 2, 4, 8) if largest < 1 << 8 * width)
+    return array.astype(f"<u{width}", copy=False)

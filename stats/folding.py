@@ -1,0 +1,411 @@
+"""What is derived from hits so that questions are cheap: a pixel's UTC days as arrays.
+
+Nothing here is the only copy of anything until the hits are pruned: a day can be made again from
+its hits. Hits are folded in the order of their ids, in one transaction with the mark of how far
+that went, so that a crash leaves each hit folded once or not yet. What has been folded stays
+complete, because later hits get higher ids than any that was folded (see `Catalogue`).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+import numpy as np
+from sqlalchemy import bindparam, case, delete, exists, func, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from core.clock import from_milliseconds
+from core.database import Instant, begin_snapshot, db
+from core.locks import writing
+from models import HIT_ID_SHIFT, Catalogue, Hit, Pixel, Profile, Recipient, Segment, Visitor
+from stats import labels
+from stats.arithmetic import (
+    group_hits,
+    join_pieces,
+    sort_columns,
+    summarise,
+    visitor_rollups_of,
+    visitor_sets_of,
+)
+from stats.days import CLASSES, NOBODY, Array, Columns, pack, unpack
+from stats.store import MS_PER_DAY, Part, state_of
+
+# So many that writing a day anew pays, so few that a question which finds them can wait; of a day
+# that has many more, a fiftieth, so that what a hit costs doesn't grow with the day.
+HITS_AT_ONCE_MIN = 5_000
+DAY_SHARE = 50
+COLUMNS_BYTES_OF_HIT = 7
+PENDING_AGE_MAX = timedelta(minutes=1)
+# A question folds what is pending for so long at most, then answers from what is folded.
+FOLD_SECONDS_MAX = 2.0
+ROWS_AT_ONCE = 1_000
+# In place of a number that is not given yet.
+NEW = -1
+
+_PROFILES: Any = Profile.__table__
+RECIPIENTS_TABLE: Any = Recipient.__table__
+_NONE: Array = np.zeros(0, np.uint8)
+
+log = logging.getLogger("pixelkeep.segments")
+
+
+def fold_for_question(pixel_number: int) -> None:
+    """Fold what is pending, so that an answer is exact to the last committed hit.
+
+    If that can't be done, the answer is given from what is folded, and the log says so.
+    """
+    give_up_at = time.monotonic() + FOLD_SECONDS_MAX
+    try:
+        while is_pending(pixel_number) and time.monotonic() < give_up_at:
+            fold(pixel_number)
+    except (SQLAlchemyError, OSError) as error:
+        db.session.rollback()
+        log.error("Hits were not folded: %s", type(error.__cause__ or error).__name__)
+
+
+def fold_pending(at: datetime) -> Iterator[int]:
+    """Fold the pixels whose pending hits are many or old; yield after each chunk how many it had.
+
+    The others wait, because each fold writes a pixel's day anew: a question folds what it needs.
+    """
+    for number, oldest in db.session.execute(_oldest_pending).all():
+        is_old = at - from_milliseconds(oldest >> HIT_ID_SHIFT) > PENDING_AGE_MAX
+        if is_old or is_pending(number, more_than=_hits_at_once(number)):
+            yield from _fold_what_is_there(number)
+
+
+def fold(pixel_number: int, hits_at_once: int | None = None) -> int:
+    """Take the next hits of a pixel into its segments; return how many.
+
+    Hits wait while it is settled which they are, and while what was made of them is stored; what
+    takes time is done in between, and again if another process was faster.
+    """
+    count = hits_at_once or _hits_at_once(pixel_number)
+    while (folded := _try_to_fold(pixel_number, count)) is None:
+        pass
+    return folded
+
+
+class _Hits(NamedTuple):
+    """Hits by id, an array for each column, with the numbers that are given already.
+
+    The number of a visitor is `NOBODY` for none; either number is `NEW` where none is given.
+    """
+
+    id: Array
+    visitor: Array
+    profile: Array
+    visitor_number: Array
+    profile_number: Array
+    hit_class: Array
+    is_recipients: Array
+
+    @property
+    def at_ms(self) -> Array:
+        """Return their instants, in milliseconds since the epoch."""
+        return self.id >> HIT_ID_SHIFT
+
+    def columns(self, visitor: Array, profile: Array) -> Columns:
+        """Return the hits with these numbers, in the order of their ids."""
+        return Columns(self.at_ms % MS_PER_DAY, visitor, profile)
+
+
+def _try_to_fold(pixel_number: int, hits_at_once: int) -> int | None:
+    """Fold hits as `fold` does; None if the pixel changed meanwhile."""
+    state = state_of(pixel_number)
+    if state is None:
+        return 0
+    through = _settle(pixel_number, state.folded_through, hits_at_once)
+    begin_snapshot()
+    hits = hits_of(pixel_number, Hit.id.between(state.folded_through + 1, through))
+    if not len(hits.id):
+        return 0
+    visitor, new_visitors = _numbered(hits.visitor, hits.visitor_number, state.visitor_count)
+    profile, new_profiles = _numbered(hits.profile, hits.profile_number, state.profile_count)
+    bits = class_bits_of(pixel_number, profile, hits.hit_class)
+    columns, days = hits.columns(visitor, profile), hits.at_ms // MS_PER_DAY
+    made = []
+    for day in np.unique(days).tolist():
+        new = sort_columns(Columns(*(each[days == day] for each in columns)))
+        made.append((day, parts_of(join_pieces(pieces_of(pixel_number, day), new), bits)))
+    with writing():
+        if state_of(pixel_number) != state:
+            return None
+        _store_visitors(pixel_number, new_visitors)
+        _store_profiles(pixel_number, new_profiles)
+        for day, parts in made:
+            store_parts(pixel_number, day, parts)
+        _count_recipients(pixel_number, hits, visitor)
+        _mark(
+            pixel_number,
+            folded_through=through,
+            visitor_count=state.visitor_count + len(new_visitors),
+            profile_count=state.profile_count + len(new_profiles),
+        )
+    return len(hits.id)
+
+
+def _numbered(keys: Array, numbers: Array, count: int) -> tuple[Array, dict[int, int]]:
+    """Give numbers after `count` to those that are `NEW`, in the order of their first hits.
+
+    Returns the numbers of all, and those that were given by key.
+    """
+    is_new = numbers == NEW
+    found, first, place = np.unique(keys[is_new], return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    given = np.empty(len(found), np.int64)
+    given[order] = np.arange(count + 1, count + 1 + len(found))
+    numbers = numbers.copy()
+    numbers[is_new] = given[place]
+    return numbers, dict(zip(found[order].tolist(), given[order].tolist(), strict=True))
+
+
+def _store_visitors(pixel_number: int, numbers: dict[int, int]) -> None:
+    _execute_each(
+        insert(Visitor),
+        (
+            {"pixel_number": pixel_number, "visitor": visitor, "number": number}
+            for visitor, number in numbers.items()
+        ),
+    )
+
+
+def _store_profiles(pixel_number: int, numbers: dict[int, int]) -> None:
+    _execute_each(
+        update(_PROFILES)
+        .where(Profile.pixel_number == pixel_number, Profile.id == bindparam("profile"))
+        .values(number=bindparam("given")),
+        ({"profile": profile, "given": number} for profile, number in numbers.items()),
+    )
+
+
+def is_pending(pixel_number: int, before_day: int | None = None, more_than: int = 0) -> bool:
+    """Tell whether more than so many hits, of days before one, are not folded yet."""
+    folded = select(Pixel.folded_through).where(Pixel.number == pixel_number).scalar_subquery()
+    statement = select(Hit.id).where(Hit.pixel_number == pixel_number, Hit.id > folded)
+    if before_day is not None:
+        statement = statement.where(Hit.id < before_day * MS_PER_DAY << HIT_ID_SHIFT)
+    found = select(exists(statement.order_by(Hit.id).offset(more_than).limit(1)))
+    return bool(db.session.scalar(found))
+
+
+def _hits_at_once(pixel_number: int) -> int:
+    """Return how many hits are worth a fold, by about how many the newest day has."""
+    newest = (
+        select(func.sum(func.length(Segment.data)))
+        .where(Segment.pixel_number == pixel_number, Segment.part == Part.COLUMNS)
+        .group_by(Segment.day)
+        .order_by(Segment.day.desc())
+        .limit(1)
+    )
+    hits = (db.session.scalar(newest) or 0) // COLUMNS_BYTES_OF_HIT
+    return max(HITS_AT_ONCE_MIN, hits // DAY_SHARE)
+
+
+def _fold_what_is_there(pixel_number: int) -> Iterator[int]:
+    """Fold the hits that there are at this moment, and not those that go on coming."""
+    last = db.session.scalar(select(func.max(Hit.id)).where(Hit.pixel_number == pixel_number))
+    while (state := state_of(pixel_number)) and state.folded_through < (last or 0):
+        yield fold(pixel_number)
+
+
+# A seek for each pixel, where a join might read every hit there is.
+_oldest_of_each = select(
+    Pixel.number,
+    select(func.min(Hit.id))
+    .where(Hit.pixel_number == Pixel.number, Hit.id > Pixel.folded_through)
+    .correlate(Pixel)
+    .scalar_subquery()
+    .label("oldest"),
+).subquery()
+_oldest_pending = select(_oldest_of_each).where(_oldest_of_each.c.oldest.is_not(None))
+
+
+def hits_of(pixel_number: int, condition: Any, count: int | None = None) -> _Hits:
+    """Return hits by id; a few rows at a time are in memory as objects, which take the most."""
+    statement = (
+        select(
+            Hit.id,
+            func.coalesce(Hit.visitor, 0),
+            Hit.profile,
+            case((Hit.visitor.is_(None), NOBODY), else_=func.coalesce(Visitor.number, NEW)),
+            func.coalesce(Profile.number, NEW),
+            case(*((Profile.hit_class == name, place) for place, name in enumerate(CLASSES))),
+            case((Recipient.visitor.is_(None), 0), else_=1),
+        )
+        .join(Profile, (Profile.pixel_number == Hit.pixel_number) & (Profile.id == Hit.profile))
+        .outerjoin(
+            Visitor, (Visitor.pixel_number == Hit.pixel_number) & (Visitor.visitor == Hit.visitor)
+        )
+        .outerjoin(
+            Recipient,
+            (Recipient.pixel_number == Hit.pixel_number) & (Recipient.visitor == Hit.visitor),
+        )
+        .where(Hit.pixel_number == pixel_number, condition)
+        .order_by(Hit.id)
+        .limit(count)
+        .execution_options(yield_per=ROWS_AT_ONCE)
+    )
+    width = len(_Hits._fields)
+    blocks = [
+        np.fromiter(chain.from_iterable(rows), np.int64, len(rows) * width).reshape(-1, width)
+        for rows in db.session.execute(statement).partitions()
+    ]
+    table = np.concatenate((np.zeros((0, width), np.int64), *blocks))
+    return _Hits(*np.ascontiguousarray(table.T))
+
+
+def class_bits_of(pixel_number: int, profile: Array = _NONE, hit_class: Array = _NONE) -> Array:
+    """Return the class of each profile as a bit, those of some hits with their `profile` numbers.
+
+    The lexicon is asked for what is committed alone: what it knows, it keeps.
+    """
+    state = state_of(pixel_number)
+    if state is None:
+        return np.zeros(1, np.int64)
+    bits = labels.of_pixel(pixel_number, state.revision, state.profile_count).class_bits
+    bits = np.pad(bits, (0, max(0, int(profile.max(initial=0)) + 1 - len(bits))))
+    bits[profile] = 1 << hit_class
+    return bits
+
+
+def pieces_of(pixel_number: int, day: int) -> Iterator[Columns]:
+    """Yield the pieces of a day's columns, each being read when it is asked for."""
+    statement = select(Segment.data).where(
+        Segment.pixel_number == pixel_number, Segment.part == Part.COLUMNS, Segment.day == day
+    )
+    rows = statement.order_by(Segment.piece).execution_options(yield_per=1)
+    for data in db.session.scalars(rows):
+        yield Columns(*unpack([data], 3))
+
+
+def parts_of(
+    pieces: Iterable[tuple[Columns, bool]], class_bits: Array
+) -> dict[Part, dict[int, bytes]]:
+    """Make the parts of a day of the pieces of its hits, each with whether it changed.
+
+    Parts are bytes by piece; of the columns there are those alone that changed.
+    """
+    changed: dict[int, bytes] = {}
+
+    def columns() -> Iterator[Columns]:
+        for number, (piece, is_changed) in enumerate(pieces):
+            if is_changed:
+                changed[number] = pack(piece)
+            yield piece
+
+    triples, by_quarter = group_hits(columns(), class_bits)
+    (plain, blended, mixed), hours = summarise(triples)
+    people, quarters = visitor_rollups_of(triples, by_quarter, class_bits)
+    return {
+        Part.COLUMNS: changed,
+        Part.SUMMARY: {0: pack((*plain, *(each.ravel() for each in blended), *mixed))},
+        Part.SEEN: {0: pack(visitor_sets_of(triples))},
+        Part.PEOPLE: {0: pack(people)},
+        Part.QUARTERS: {0: pack(quarters)},
+        Part.HOURS: {0: pack(hours)},
+    }
+
+
+def store_parts(pixel_number: int, day: int, parts: dict[Part, dict[int, bytes]]) -> None:
+    """Store parts of a day; those have each piece from their first on."""
+    for part, pieces in parts.items():
+        db.session.execute(
+            delete(Segment).where(
+                Segment.pixel_number == pixel_number,
+                Segment.part == part,
+                Segment.day == day,
+                Segment.piece >= min(pieces),
+            )
+        )
+    _execute_each(
+        insert(Segment),
+        (
+            {"pixel_number": pixel_number, "part": part, "day": day, "piece": piece, "data": data}
+            for part, pieces in parts.items()
+            for piece, data in pieces.items()
+        ),
+    )
+
+
+def delete_day(pixel_number: int, day: int) -> None:
+    """Delete all that is kept of a day."""
+    db.session.execute(
+        delete(Segment).where(Segment.pixel_number == pixel_number, Segment.day == day)
+    )
+
+
+def _settle(pixel_number: int, after: int, count: int) -> int:
+    """Return the id of the last of the next `count` hits; from now on none comes before it."""
+    some = select(Hit.id).where(Hit.pixel_number == pixel_number, Hit.id > after)
+    last = select(func.max(some.order_by(Hit.id).limit(count).subquery().c.id))
+    with writing():
+        through = db.session.scalar(last) or after
+        db.session.execute(
+            update(Catalogue)
+            .where(Catalogue.folded_through < through)
+            .values(folded_through=through)
+        )
+    return through
+
+
+def _mark(pixel_number: int, **values: int) -> None:
+    db.session.execute(update(Pixel).where(Pixel.number == pixel_number).values(**values))
+
+
+def _count_recipients(pixel_number: int, hits: _Hits, visitor: Array) -> None:
+    """Add hits to what their recipients come to."""
+    sent = hits.is_recipients == 1
+    at_ms, hit_class, whose = hits.at_ms[sent], hits.hit_class[sent], hits.visitor[sent]
+    numbers, one_of, place = np.unique(visitor[sent], return_index=True, return_inverse=True)
+    counts = np.zeros((len(numbers), len(CLASSES)), np.int64)
+    np.add.at(counts, (place, hit_class), 1)
+    opens = hit_class == CLASSES.index("open")
+    never = np.iinfo(np.int64).max
+    first, last = np.full(len(numbers), never), np.zeros(len(numbers), np.int64)
+    np.minimum.at(first, place[opens], at_ms[opens])
+    np.maximum.at(last, place[opens], at_ms[opens])
+    rows = (
+        {
+            "whose": key,
+            "given": number,
+            "first": from_milliseconds(since) if until else None,
+            "last": from_milliseconds(until) if until else None,
+            **dict(zip(CLASSES, of_class, strict=True)),
+        }
+        for key, number, since, until, *of_class in (
+            row.tolist() for row in np.column_stack((whose[one_of], numbers, first, last, counts))
+        )
+    )
+    _execute_each(_added_to_recipient(pixel_number), rows)
+
+
+def _added_to_recipient(pixel_number: int) -> Any:
+    return (
+        update(RECIPIENTS_TABLE)
+        .where(Recipient.pixel_number == pixel_number, Recipient.visitor == bindparam("whose"))
+        .values(
+            number=bindparam("given"),
+            first_opened_at=func.coalesce(
+                Recipient.first_opened_at, bindparam("first", type_=Instant)
+            ),
+            last_opened_at=func.coalesce(
+                bindparam("last", type_=Instant), Recipient.last_opened_at
+            ),
+            opens=Recipient.opens + bindparam("open"),
+            prefetches=Recipient.prefetches + bindparam("prefetch"),
+            bots=Recipient.bots + bindparam("bot"),
+        )
+    )
+
+
+def _execute_each(statement: Any, rows: Iterable[dict[str, Any]]) -> None:
+    """Execute a statement with each row; a few rows at a time are in memory."""
+    rows = iter(rows)
+    while some := list(islice(rows, ROWS_AT_ONCE)):
+        db.session.connection().execute(statement, some)

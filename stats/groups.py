@@ -1,0 +1,239 @@
+"""What a day comes to by group, from whichever of its arrays answers cheapest; no database.
+
+A group is a value of a dimension, or all that a question is about, within what its filters let
+pass: a set of profiles, of visitors, or of both. Group 0 is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from stats.arithmetic import Members, as_mixed, join_mixed, runs
+from stats.days import (
+    ANY_CLASS,
+    CLASSES,
+    NOBODY,
+    PARTS,
+    Array,
+    Columns,
+    People,
+    Remains,
+    Summary,
+    VisitorSets,
+)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Which group a hit belongs to, by its profile and its visitor.
+
+    `class_bit` is the one class that is wanted, or any; `by_class_alone` says that nothing else
+    is asked of a profile.
+    """
+
+    of_profile: Array
+    of_visitor: Array | None
+    by_visitor: bool
+    class_bit: int
+    by_class_alone: bool
+
+    def of(self, profile: Array, visitor: Array) -> Array:
+        """Return the groups of hits."""
+        group: Array = self.of_profile[profile]
+        if self.of_visitor is None:
+            return group
+        other = self.of_visitor[visitor]
+        return np.where(group > 0, other, 0) if self.by_visitor else np.where(other > 0, group, 0)
+
+
+class Visits(NamedTuple):
+    """Numbers to add to their groups; none of them is of group 0, or counts there."""
+
+    group: Array
+    visits: Array
+    bounces: Array
+    seconds: Array
+
+
+class Day(Protocol):
+    """A day, or some of its hits, as groups see it."""
+
+    def hits(self, groups: Groups) -> tuple[Array, Array]:
+        """Return groups and numbers of hits."""
+
+    def members(self, groups: Groups) -> tuple[Array, Array]:
+        """Return groups and visitors, any of them more than once."""
+
+    def visits(self, groups: Groups) -> Iterator[Visits]:
+        """Yield what adds up to the visits."""
+
+
+@dataclass(frozen=True)
+class ByProfile:
+    """A whole day, for groups of profiles."""
+
+    summary: Summary
+    seen: VisitorSets
+
+    def hits(self, groups: Groups) -> tuple[Array, Array]:
+        """As `Day` says."""
+        return groups.of_profile[self.summary.plain.profile], self.summary.plain.hits
+
+    def members(self, groups: Groups) -> tuple[Array, Array]:
+        """As `Day` says: each set of profiles is asked, and not each visitor."""
+        seen = self.seen
+        of_set = np.repeat(np.arange(len(seen.lengths)), seen.lengths)
+        group = groups.of_profile[seen.profile]
+        # A set's profiles often are of one group.
+        kept = group > 0
+        kept[1:] &= (group[1:] != group[:-1]) | (of_set[1:] != of_set[:-1])
+        of_set, group = of_set[kept], group[kept]
+        counts = seen.counts.astype(np.int64)
+        starts = np.cumsum(counts) - counts
+        places = runs(starts[of_set], counts[of_set])
+        return np.repeat(group, counts[of_set]), seen.visitor[places]
+
+    def visits(self, groups: Groups) -> Iterator[Visits]:
+        """As `Day` says."""
+        plain, blended, mixed = self.summary
+        yield Visits(groups.of_profile[plain.profile], *plain[2:])
+        of_sets = groups.of_profile[blended.profiles]
+        for number, part in enumerate(PARTS):
+            group = of_sets[:, part[0]]
+            kept = group > 0
+            for place in range(of_sets.shape[1]):
+                kept &= (of_sets[:, place] == group) == (place in part)
+            group, visits = group[kept], blended.visits[kept]
+            bounces = blended.bounces[kept, part[0]] if len(part) == 1 else visits * 0
+            yield Visits(group, visits, bounces, blended.seconds[kept, number])
+        if len(mixed.visit):
+            group = groups.of_profile[mixed.profile]
+            yield _one_by_one(*join_mixed(group, mixed))
+
+
+@dataclass(frozen=True)
+class ByVisitor:
+    """A whole day, for groups of visitors within a class."""
+
+    people: People
+
+    def hits(self, groups: Groups) -> tuple[Array, Array]:
+        """As `Day` says."""
+        return self._group(groups), self.people.hits
+
+    def members(self, groups: Groups) -> tuple[Array, Array]:
+        """As `Day` says."""
+        return self._group(groups), self.people.visitor
+
+    def visits(self, groups: Groups) -> Iterator[Visits]:
+        """As `Day` says."""
+        yield Visits(self._group(groups), *self.people[3:])
+
+    def _group(self, groups: Groups) -> Array:
+        assert groups.of_visitor is not None
+        wanted = self.people.classes & groups.class_bit != 0
+        return np.where(wanted, groups.of_visitor[self.people.visitor], 0)
+
+
+@dataclass(frozen=True)
+class ByPair:
+    """A whole day whose hits are gone, for any groups."""
+
+    remains: Remains
+
+    def hits(self, groups: Groups) -> tuple[Array, Array]:
+        """As `Day` says."""
+        pairs = self.remains.pairs
+        return groups.of(pairs.profile, pairs.visitor), pairs.hits
+
+    def members(self, groups: Groups) -> tuple[Array, Array]:
+        """As `Day` says."""
+        pairs = self.remains.pairs
+        return groups.of(pairs.profile, pairs.visitor), pairs.visitor
+
+    def visits(self, groups: Groups) -> Iterator[Visits]:
+        """As `Day` says."""
+        pairs, mixed = self.remains
+        yield Visits(groups.of(pairs.profile, pairs.visitor), *pairs[3:])
+        yield _one_by_one(*join_mixed(groups.of(mixed.profile, mixed.visitor), mixed))
+
+
+@dataclass(frozen=True)
+class ByHit:
+    """Any of a day's hits, for any groups."""
+
+    columns: Columns
+
+    def hits(self, groups: Groups) -> tuple[Array, Array]:
+        """As `Day` says."""
+        group = groups.of(self.columns.profile, self.columns.visitor)
+        return group, np.ones(len(group), np.int64)
+
+    def members(self, groups: Groups) -> tuple[Array, Array]:
+        """As `Day` says."""
+        return groups.of(self.columns.profile, self.columns.visitor), self.columns.visitor
+
+    def visits(self, groups: Groups) -> Iterator[Visits]:
+        """As `Day` says."""
+        group = groups.of(self.columns.profile, self.columns.visitor)
+        kept = (group > 0) & (self.columns.visitor != NOBODY)
+        columns = Columns(*(each[kept] for each in self.columns))
+        yield _one_by_one(*join_mixed(group[kept], as_mixed(columns)))
+
+
+def _one_by_one(group: Array, hits: Array, seconds: Array) -> Visits:
+    return Visits(group, np.ones(len(group), np.int64), hits == 1, seconds)
+
+
+class Tally:
+    """Adds days up: page views, visitors, visits, bounces and seconds of each group from 1."""
+
+    def __init__(self, groups: Groups, count: int, visitors: int) -> None:
+        self.groups = groups
+        self._counts = np.zeros((4, count + 1), np.int64)
+        # A visitor who is in one group alone is in it or was not seen.
+        self._seen = np.zeros(visitors + 1, bool)
+        self._members = None if groups.by_visitor else Members(count + 1, visitors + 1)
+
+    def add(self, day: Day) -> None:
+        """Add a day."""
+        self.add_views(day)
+        for group, *counts in day.visits(self.groups):
+            for place, each in enumerate(counts, start=1):
+                self._add(place, group, each)
+
+    def add_views(self, day: Day) -> None:
+        """Add a day's page views and visitors alone."""
+        self._add(0, *day.hits(self.groups))
+        group, visitor = day.members(self.groups)
+        if self._members:
+            self._members.add(group, visitor)
+        else:
+            self._seen[visitor[group > 0]] = True
+
+    def columns(self) -> tuple[Array, ...]:
+        """Return page views, visitors, visits, bounces, seconds, by group."""
+        pageviews, visits, bounces, seconds = self._counts
+        if self._members:
+            visitors = self._members.counts()
+        else:
+            assert self.groups.of_visitor is not None
+            visitors = np.bincount(self.groups.of_visitor[self._seen], minlength=len(pageviews))
+        return pageviews, visitors, visits, bounces, seconds
+
+    def _add(self, place: int, group: Array, counts: Array) -> None:
+        """Add numbers to their groups; what is in none is in group 0, which nobody reads."""
+        totals = self._counts[place]
+        if len(group) < len(totals):
+            np.add.at(totals, group, counts.astype(np.int64))
+        else:
+            totals += np.bincount(group, counts, len(totals)).astype(np.int64)
+
+
+def class_bit(name: str) -> int:
+    """Return the bit of a class; of any other name, that of whatever class."""
+    return 1 << CLASSES.index(name) if name in CLASSES else ANY_CLASS

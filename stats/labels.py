@@ -1,0 +1,149 @@
+"""What the numbers in segments stand for: the words of profiles and of visitors.
+
+Kept in memory, for as many pixels as are asked about, and read again only as far as it grew:
+numbers are given once and never change. When a pixel's revision rises, all of it is read again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import aliased
+
+from core.database import db
+from models import Profile, Recipient, Text, UserAgent
+from stats.days import CLASSES, Array
+from stats.dimensions import DIMENSIONS, Source, Value, values_of
+
+PIXELS_KEPT_MAX = 64
+OF_PROFILES = tuple(name for name in DIMENSIONS if name != "recipient")
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The values of one dimension: `codes` has, by number, a place in `words`; 0 is no value."""
+
+    codes: Array
+    words: tuple[Value, ...]
+
+    def extended(self, values: Iterable[Value]) -> Words:
+        """Return these words with the values of the numbers that follow."""
+        places = {word: place for place, word in enumerate(self.words)}
+        added = [places.setdefault(value, len(places)) for value in values]
+        codes = np.concatenate((self.codes, np.array(added, np.int64)))
+        return Words(codes, tuple(places))
+
+
+# Number 0 is given to no profile and to nobody in particular.
+_NONE = Words(np.zeros(1, np.int64), (None,))
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The words of a pixel's profiles, by dimension, and of its visitors."""
+
+    revision: int
+    profiles: dict[str, Words]
+    profile_count: int = 0
+    recipients: Words = _NONE
+    visitor_count: int = 0
+
+    @property
+    def class_bits(self) -> Array:
+        """The class of each profile as a bit."""
+        words = self.profiles["class"]
+        bits = [0 if word is None else 1 << CLASSES.index(word) for word in words.words]
+        return np.array(bits, np.int64)[words.codes]
+
+
+_lock = threading.Lock()
+_kept: OrderedDict[tuple[int, int], Labels] = OrderedDict()
+
+
+def of_pixel(
+    pixel_number: int, revision: int, profile_count: int, visitor_count: int | None = None
+) -> Labels:
+    """Return a pixel's words up to these counts; the visitors' only where a count is given."""
+    key = id(db.engine), pixel_number
+    with _lock:
+        lexicon = _kept.get(key)
+    if lexicon is None or lexicon.revision != revision:
+        lexicon = Labels(revision, dict.fromkeys(OF_PROFILES, _NONE))
+    lexicon = _with_profiles(lexicon, pixel_number, profile_count)
+    if visitor_count is not None:
+        lexicon = _with_recipients(lexicon, pixel_number, visitor_count)
+    with _lock:
+        _kept[key] = lexicon
+        _kept.move_to_end(key)
+        if len(_kept) > PIXELS_KEPT_MAX:
+            _kept.popitem(last=False)
+    return lexicon
+
+
+def sources(pixel_number: int) -> Any:
+    """Return the statement for what is stored of a pixel's profiles, as `Source` has it."""
+    referrer, query = aliased(Text), aliased(Text)
+
+    def text(alias: Any, id: Any) -> Any:
+        return (alias.pixel_number == pixel_number) & (alias.id == id)
+
+    return (
+        select(
+            Profile.hit_class,
+            Profile.reason,
+            UserAgent.user_agent,
+            Profile.country,
+            Profile.language,
+            Profile.hostname,
+            referrer.value.label("referrer"),
+            query.value.label("query"),
+        )
+        .select_from(Profile)
+        .join(UserAgent, UserAgent.id == Profile.agent)
+        .outerjoin(referrer, text(referrer, Profile.referrer))
+        .outerjoin(query, text(query, Profile.query))
+        .where(Profile.pixel_number == pixel_number)
+    )
+
+
+def _with_profiles(lexicon: Labels, pixel_number: int, count: int) -> Labels:
+    if count <= lexicon.profile_count:
+        return lexicon
+    statement = sources(pixel_number).where(
+        Profile.number > lexicon.profile_count, Profile.number <= count
+    )
+    # A row at a time: thousands of profiles at once would take tens of megabytes.
+    rows = db.session.execute(statement.order_by(Profile.number).execution_options(yield_per=100))
+    added: dict[str, list[Value]] = {name: [] for name in OF_PROFILES}
+    for row in rows:
+        for name, value in values_of(Source(*row)).items():
+            added[name].append(value)
+    profiles = {name: words.extended(added[name]) for name, words in lexicon.profiles.items()}
+    return Labels(lexicon.revision, profiles, count, lexicon.recipients, lexicon.visitor_count)
+
+
+def _with_recipients(lexicon: Labels, pixel_number: int, count: int) -> Labels:
+    if count <= lexicon.visitor_count:
+        return lexicon
+    statement = select(Recipient.number, Recipient.recipient).where(
+        Recipient.pixel_number == pixel_number,
+        Recipient.number > lexicon.visitor_count,
+        Recipient.number <= count,
+    )
+    names: list[Value] = [None] * (count - lexicon.visitor_count)
+    rows: Any = db.session.execute(statement)
+    for number, name in rows:
+        names[number - lexicon.visitor_count - 1] = name
+    return Labels(
+        lexicon.revision,
+        lexicon.profiles,
+        lexicon.profile_count,
+        lexicon.recipients.extended(names),
+        count,
+    )

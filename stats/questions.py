@@ -1,0 +1,267 @@
+"""The questions that are asked of a pixel's hits, and their answers.
+
+A hit of nobody in particular (privacy, or Do Not Track) counts as a page view and belongs to no
+visitor and no visit. A visit is a visitor's hits within one UTC clock hour; a bounce is a visit
+of one hit; a visit's time is that from its first hit to its last, in whole seconds.
+
+Whole UTC days are answered from their summaries, the ends of a range from its hits. Of a day
+whose hits are pruned only the summary is left: it counts as a whole, at its first instant.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import numpy as np
+from sqlalchemy import func, select
+
+from core.clock import from_milliseconds, milliseconds
+from core.database import db
+from models import HIT_ID_SHIFT, Hit, Profile
+from stats import store
+from stats.buckets import Unit as Unit
+from stats.buckets import buckets
+from stats.buckets import widened as widened_unit
+from stats.groups import Tally
+from stats.labels import Words
+from stats.shapes import BreakdownRow, Event, Leader, Point, Question, Totals
+from stats.store import MS_PER_DAY
+from stats.view import HITS_READ_AT_ONCE, View, events_by_id, instant_of
+
+ACTIVE_MINUTES = 5
+VALUES_MAX = 10
+
+
+def totals(question: Question) -> Totals:
+    """Return what the hits of a question come to."""
+    view = View.of(question)
+    if view is None:
+        return Totals()
+    tally = view.tally()
+    for day in view.days_for(tally.groups):
+        tally.add(day)
+    return Totals(*(int(column[1]) for column in tally.columns()))
+
+
+def series(question: Question, unit: Unit, *, filled: bool) -> list[Point]:
+    """Return page views and visitors by minute, hour, half day, day, month or year of the zone.
+
+    Buckets without hits are left out unless `filled`. A clock hour that comes twice, when clocks
+    go back, is one bucket.
+    """
+    cut = buckets(question.start, question.end, question.zone, unit)
+    view = View.of(question)
+    none = np.zeros(len(cut.labels) + 1, np.int64)
+    pageviews, visitors = view.by_bucket(cut, unit) if view else (none, none)
+    return [
+        Point(label, int(views), int(count))
+        for label, views, count in zip(cut.labels, pageviews[1:], visitors[1:], strict=True)
+        if views or filled
+    ]
+
+
+def widened(question: Question, unit: Unit) -> Unit:
+    """Return `unit`, or the next wider one that makes no more buckets than an answer may have."""
+    return widened_unit(question.end - question.start, unit)
+
+
+def compared_with(question: Question, how: Literal["prev", "yoy"]) -> Question:
+    """Return the same question of the time just before, as long, or of a year earlier."""
+    if how == "yoy":
+        start, end = _year_earlier(question)
+    else:
+        end = question.start - timedelta(milliseconds=1)
+        start = end - (question.end - question.start)
+    return replace(question, start=start, end=end)
+
+
+def breakdown(
+    question: Question, dimension: str, *, limit: int, offset: int = 0, search: str = ""
+) -> list[BreakdownRow]:
+    """Return the values of a dimension, by visitors, then page views, then name.
+
+    `search` is part of a value, whatever its case.
+    """
+    rows = _rows(question, dimension, search, offset + limit, by_visitors=True)
+    return sorted(rows, key=_by_visitors)[offset : offset + limit]
+
+
+def leaders(
+    question: Question, dimensions: Collection[str], *, limit: int
+) -> dict[str, list[Leader]]:
+    """Return the first values of several dimensions, in `breakdown`'s order, at one reading.
+
+    Visits are left out: to count them takes most of a breakdown's time.
+    """
+    view = View.of(question, *dimensions)
+    if view is None:
+        return {dimension: [] for dimension in dimensions}
+    tallies = {each: view.tally(each) for each in dimensions}
+    for _, alike in itertools.groupby(sorted(tallies.values(), key=_source), _source):
+        first, *others = alike
+        for day in view.days_for(first.groups):
+            for tally in (first, *others):
+                tally.add_views(day)
+    found = {
+        dimension: _first(view.words(dimension), tally, "", limit, by_visitors=True)
+        for dimension, tally in tallies.items()
+    }
+    return {
+        dimension: [Leader(*row[:3]) for row in sorted(rows, key=_by_visitors)[:limit]]
+        for dimension, rows in found.items()
+    }
+
+
+def _source(tally: Tally) -> tuple[bool, bool]:
+    """Return what two tallies have in common that can be filled from the same days."""
+    of_profiles = tally.groups.of_visitor is None
+    return of_profiles, not of_profiles and tally.groups.by_class_alone
+
+
+def _by_visitors(row: BreakdownRow) -> tuple[int, int, str]:
+    return -row.visitors, -row.pageviews, row.name
+
+
+def values(question: Question, dimension: str, search: str = "") -> list[tuple[str, int]]:
+    """Return the few values of a dimension that have the most page views, and these."""
+    rows = _rows(question, dimension, search, VALUES_MAX, by_visitors=False)
+    rows.sort(key=lambda row: (-row.pageviews, row.name))
+    return [(row.name, row.pageviews) for row in rows[:VALUES_MAX]]
+
+
+def active(pixel_number: int, now: datetime) -> int:
+    """Return how many visitors opened within the last minutes."""
+    start = milliseconds(now - timedelta(minutes=ACTIVE_MINUTES)) << HIT_ID_SHIFT
+    statement = (
+        select(func.count(Hit.visitor.distinct()))
+        .join(Profile, (Profile.pixel_number == Hit.pixel_number) & (Profile.id == Hit.profile))
+        .where(Hit.pixel_number == pixel_number, Hit.id >= start, Profile.hit_class == "open")
+    )
+    return db.session.scalar(statement) or 0
+
+
+def date_range(pixel_number: int) -> tuple[datetime, datetime] | None:
+    """Return the instants of the first and the last hit, None without any.
+
+    For hits that are pruned, the start of their UTC day stands.
+    """
+    # Each by itself is one look at the key; both at once would read every hit.
+    first, last = (
+        db.session.scalar(select(edge(Hit.id)).where(Hit.pixel_number == pixel_number))
+        for edge in (func.min, func.max)
+    )
+    instants = [instant_of(hit_id) for hit_id in (first, last) if hit_id is not None]
+    state = store.state_of(pixel_number)
+    pruned = [day for day in store.days_of(pixel_number) if state and day < state.pruned_before]
+    instants += [from_milliseconds(day * MS_PER_DAY) for day in (pruned[:1] + pruned[-1:])]
+    return (min(instants), max(instants)) if instants else None
+
+
+def event_count(question: Question) -> int:
+    """Return how many hits of a question can be listed."""
+    view = View.of(question)
+    return sum(count for _, count in view.hit_counts()) if view else 0
+
+
+def events(question: Question, *, page: int = 1, page_size: int = 20) -> list[Event]:
+    """Return a page of the hits of a question, the newest first."""
+    view = View.of(question)
+    if view is None:
+        return []
+    skipped, ids = (page - 1) * page_size, list[int]()
+    for day, count in reversed(view.hit_counts()):
+        if skipped >= count:
+            skipped -= count
+            continue
+        ids += view.newest_ids(day, skipped, page_size - len(ids))
+        skipped = 0
+        if len(ids) == page_size:
+            break
+    return list(events_by_id(question.pixel_number, ids))[::-1]
+
+
+def events_after(question: Question, after: int, *, limit: int) -> list[Event]:
+    """Return the first hits of a question whose id is above `after`, the oldest first."""
+    view = View.of(question)
+    if view is None:
+        return []
+    first, last = view.id_range
+    ids = itertools.islice(view.ids(max(first, after + 1), last), limit)
+    return list(events_by_id(question.pixel_number, list(ids)))
+
+
+def export(question: Question) -> Iterator[Event]:
+    """Yield every hit of a question, the oldest first, in constant memory.
+
+    Each chunk is read by itself, so that a slow reader holds nothing open.
+    """
+    view = View.of(question)
+    if view is None:
+        return
+    first, last = view.id_range
+    while ids := list(itertools.islice(view.ids(first, last), HITS_READ_AT_ONCE)):
+        found = list(events_by_id(question.pixel_number, ids))
+        db.session.commit()
+        yield from found
+        first = ids[-1] + 1
+
+
+def _rows(
+    question: Question, dimension: str, search: str, count: int, *, by_visitors: bool
+) -> list[BreakdownRow]:
+    """Return the first `count` rows of a breakdown, unsorted, and those that equal the last."""
+    view = View.of(question, dimension)
+    if view is None:
+        return []
+    tally = view.tally(dimension)
+    for day in view.days_for(tally.groups):
+        tally.add(day)
+    return _first(view.words(dimension), tally, search, count, by_visitors=by_visitors)
+
+
+def _first(
+    of_dimension: Words, tally: Tally, search: str, count: int, *, by_visitors: bool
+) -> list[BreakdownRow]:
+    """Return the first `count` rows of what is tallied, unsorted, and those that equal the last."""
+    words, columns = of_dimension.words, np.stack(tally.columns())
+    pageviews, visitors = columns[:2]
+    rank = pageviews + (visitors << _RANK_BITS if by_visitors else 0)
+    rank[0] = 0
+    if search:
+        folded = search.casefold()
+        rank *= np.array([word is not None and folded in word.casefold() for word in words])
+    places = np.flatnonzero(rank)
+    if len(places) > count:
+        least = np.partition(rank[places], -count)[-count]
+        places = places[rank[places] >= least]
+    return [
+        BreakdownRow(words[place] or "", *columns[:, place].tolist()) for place in places.tolist()
+    ]
+
+
+# More page views than a question can be about.
+_RANK_BITS = 36
+
+
+def _year_earlier(question: Question) -> tuple[datetime, datetime]:
+    """Return the same days and times of the year before, in the question's zone.
+
+    29 February is the 28th; where a range only ends on it, the day after the 28th.
+    """
+    start, end = (at.astimezone(question.zone) for at in (question.start, question.end))
+    if _is_leap_day(end) and not _is_leap_day(start):
+        end += timedelta(days=1)
+    return _of_the_year_before(start), _of_the_year_before(end)
+
+
+def _of_the_year_before(at: datetime) -> datetime:
+    day = 28 if _is_leap_day(at) else at.day
+    return at.replace(year=at.year - 1, day=day).astimezone(UTC)
+
+
+def _is_leap_day(at: datetime) -> bool:
+    return (at.month, at.day) == (2, 29)

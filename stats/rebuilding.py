@@ -1,0 +1,212 @@
+"""Makes a pixel's days again from its hits, and lets hits go while their totals stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from sqlalchemy import bindparam, delete, func, select, update
+
+from core.clock import from_milliseconds
+from core.database import Instant, db
+from core.locks import writing
+from models import HIT_ID_SHIFT, Hit, Pixel, Profile, Recipient, Segment
+from stats.arithmetic import group_hits, join_pieces, remains_of, sort_columns
+from stats.days import CLASSES, PIECE_HITS_MAX, Array, Columns, pack
+from stats.folding import (
+    RECIPIENTS_TABLE,
+    ROWS_AT_ONCE,
+    class_bits_of,
+    delete_day,
+    fold,
+    hits_of,
+    is_pending,
+    parts_of,
+    pieces_of,
+    store_parts,
+)
+from stats.store import MS_PER_DAY, Part, State, days_of, read, read_remains, state_of
+
+
+def rebuild(pixel_number: int, days: Iterable[int] | None = None) -> None:
+    """Make days again from their hits, after hits have gone or profiles have changed.
+
+    The hits are read while others come in; if the pixel changes meanwhile, they are read again.
+    """
+    with writing():
+        raised = update(Pixel).where(Pixel.number == pixel_number)
+        db.session.execute(raised.values(revision=Pixel.revision + 1))
+    for day in days_of(pixel_number) if days is None else days:
+        while not _rebuild_day(pixel_number, day):
+            pass
+    _recount_recipients(pixel_number)
+
+
+def forget_hits(pixel_number: int, before_day: int) -> None:
+    """Let the hits before a UTC day be deleted: of those days only the totals are kept.
+
+    Folds them first. From then on those days answer as a whole, at their first instant.
+    """
+    while is_pending(pixel_number, before_day):
+        fold(pixel_number)
+    bits = class_bits_of(pixel_number)
+    days = select(Segment.day).where(
+        Segment.pixel_number == pixel_number,
+        Segment.part == Part.COLUMNS,
+        Segment.piece == 0,
+        Segment.day < before_day,
+    )
+    for day in db.session.scalars(days.order_by(Segment.day)).all():
+        triples, _ = group_hits(pieces_of(pixel_number, day), bits)
+        remains = remains_of(triples)
+        parts = {Part.REMAINS: {0: pack((*remains.pairs, *remains.mixed))}}
+        with writing():
+            store_parts(pixel_number, day, parts)
+    with writing():
+        db.session.execute(
+            update(Pixel)
+            .where(Pixel.number == pixel_number, Pixel.pruned_before < before_day)
+            .values(pruned_before=before_day, revision=Pixel.revision + 1)
+        )
+        db.session.execute(
+            delete(Segment).where(
+                Segment.pixel_number == pixel_number,
+                Segment.part.not_in([Part.SUMMARY, Part.SEEN, Part.REMAINS]),
+                Segment.day < before_day,
+            )
+        )
+
+
+def _rebuild_day(pixel_number: int, day: int) -> bool:
+    """Make a day again; False if it changed meanwhile."""
+    state = state_of(pixel_number)
+    if state is None or day < state.pruned_before:
+        return True
+    first = day * MS_PER_DAY << HIT_ID_SHIFT
+    end = ((day + 1) * MS_PER_DAY << HIT_ID_SHIFT) - 1
+    last = min(end, state.folded_through)
+    pieces: list[Columns] = []
+    while len((hits := hits_of(pixel_number, Hit.id.between(first, last), PIECE_HITS_MAX)).id):
+        new = sort_columns(hits.columns(hits.visitor_number, hits.profile_number))
+        pieces = [piece for piece, _ in join_pieces(pieces, new)]
+        first = int(hits.id[-1]) + 1
+    changed = ((piece, True) for piece in pieces)
+    parts = parts_of(changed, class_bits_of(pixel_number)) if pieces else {}
+    with writing():
+        now = state_of(pixel_number)
+        if now is None:
+            return True
+        if now.revision != state.revision or last != min(end, now.folded_through):
+            return False
+        if parts:
+            store_parts(pixel_number, day, parts)
+        else:
+            delete_day(pixel_number, day)
+    return True
+
+
+def _recount_recipients(pixel_number: int) -> None:
+    """Count anew what recipients come to.
+
+    The instants of opens that are pruned can't be found again: those stay that are known.
+    """
+    done: int | None = np.iinfo(np.int64).min
+    while done is not None and (state := state_of(pixel_number)):
+        done = _recount_after(pixel_number, done, state)
+
+
+def _recount_after(pixel_number: int, done: int, state: State) -> int | None:
+    """Count anew the recipients after `done`, some at a time, so that hits wait for a moment only.
+
+    Returns the last that is done if hits were folded meanwhile, which count for it already; else
+    None.
+    """
+    counts = _hits_of_visitors(pixel_number, state)
+    since, until = _opens_of_visitors(pixel_number, state)
+    pruned = from_milliseconds(state.pruned_before * MS_PER_DAY)
+    following = (
+        select(
+            Recipient.visitor,
+            Recipient.number,
+            Recipient.first_opened_at,
+            Recipient.last_opened_at,
+        )
+        .where(
+            Recipient.pixel_number == pixel_number,
+            Recipient.visitor > bindparam("done"),
+            Recipient.number <= state.visitor_count,
+        )
+        .order_by(Recipient.visitor)
+        .limit(ROWS_AT_ONCE)
+    )
+    while some := db.session.execute(following, {"done": done}).all():
+        rows = []
+        for visitor, number, *known in some:
+            opens = [at for at in known if at and at < pruned]
+            if until[number]:
+                opens += [from_milliseconds(int(at[number])) for at in (since, until)]
+            row = {"first": min(opens, default=None), "last": max(opens, default=None)}
+            hits = dict(zip(CLASSES, counts[number].tolist(), strict=True))
+            rows.append({"whose": visitor, **row, **hits})
+        with writing():
+            if state_of(pixel_number) != state:
+                return done
+            db.session.connection().execute(_recounted_recipient(pixel_number), rows)
+        done = some[-1].visitor
+    return None
+
+
+def _hits_of_visitors(pixel_number: int, state: State) -> Array:
+    """Return how many hits of each class each visitor has, by their number."""
+    bits = class_bits_of(pixel_number)
+    counts = np.zeros((len(CLASSES), state.visitor_count + 1), np.int64)
+    days = days_of(pixel_number)
+    pruned = [day for day in days if day < state.pruned_before]
+    for _, (pairs, _) in read_remains(pixel_number, pruned):
+        for place, of_class in enumerate(counts):
+            kept = bits[pairs.profile] == 1 << place
+            np.add.at(of_class, pairs.visitor[kept], pairs.hits[kept])
+    for _, columns in read(Columns, pixel_number, days):
+        for place, of_class in enumerate(counts):
+            kept = bits[columns.profile] == 1 << place
+            np.add.at(of_class, columns.visitor[kept], 1)
+    return counts.T
+
+
+def _opens_of_visitors(pixel_number: int, state: State) -> tuple[Array, Array]:
+    """Return the instants of each recipient's first and last open by their number, 0 for none."""
+    statement = (
+        select(Recipient.number, func.min(Hit.id), func.max(Hit.id))
+        .join(Profile, (Profile.pixel_number == Hit.pixel_number) & (Profile.id == Hit.profile))
+        .join(
+            Recipient,
+            (Recipient.pixel_number == Hit.pixel_number) & (Recipient.visitor == Hit.visitor),
+        )
+        .where(
+            Hit.pixel_number == pixel_number,
+            Hit.id <= state.folded_through,
+            Profile.hit_class == "open",
+        )
+        .group_by(Recipient.number)
+        .execution_options(yield_per=ROWS_AT_ONCE)
+    )
+    ids = np.zeros((2, state.visitor_count + 1), np.int64)
+    for number, first, last in db.session.execute(statement):
+        ids[:, number] = first, last
+    since, until = ids >> HIT_ID_SHIFT
+    return since, until
+
+
+def _recounted_recipient(pixel_number: int) -> Any:
+    return (
+        update(RECIPIENTS_TABLE)
+        .where(Recipient.pixel_number == pixel_number, Recipient.visitor == bindparam("whose"))
+        .values(
+            first_opened_at=bindparam("first", type_=Instant),
+            last_opened_at=bindparam("last", type_=Instant),
+            opens=bindparam("open"),
+            prefetches=bindparam("prefetch"),
+            bots=bindparam("bot"),
+        )
+    )

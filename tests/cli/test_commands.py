@@ -1,0 +1,185 @@
+"""The operator's command line, as an operator types it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from cli.run import main
+from tests.conftest import PASSWORD, Client, Server, unique
+
+
+def commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
+    """Yield the words of every command and group."""
+    yield path
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+        else:
+            yield (*path, name)
+
+
+@pytest.mark.parametrize("words", list(commands(main)), ids=" ".join)
+def test_help_of_each_command_says_what_it_does(words: tuple[str, ...]) -> None:
+    said = CliRunner().invoke(main, [*words, "--help"], prog_name="script/pixelkeep").output
+    assert said.startswith(" ".join(["Usage: script/pixelkeep", *words]))
+    assert re.search(r"^  [A-Z][^.]+\.", said, re.MULTILINE), said
+
+
+def listed(server: Server, *command: str) -> list[dict[str, object]]:
+    return json.loads(server.cli(*command, "--json").stdout)
+
+
+def test_users_are_created_listed_and_deleted(server: Server, admin: Client) -> None:
+    name = unique("ada")
+    server.cli("users", "create", name, "--password", PASSWORD)
+    by_name = {user["username"]: user for user in listed(server, "users", "list")}
+    assert by_name[name]["role"] == "user"
+    answer = admin.post("/api/auth/login", {"username": name, "password": PASSWORD})
+    assert answer.status == 200
+    key = server.cli("keys", "create", name, "laptop").stdout.strip()
+    pixel = admin.with_token(key).create_pixel()
+    server.cli("users", "delete", name, "--yes")
+    assert admin.with_token(key).get("/api/me").status == 401
+    assert admin.with_token(answer.json["token"]).get("/api/me").status == 401
+    assert admin.get(f"/p/{pixel['slug']}").status == 404
+
+
+def test_user_of_a_taken_name_is_one_line(server: Server) -> None:
+    said = server.cli("users", "create", "admin", "--password", PASSWORD, check=False)
+    assert said.returncode == 1
+    assert said.stderr.strip() == "pixelkeep: That username is already taken."
+
+
+def test_user_without_a_name_is_refused(server: Server) -> None:
+    for name in (" ", "x" * 256):
+        said = server.cli("users", "create", name, "--password", PASSWORD, check=False)
+        assert said.returncode == 1
+        assert said.stderr.startswith("Error: username: ")
+
+
+def test_command_before_the_first_start_makes_no_key(tmp_path: Path) -> None:
+    said = Server(tmp_path / "new", None).cli("users", "list", check=False)
+    assert said.returncode == 1
+    assert said.stderr.count("\n") == 1
+    assert "script/server" in said.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_short_password_is_refused(server: Server) -> None:
+    said = server.cli("users", "create", unique("x"), "--password", "short", check=False)
+    assert said.returncode == 1
+    assert "password: Length must be between 8 and 1000" in said.stderr
+
+
+def test_keys_are_listed_by_prefix_and_end_when_revoked(server: Server, admin: Client) -> None:
+    name = unique("key")
+    key = server.cli("keys", "create", "admin", name).stdout.strip()
+    assert admin.with_token(key).get("/api/me").status == 200
+    row = next(row for row in listed(server, "keys", "list") if row["name"] == name)
+    assert key.startswith(str(row["keyPrefix"]))
+    assert key not in json.dumps(listed(server, "keys", "list"))
+    server.cli("keys", "revoke", "admin", str(row["id"]), "--yes")
+    assert admin.with_token(key).get("/api/me").status == 401
+
+
+def test_teams_have_members_until_they_are_removed(server: Server) -> None:
+    name, member = unique("team"), unique("member")
+    server.cli("users", "create", member, "--password", PASSWORD)
+    server.cli("teams", "create", name, "--owner", "admin")
+    team = next(row for row in listed(server, "teams", "list") if row["name"] == name)
+    team_id = str(team["id"])
+    assert team["members"] == 1
+    server.cli("teams", "add", team_id, member, "--role", "team-manager")
+    server.cli("teams", "add", team_id, member, "--role", "team-member")
+    roles = {row["username"]: row["role"] for row in listed(server, "teams", "members", team_id)}
+    assert roles == {"admin": "team-owner", member: "team-member"}
+    server.cli("teams", "remove", team_id, member, "--yes")
+    assert len(listed(server, "teams", "members", team_id)) == 1
+    server.cli("pixels", "create", "Team's", unique("teams"), "--team", team_id)
+    server.cli("teams", "delete", team_id, "--yes")
+    assert name not in server.cli("teams", "list").stdout
+
+
+def test_pixels_are_created_embedded_listed_and_deleted(server: Server, admin: Client) -> None:
+    slug = unique("letter")
+    said = server.cli("pixels", "create", "Letter", slug).stdout
+    image = re.search(r'<img src="([^"]+)" width="1" height="1" alt="" />', said)
+    assert image
+    assert server.cli("pixels", "embed", slug).stdout.strip() == image[0]
+    assert admin.get(image[1].removeprefix(admin.base)).status == 200
+    signed = server.cli("pixels", "embed", slug, "--recipient", "ada").stdout
+    assert f"/p/{slug}?s=" in signed
+    row = listed(server, "pixels", "list", "--search", slug)[0]
+    assert (row["slug"], row["hits"]) == (slug, 1)
+    assert re.fullmatch(r"\d{4}-.*Z", str(row["lastHitAt"]))
+    server.cli("pixels", "delete", slug, "--yes")
+    assert listed(server, "pixels", "list", "--search", slug) == []
+
+
+def test_stats_and_export_show_the_hits_of_a_pixel(server: Server, admin: Client) -> None:
+    slug = admin.create_pixel()["slug"]
+    for agent in ("Outlook-Android/2.0", "Outlook-Android/2.0", "curl/8.0"):
+        assert admin.get(f"/p/{slug}", headers={"User-Agent": agent}).status == 200
+    assert listed(server, "stats", slug)[0]["pageviews"] == 2
+    by_class = listed(server, "stats", slug, "--class", "all", "--by", "class")
+    assert {row["name"]: row["pageviews"] for row in by_class} == {"open": 2, "bot": 1}
+    lines = server.cli("export", slug, "--class", "all", "--format", "jsonl").stdout.splitlines()
+    assert [json.loads(line)["reason"] for line in lines] == ["mail-client"] * 2 + ["tool"]
+    path = server.data_dir / f"{slug}.csv"
+    server.cli("export", slug, "--out", str(path))
+    assert len(path.read_text().splitlines()) == 3
+
+
+def test_pixel_with_a_blank_slug_is_one_line(server: Server) -> None:
+    said = server.cli("pixels", "create", "x", "  ", check=False)
+    assert said.returncode == 1
+    assert "slug: Must not be blank." in said.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["users", "delete", "admin"],
+        ["pixels", "delete", "SLUG"],
+    ],
+)
+def test_destructive_command_asks_and_does_nothing_without_an_answer(
+    server: Server, admin: Client, command: list[str]
+) -> None:
+    slug = admin.create_pixel()["slug"]
+    said = server.cli(*[slug if word == "SLUG" else word for word in command], check=False)
+    assert said.returncode == 1
+    assert "[y/N]" in said.stdout
+    assert admin.get(f"/p/{slug}").status == 200
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["users", "delete", "nobody-of-this-name", "--yes"],
+        ["keys", "create", "nobody-of-this-name", "x"],
+        ["pixels", "embed", "no-such-slug"],
+        ["teams", "members", "880e8400-e29b-41d4-a716-446655440003"],
+    ],
+)
+def test_command_about_nothing_says_what_lists_it(server: Server, command: list[str]) -> None:
+    said = server.cli(*command, check=False)
+    assert said.returncode == 1
+    assert "list` shows them" in said.stderr
+
+
+def test_check_is_ok_on_a_server_that_is(server: Server) -> None:
+    found = dict(re.findall(r"^(\w+) +(.*)$", server.cli("check").stdout, re.MULTILINE))
+    assert set(found) == {"settings", "database", "migrations", "SQLite", "rules", "disk"}
+    assert set(found.values()) == {"ok"}
+
+
+def test_list_of_nothing_says_none(server: Server) -> None:
+    assert server.cli("pixels", "list", "--search", unique("nothing")).stdout == "None.\n"

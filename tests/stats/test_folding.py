@@ -1,0 +1,388 @@
+"""Derived days against an independent recount, after whatever can happen to hits."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from flask import Flask
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from sqlalchemy import delete, insert, select, update
+
+from app import create_app
+from core import secret_keys, settings
+from core.clock import milliseconds
+from core.database import db
+from core.locks import writing
+from hits.references import HitContext, Identity, References
+from models import (
+    HIT_ID_SHIFT,
+    MS_PER_DAY,
+    Hit,
+    Pixel,
+    Profile,
+    Recipient,
+    Segment,
+    User,
+    UserAgent,
+)
+from pixels import pixels
+from server.prepare import prepare
+from stats import arithmetic, folding, questions, rebuilding, shapes
+from stats.shapes import Event, Filter, Question
+from tests.conftest import PROJECT_DIR
+from tests.recount import Recount, stored_hits
+
+CHROME = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)"
+    " Chrome/120.0.0.0 Safari/537.36"
+)
+AGENTS = (CHROME, "curl/8.0", "Mozilla/5.0", "Outlook-Android/2.0")
+# Across the night that Europe's clocks go forward, and the one that Lord Howe's go back.
+START = datetime(2026, 3, 26, 5, tzinfo=UTC)
+ZONES = (
+    *("UTC", "Europe/Berlin", "Asia/Kathmandu", "America/Havana", "Australia/Lord_Howe"),
+    *("Asia/Kolkata", "America/St_Johns", "Africa/Cairo"),
+)
+FILTERS: tuple[tuple[Filter, ...], ...] = (
+    (),
+    (),
+    (Filter("country", "eq", ("DE",)),),
+    (Filter("recipient", "neq", ("r1",)),),
+    (Filter("recipient", "c", ("R",)), Filter("browser", "eq", ("chrome", "outlook"))),
+    (Filter("utmSource", "c", ("A",)), Filter("language", "neq", ("de",))),
+    (Filter("path", "eq", ("/",)),),
+)
+DIMENSIONS = ("browser", "channel", "query", "country", "class", "reason", "recipient", "path")
+
+
+@dataclass
+class World:
+    """A pixel and what a recount knows of it."""
+
+    random: random.Random
+    number: int
+    at_ms: int = milliseconds(START)
+    place: int = 0
+    names: int = 4
+    pruned_before: int = 0
+    pruned: list[Event] = field(default_factory=list)
+    reclassified: bool = False
+    facts: References = field(default_factory=References)
+
+    @property
+    def hits(self) -> list[Event]:
+        return self.pruned + stored_hits(self.number)
+
+    def hits_come(self, count: int = 0, gap_ms: int = 0) -> None:
+        if not count:
+            count, gap_ms = self.random.choice([(3, 4_000_000), (80, 100_000), (60, 2_000_000)])
+        new, rows = {}, []
+        for _ in range(count):
+            self.at_ms += int(self.random.expovariate(1 / gap_ms))
+            self.place += 1
+            circumstances, who = self.visit()
+            rows.append(
+                {
+                    "pixel_number": self.number,
+                    "id": (self.at_ms << HIT_ID_SHIFT) + self.place,
+                    "visitor": self.facts.visitor(self.number, circumstances, who, new),
+                    "profile": self.facts.profile(self.number, circumstances, new),
+                }
+            )
+        with writing():
+            connection = db.session.connection()
+            self.facts.store(connection, new)
+            connection.execute(insert(Hit), rows)
+
+    def visit(self) -> tuple[HitContext, Identity | None]:
+        choose = self.random.choice
+        circumstances = HitContext(
+            choose(AGENTS),
+            country=choose(["DE", "US", None]),
+            language=choose(["de-AT", "en"]),
+            referrer=choose([None, "https://t.co/x"]),
+            query=choose([None, "utm_source=a", "utm_source=b"]),
+        )
+        anonymous = Identity(f"192.0.2.{self.random.randrange(6)}")
+        known = Identity(
+            "", f"r{self.random.randrange(self.names)}", verified=choose([True, False])
+        )
+        return circumstances, choose([None, anonymous, known, known])
+
+    def some_are_folded(self) -> None:
+        folding.fold(self.number, self.random.randrange(1, 120))
+
+    def days_are_pruned(self) -> None:
+        day = self.at_ms // MS_PER_DAY - self.random.randrange(4)
+        if day <= self.pruned_before:
+            return
+        old = [hit for hit in stored_hits(self.number) if milliseconds(hit.at) < day * MS_PER_DAY]
+        rebuilding.forget_hits(self.number, day)
+        first_kept = day * MS_PER_DAY << HIT_ID_SHIFT
+        with writing():
+            db.session.execute(
+                delete(Hit).where(Hit.pixel_number == self.number, Hit.id < first_kept)
+            )
+        self.pruned, self.pruned_before = self.pruned + old, day
+
+    def rules_change(self) -> None:
+        agent, hit_class = self.random.choice(AGENTS), self.random.choice(["open", "bot"])
+        with writing():
+            db.session.execute(
+                update(Profile)
+                .where(
+                    Profile.pixel_number == self.number,
+                    Profile.agent.in_(select(UserAgent.id).where(UserAgent.user_agent == agent)),
+                )
+                .values(hit_class=hit_class, reason="changed")
+                .execution_options(synchronize_session=False)
+            )
+        rebuilding.rebuild(self.number)
+        self.reclassified = True
+        self.pruned = [_reclassified(hit, agent, hit_class) for hit in self.pruned]
+
+    def segments_are_lost(self) -> None:
+        """Lose what is derived of the days that still have their hits; make it again."""
+        with writing():
+            db.session.execute(
+                delete(Segment).where(
+                    Segment.pixel_number == self.number, Segment.day >= self.pruned_before
+                )
+            )
+        days = {milliseconds(hit.at) // MS_PER_DAY for hit in stored_hits(self.number)}
+        rebuilding.rebuild(self.number, sorted(days))
+
+    def check(self) -> None:
+        """Ask all questions of both."""
+        recount = Recount(self.hits, self.pruned_before)
+        questions = [self.question() for _ in range(2)]
+        for question in questions:
+            assert questions.totals(question) == recount.totals(question)
+            for unit in ("hour", "half-day", "day", "month"):
+                for filled in (True, False):
+                    ours = questions.series(question, unit, filled=filled)
+                    assert ours == recount.series(question, unit, filled=filled)
+            for dimension in DIMENSIONS:
+                limit = self.random.randrange(1, 9)
+                ours = questions.breakdown(question, dimension, limit=limit, offset=1)
+                assert ours == recount.breakdown(question, dimension)[1 : limit + 1]
+            listed = recount.listed(question)
+            assert questions.event_count(question) == len(listed)
+            assert questions.events(question, page=2, page_size=7) == listed[::-1][7:14]
+            assert list(questions.export(question)) == listed
+            if listed:
+                after = self.random.choice(listed)
+                expected = [hit for hit in listed if hit.id > after.id][:5]
+                assert questions.events_after(question, after.id, limit=5) == expected
+        self.check_recipients()
+
+    def question(self) -> Question:
+        length_ms = max(self.at_ms - milliseconds(START), 1)
+        start = START + timedelta(milliseconds=self.random.randrange(length_ms))
+        lengths = [self.random.randrange(10**7), self.random.randrange(10**9), 10 * MS_PER_DAY - 1]
+        if self.random.random() < 0.4:
+            start = start.replace(hour=0, minute=0, second=0, microsecond=0)
+        return Question(
+            self.number,
+            start,
+            start + timedelta(milliseconds=self.random.choice(lengths)),
+            self.random.choice(["open", "prefetch", "bot", "all"]),
+            self.random.choice(FILTERS),
+            ZoneInfo(self.random.choice(ZONES)),
+        )
+
+    def check_recipients(self) -> None:
+        rows = db.session.scalars(select(Recipient).where(Recipient.pixel_number == self.number))
+        for row in rows.all():
+            db.session.refresh(row)
+            classes = [hit.source.hit_class for hit in self.hits if hit.visitor == row.visitor]
+            counts = tuple(classes.count(each) for each in ("open", "prefetch", "bot"))
+            assert (row.opens, row.prefetches, row.bots) == counts
+            opens = [
+                hit.at
+                for hit in self.hits
+                if hit.visitor == row.visitor and hit.source.hit_class == "open"
+            ]
+            if not (self.reclassified and self.pruned):
+                assert row.first_opened_at == min(opens, default=None)
+                assert row.last_opened_at == max(opens, default=None)
+
+
+def _reclassified(hit: Event, agent: str, hit_class: str) -> Event:
+    if hit.source.user_agent != agent:
+        return hit
+    source = hit.source._replace(hit_class=hit_class, reason="changed")
+    return hit._replace(
+        source=source, values={**hit.values, "class": hit_class, "reason": "changed"}
+    )
+
+
+@pytest.fixture(scope="module")
+def environment(
+    tmp_path_factory: pytest.TempPathFactory, database: str, request: pytest.FixtureRequest
+) -> dict[str, str]:
+    found = {"PIXELKEEP_DATA_DIR": str(tmp_path_factory.mktemp("data"))}
+    if database == "postgresql":
+        found["PIXELKEEP_DATABASE_URL"] = request.getfixturevalue("postgres")()
+    return found
+
+
+@pytest.fixture(scope="module")
+def app(environment: dict[str, str]) -> Iterator[Flask]:
+    """An application in this process, so that hits can have any instant."""
+    chosen = settings.load(environment)
+    secret_keys.ensure_secret(chosen)
+    app = create_app(chosen)
+    prepare(app)
+    with app.app_context():
+        yield app
+        db.session.remove()
+        db.engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the few hits and recipients of these tests be several pieces."""
+    monkeypatch.setattr(arithmetic, "PIECE_HITS_MAX", 16)
+    monkeypatch.setattr(rebuilding, "PIECE_HITS_MAX", 16)
+    monkeypatch.setattr(rebuilding, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(folding, "ROWS_AT_ONCE", 3)
+
+
+def new_world(seed: int) -> World:
+    user = db.session.scalars(select(User)).first()
+    assert user
+    slug = secrets.token_hex(8)
+    pixel = pixels.create(Pixel(name=slug, slug=slug, user_id=user.id))
+    return World(random.Random(seed), pixel.number)
+
+
+EVENTS: dict[str, Callable[[World], None]] = {
+    "hits": World.hits_come,
+    "more hits": World.hits_come,
+    "fold": World.some_are_folded,
+    "prune": World.days_are_pruned,
+    "rules": World.rules_change,
+    "lose": World.segments_are_lost,
+    "check": World.check,
+}
+
+
+@given(
+    st.lists(st.sampled_from(sorted(EVENTS)), min_size=2, max_size=8),
+    st.integers(0, 2**32),
+)
+@hypothesis_settings(
+    max_examples=6,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_answers_equal_a_recount_whatever_happens(app: Flask, events: list[str], seed: int) -> None:
+    world = new_world(seed)
+    world.hits_come()
+    for event in events:
+        EVENTS[event](world)
+    world.check()
+
+
+def test_filtered_half_day_after_an_hour_of_another_counts_each_visitor_once(app: Flask) -> None:
+    end = START + timedelta(hours=7)
+    for seed in range(100):
+        world = new_world(seed)
+        world.hits_come()
+        if START + timedelta(hours=2) < world.hits[-1].at < end:
+            break
+    filters = (Filter("country", "eq", ("DE",)),)
+    for hours in range(-1, 3):
+        zone = ZoneInfo(f"Etc/GMT{hours:+d}")
+        question = Question(world.number, START.replace(hour=0), end, "all", filters, zone)
+        ours = questions.series(question, "half-day", filled=True)
+        assert ours == Recount(world.hits).series(question, "half-day", filled=True)
+        assert sum(point.pageviews for point in ours) > sum(point.visitors for point in ours)
+
+
+def test_day_with_hits_of_its_first_seconds_alone_is_counted(app: Flask) -> None:
+    midnight = START.replace(hour=0) + timedelta(days=1)
+    world = new_world(1)
+    world.at_ms = milliseconds(midnight)
+    for _ in range(3):
+        world.hits_come(count=40, gap_ms=100)
+        folding.fold(world.number)
+    filters = (Filter("country", "eq", ("DE",)), Filter("recipient", "eq", ("r1", "r2")))
+    question = Question(world.number, midnight, midnight + timedelta(hours=1), "all", filters)
+    assert questions.totals(question) == Recount(world.hits).totals(question)
+    world.check()
+
+
+def test_recount_while_hits_are_folded_counts_each_once(app: Flask) -> None:
+    world = new_world(1)
+    world.hits_come()
+
+    def hits_go_on() -> None:
+        with app.app_context():
+            for _ in range(10):
+                world.names += 5
+                world.hits_come()
+                folding.fold(world.number)
+
+    with ThreadPoolExecutor() as pool:
+        going_on = pool.submit(hits_go_on)
+        while not going_on.done():
+            world.rules_change()
+        going_on.result()
+    world.check()
+
+
+FOLD = """
+import os, sys
+from app import create_app
+from core import settings
+from stats import arithmetic, folding
+arithmetic.PIECE_HITS_MAX = 16
+with create_app(settings.load(os.environ)).app_context():
+    while folding.fold(int(sys.argv[1]), 5): print("folded", flush=True)
+"""
+
+
+def test_killed_while_folding_loses_and_doubles_nothing(
+    app: Flask, environment: dict[str, str]
+) -> None:
+    world = new_world(1)
+    for _ in range(4):
+        for _ in range(3):
+            world.hits_come()
+        process = subprocess.Popen(
+            [sys.executable, "-c", FOLD, str(world.number)],
+            cwd=PROJECT_DIR,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout
+        for _ in range(world.random.randrange(1, 8)):
+            assert process.stdout.readline() == b"folded\n"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    world.check()
+
+
+def test_pixel_that_is_gone_answers_nothing(app: Flask) -> None:
+    question = Question(10**9, START, START + timedelta(days=1))
+    assert questions.totals(question) == shapes.Totals()
+    assert questions.breakdown(question, "browser", limit=5) == []
+    assert questions.events(question) == questions.events_after(question, 0, limit=5) == []
+    assert len(questions.series(question, "hour", filled=True)) == 25
+    assert questions.date_range(10**9) is None

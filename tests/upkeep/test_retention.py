@@ -1,0 +1,182 @@
+"""What leaves the disk: deleted pixels, old hits, and what nothing names any more."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import models
+from core.database import db
+from tests.conftest import Client, Server, verdicts, wait_until
+
+DAY = models.MS_PER_DAY << models.HIT_ID_SHIFT
+OUTLOOK = "Outlook-Android/2.0"
+TABLES = [
+    table.name
+    for table in db.metadata.sorted_tables
+    if "pixel_number" in table.c and table.name != models.Erasure.__tablename__
+]
+
+
+def fetch(client: Client, pixel: dict[str, Any], query: str = "", agent: str = OUTLOOK) -> None:
+    headers = {"User-Agent": agent, "Referer": f"https://example.org/{query}"}
+    assert client.get(f"/p/{pixel['slug']}?{query}", headers=headers).status == 200
+
+
+def age(server: Server, pixel: dict[str, Any], days: int) -> None:
+    """Make all hits of a pixel so many days older."""
+    number = server.number_of(pixel)
+    server.execute(f"UPDATE hits SET id = id - {days * DAY} WHERE pixel_number = {number}")
+
+
+def multiply(server: Server, pixel: dict[str, Any], count: int) -> None:
+    """Give a pixel `count` more hits for each that it has."""
+    server.execute(
+        f"INSERT INTO hits WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+        f" WHERE i < {count}) SELECT pixel_number, id - i, visitor, profile FROM hits, n"
+        f" WHERE pixel_number = {server.number_of(pixel)}"
+    )
+
+
+def rows_of(server: Server, number: int) -> dict[str, int]:
+    """Return how many rows of a pixel each table has, for those that have any."""
+    counts = {
+        table: server.query(f"SELECT count(*) FROM {table} WHERE pixel_number = {number}")[0][0]
+        for table in TABLES
+    }
+    return {table: count for table, count in counts.items() if count}
+
+
+def agents(server: Server, like: str) -> list[str]:
+    found = server.query(f"SELECT user_agent FROM agents WHERE user_agent LIKE '{like}'")
+    return [user_agent for (user_agent,) in found]
+
+
+# Deleted pixels
+
+
+def test_deleted_pixel_leaves_no_row_behind(server: Server, admin: Client) -> None:
+    pixel, other = admin.create_pixel(), admin.create_pixel()
+    for _ in range(8):  # Each process remembers what is stored.
+        fetch(admin, pixel, "utm_source=a&r=ann", agent="Vanishing/1 Thunderbird/1")
+    fetch(admin, pixel, "utm_source=a", agent="Staying/1 Thunderbird/1")
+    fetch(admin, other, "utm_source=a&r=ann", agent="Staying/1 Thunderbird/1")
+    admin.post(f"/api/pixels/{pixel['id']}/recipients", {"recipients": ["bob"]})
+    multiply(server, pixel, 6_000)
+    number, before = server.number_of(pixel), rows_of(server, server.number_of(other))
+    assert {"hits", "profiles", "texts", "recipients"} <= rows_of(server, number).keys()
+    assert admin.delete(f"/api/pixels/{pixel['id']}").status == 200
+    assert admin.get(f"/api/pixels/{pixel['id']}").status == 404
+    erased = f"SELECT count(*) FROM erasures WHERE pixel_number = {number}"
+    wait_until(lambda: server.query(erased) == [(0,)])
+    assert rows_of(server, number) == {}
+    # What is derived from the hits may have come meanwhile.
+    assert before.items() <= rows_of(server, server.number_of(other)).items()
+    wait_until(lambda: agents(server, "Vanishing%") == [])
+    assert agents(server, "Staying%") == ["Staying/1 Thunderbird/1"]
+    for _ in range(8):  # And forgets it with what was deleted.
+        fetch(admin, other, agent="Vanishing/1 Thunderbird/1")
+    assert agents(server, "Vanishing%") == ["Vanishing/1 Thunderbird/1"]
+
+
+def test_hits_of_other_pixels_are_stored_while_one_is_erased(server: Server, admin: Client) -> None:
+    pixel, other = admin.create_pixel(), admin.create_pixel()
+    fetch(admin, pixel)
+    fetch(admin, other)
+    multiply(server, pixel, 40_000)
+    number = server.number_of(pixel)
+    answered = 1
+    admin.delete(f"/api/pixels/{pixel['id']}")
+    while rows_of(server, number):
+        fetch(admin, other, f"n={answered}", agent=f"{OUTLOOK} {answered % 7}")
+        answered += 1
+    assert len(verdicts(server, other)) == answered
+
+
+def test_prune_finishes_erasures(start_server: Callable[..., Server], database: str) -> None:
+    server = start_server(database)
+    pixel = server.admin.create_pixel()
+    fetch(server.admin, pixel)
+    number = server.number_of(pixel)
+    server.stop()
+    server.cli("pixels", "delete", pixel["slug"], "--yes")
+    assert rows_of(server, number)
+    done = server.cli("prune")
+    assert "All hits are kept" in done.stdout
+    assert rows_of(server, number) == {}
+    assert server.query("SELECT count(*) FROM agents") == [(0,)]
+
+
+# Old hits
+
+
+def test_prune_deletes_old_hits_and_no_others(server: Server, admin: Client) -> None:
+    pixel = admin.create_pixel()
+    fetch(admin, pixel, "q=old")
+    fetch(admin, pixel, "q=both")
+    multiply(server, pixel, 3_000)
+    age(server, pixel, 40)
+    fetch(admin, pixel, "q=both")
+    fetch(admin, pixel, "q=new")
+    done = server.cli("prune", "--days", "30", "--yes")
+    assert "Deleted 6002 hits." in done.stdout
+    assert verdicts(server, pixel) == [("open", "mail-client", None)] * 2
+
+
+def test_hits_are_stored_while_old_ones_are_pruned(server: Server, admin: Client) -> None:
+    pixel = admin.create_pixel()
+    fetch(admin, pixel)
+    multiply(server, pixel, 20_000)
+    age(server, pixel, 40)
+    stopping = threading.Event()
+    answered = 0
+
+    def keep_fetching() -> None:
+        nonlocal answered
+        while not stopping.is_set():
+            fetch(admin, pixel, f"q={answered % 30}")
+            answered += 1
+
+    thread = threading.Thread(target=keep_fetching)
+    thread.start()
+    try:
+        server.cli("prune", "--days", "30", "--yes")
+    finally:
+        stopping.set()
+        thread.join()
+    assert len(verdicts(server, pixel)) == answered
+
+
+def test_recipients_keep_their_opens_when_hits_are_pruned(server: Server, admin: Client) -> None:
+    pixel = admin.create_pixel()
+    fetch(admin, pixel, "r=ann")
+    age(server, pixel, 40)
+    before = admin.get(f"/api/pixels/{pixel['id']}/recipients").json["data"]
+    server.cli("prune", "--days", "30", "--yes")
+    assert before[0]["opens"] == 1
+    assert admin.get(f"/api/pixels/{pixel['id']}/recipients").json["data"] == before
+
+
+def test_retention_setting_is_the_default_of_prune(
+    start_server: Callable[..., Server], database: str
+) -> None:
+    server = start_server(database, retention_days="10")
+    old, young = server.admin.create_pixel(), server.admin.create_pixel()
+    fetch(server.admin, old)
+    age(server, old, 12)
+    fetch(server.admin, young)
+    age(server, young, 9)
+    refused = server.cli("prune", check=False)
+    assert refused.returncode == 1
+    assert "Delete 1 hits older than 10 days" in refused.stdout
+    assert server.hits() == 2
+    server.cli("prune", "--yes")
+    assert (verdicts(server, old), len(verdicts(server, young))) == ([], 1)
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "x"])
+def test_prune_of_no_days_is_refused(server: Server, days: str) -> None:
+    assert server.cli("prune", "--days", days, "--yes", check=False).returncode == 2

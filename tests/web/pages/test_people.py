@@ -1,0 +1,306 @@
+"""The pages that change things: settings, shares, recipients, teams, the account, users."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import secrets
+
+import pytest
+
+from tests.conftest import PASSWORD, Answer, Client, Server, new_user, unique
+from tests.web.pages.test_pages import THUNDERBIRD, Browser, create_pixel, open_as, text_of
+
+
+@pytest.fixture(scope="module")
+def signed_in(server: Server) -> dict[str, Browser]:
+    """Three people who have signed in once."""
+    names = {"person": new_user(server)[0], "other": new_user(server)[0], "admin": "admin"}
+    return {each: Browser(Client(server.base)).sign_in(name) for each, name in names.items()}
+
+
+@pytest.fixture
+def person(signed_in: dict[str, Browser]) -> Browser:
+    return signed_in["person"]
+
+
+@pytest.fixture
+def other(signed_in: dict[str, Browser]) -> Browser:
+    return signed_in["other"]
+
+
+@pytest.fixture
+def admin_browser(signed_in: dict[str, Browser]) -> Browser:
+    return signed_in["admin"]
+
+
+def rows_of(answer: Answer) -> list[dict[str, str]]:
+    assert answer.status == 200, answer.body
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert answer.headers["Content-Disposition"].startswith("attachment;")
+    return list(csv.DictReader(io.StringIO(answer.body.decode())))
+
+
+def test_rename_holds_for_the_next_request(person: Browser) -> None:
+    pixel_id, slug = create_pixel(person)
+    path, renamed = f"/pixels/{pixel_id}/settings", unique("renamed")
+    answer = person.send(path, name="Renamed", slug=renamed, privacy="anonymous")
+    assert answer.status == 303
+    page = text_of(person.get(path))
+    assert "Saved." in page
+    assert "<h1>Renamed</h1>" in page
+    assert '<option value="anonymous" selected>' in page
+    assert person.client.get(f"/p/{slug}").status == 404
+    assert person.client.get(f"/p/{renamed}").status == 200
+
+
+def test_settings_say_what_is_wrong_at_the_field(person: Browser) -> None:
+    _, taken = create_pixel(person)
+    pixel_id, slug = create_pixel(person)
+    path = f"/pixels/{pixel_id}/settings"
+    answer = person.send(path, name="Name", slug=taken, privacy="full")
+    assert answer.status == 400
+    assert 'id="slug-note">That slug is already taken.' in answer.body.decode()
+    answer = person.send(path, name="Name", slug=slug, privacy="nonsense")
+    assert answer.status == 400
+    assert 'id="privacy-note">Must be one of' in answer.body.decode()
+
+
+def test_delete_wants_the_name_typed(person: Browser) -> None:
+    pixel_id, slug = create_pixel(person)
+    page, path = f"/pixels/{pixel_id}/settings", f"/pixels/{pixel_id}/delete"
+    answer = person.send(path, page, confirmation=slug.upper())
+    assert answer.status == 400
+    assert "That is not the name." in text_of(answer)
+    assert person.client.get(f"/p/{slug}").status == 200
+    assert person.send(path, page, confirmation=f" {slug} ").status == 303
+    assert person.client.get(f"/p/{slug}").status == 404
+    assert person.get(page).status == 404
+
+
+def test_shared_link_shows_the_report_to_everybody_until_it_ends(person: Browser) -> None:
+    pixel_id, slug = create_pixel(person)
+    open_as(person, slug, THUNDERBIRD, "?r=secret.person@example.org&utm_campaign=march")
+    page = f"/pixels/{pixel_id}/settings"
+    assert person.send(f"/pixels/{pixel_id}/shares", page, name="The board").status == 303
+    found = re.search(r'href="(/share/[^"]+)"', person.get(page).body.decode())
+    assert found
+    nobody = Browser(person.client)
+    for path in ("", "/hits", "/figures", "/by/browser", "?utmCampaign=march&range=24h"):
+        answer = nobody.get(found[1] + path)
+        assert answer.status == 200, path
+        text = text_of(answer)
+        assert "secret.person" not in text
+        assert pixel_id not in text
+    assert nobody.get(f"{found[1]}?recipient=secret.person@example.org").status == 200
+    assert nobody.get(f"{found[1]}/by/recipient").status == 404
+    ending = re.search(r'action="(/pixels/[^"]+/end)"', person.get(page).body.decode())
+    assert ending
+    assert person.send(ending[1], page).status == 303
+    assert nobody.get(found[1]).status == 404
+
+
+def test_share_of_another_pixel_is_not_ended(person: Browser) -> None:
+    ids = [create_pixel(person)[0] for _ in range(2)]
+    page = f"/pixels/{ids[0]}/settings"
+    person.send(f"/pixels/{ids[0]}/shares", page, name="One")
+    ending = re.search(r'action="(/pixels/[^"]+/end)"', person.get(page).body.decode())
+    assert ending
+    wrong = ending[1].replace(ids[0], ids[1])
+    assert person.send(wrong, page).status == 404
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("anna@example.org\r\n\r\n ben@example.org ", ["anna@example.org", "ben@example.org"]),
+        ("Email;Name\nanna@example.org;Anna\n", ["anna@example.org"]),
+        ('recipient,name\n"Doe, John",x\n', ["Doe, John"]),
+        ("+49 170 1234567", ["+49 170 1234567"]),
+    ],
+)
+def test_pasted_list_comes_back_with_links_that_count(
+    person: Browser, text: str, names: list[str]
+) -> None:
+    pixel_id, _ = create_pixel(person)
+    path = f"/pixels/{pixel_id}/recipients"
+    rows = rows_of(person.send(path, list=text))
+    assert [row["recipient"] for row in rows] == names
+    for row in rows:
+        assert row["html"].startswith("<img src=")
+        assert person.client.get(row["url"].removeprefix(person.client.base)).status == 200
+    assert "unsigned" not in text_of(person.get(path))
+    assert len(rows_of(person.get(f"{path}.csv"))) == len(names)
+
+
+def test_file_of_recipients_may_be_larger_than_other_forms(person: Browser) -> None:
+    pixel_id, _ = create_pixel(person)
+    path = f"/pixels/{pixel_id}/recipients"
+    lines = "\n".join(f"recipient-number-{number}@example.org" for number in range(5000))
+    boundary = secrets.token_hex(8)
+    parts = [
+        f'Content-Disposition: form-data; name="form_token"\r\n\r\n{person.token_on(path)}',
+        'Content-Disposition: form-data; name="list"\r\n\r\n',
+        'Content-Disposition: form-data; name="sentAt"\r\n\r\n2026-11-23T09:30',
+        'Content-Disposition: form-data; name="file"; filename="a.csv"\r\n'
+        f"Content-Type: text/csv\r\n\r\n\ufeffE-Mail\n{lines}",
+    ]
+    body = "".join(f"--{boundary}\r\n{part}\r\n" for part in parts) + f"--{boundary}--\r\n"
+    answer = person.client.post(
+        path,
+        body=body.encode(),
+        headers={**person._headers, "Content-Type": f"multipart/form-data; boundary={boundary}"},
+    )
+    assert len(rows_of(answer)) == 5000
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"list": " \n"}, "Paste a list, or choose a file."),
+        ({"list": "anna\n" + "x" * 201}, "Recipient 2: Must be 1 to 200 characters long"),
+        ({"list": "anna", "sentAt": "soon"}, "The time of sending is not one."),
+        ({"list": '"anna'}, ""),
+    ],
+)
+def test_list_that_cannot_be_used_says_why(
+    person: Browser, fields: dict[str, str], words: str
+) -> None:
+    pixel_id, _ = create_pixel(person)
+    answer = person.send(f"/pixels/{pixel_id}/recipients", **fields)
+    assert answer.status == (400 if words else 200)
+    assert words in text_of(answer)
+
+
+def test_export_is_of_what_the_page_counts(person: Browser) -> None:
+    pixel_id, slug = create_pixel(person)
+    open_as(person, slug, THUNDERBIRD)
+    open_as(person, slug, "curl/8.5.0")
+    assert len(rows_of(person.get(f"/pixels/{pixel_id}/export.csv"))) == 1
+    assert len(rows_of(person.get(f"/pixels/{pixel_id}/export.csv?class=all"))) == 2
+    assert person.get(f"/pixels/{pixel_id}/export.jsonl?class=bot").body.count(b"\n") == 1
+
+
+def test_stranger_may_change_nothing_of_a_pixel(person: Browser, other: Browser) -> None:
+    pixel_id, slug = create_pixel(person)
+    base = f"/pixels/{pixel_id}"
+    for path in ("/settings", "/recipients", "/recipients.csv", "/export.csv"):
+        assert other.get(base + path).status == 404
+    for path, fields in (
+        ("/settings", {"name": "Mine", "slug": slug, "privacy": "full"}),
+        ("/shares", {"name": "Mine"}),
+        ("/recipients", {"list": "anna"}),
+        ("/delete", {"confirmation": slug}),
+    ):
+        assert other.send(base + path, "/pixels/new", **fields).status == 404
+    assert person.get(base).status == 200
+
+
+def test_team_is_made_joined_and_left(person: Browser, other: Browser, server: Server) -> None:
+    name = unique("Marketing")
+    location = person.send("/teams", name=name).headers["Location"]
+    page = text_of(person.get(location))
+    code = re.search(r"team_[\w-]+", page)
+    assert code
+    assert other.get(location).status == 404
+    wrong = other.send("/teams/join", "/teams", accessCode="team_wrong")
+    assert wrong.status == 400
+    assert "No team has this access code." in text_of(wrong)
+    assert other.send("/teams/join", "/teams", accessCode=code[0]).headers["Location"] == location
+    assert code[0] not in text_of(other.get(location))
+    team_id = location.rpartition("/")[2]
+    pixel_id, slug = create_pixel(person, teamId=team_id)
+    assert slug in text_of(other.get(f"/pixels?team={team_id}"))
+    assert other.get(f"/pixels/{pixel_id}").status == 200
+    member = re.search(
+        rf'action="({location}/members/[^"]+)/remove"', text_of(person.get(location))
+    )
+    assert member
+    assert person.send(member[1], location, role="team-view-only").status == 303
+    assert "but not change it" in text_of(other.get(f"/pixels/{pixel_id}/settings"))
+    fields = {"confirmation": slug}
+    assert other.send(f"/pixels/{pixel_id}/delete", "/pixels/new", **fields).status == 403
+    assert other.send(member[1], location, role="team-owner").status == 403
+    assert other.send(f"{location}/code", location).status == 403
+    assert other.send(f"{location}/leave", location).status == 303
+    assert other.get(f"/pixels/{pixel_id}").status == 404
+    only_owner = person.send(f"{location}/leave", location)
+    assert only_owner.status == 400
+    assert "The team needs another owner first." in text_of(only_owner)
+    assert person.send(f"{location}/code", location).status == 303
+    assert other.send("/teams/join", "/teams", accessCode=code[0]).status == 400
+    assert person.send(location, name="Renamed team").status == 303
+    wrong = person.send(f"{location}/delete", location, confirmation=name)
+    assert wrong.status == 400
+    assert person.send(f"{location}/delete", location, confirmation="Renamed team").status == 303
+    assert person.client.get(f"/p/{slug}").status == 404
+
+
+def test_api_key_is_shown_once_and_revoked(person: Browser) -> None:
+    answer = person.send("/account/keys", "/account", name="For the newsletter")
+    key = re.search(r"pk_[\w.-]+(?=<)", text_of(answer))
+    assert key
+    page = text_of(person.get("/account"))
+    assert "For the newsletter" in page
+    assert key[0] not in page
+    client = person.client.with_token(key[0])
+    assert client.get("/api/me").status == 200
+    revoking = re.search(r'action="(/account/keys/[^"]+/revoke)"', page)
+    assert revoking
+    assert person.send(revoking[1], "/account").status == 303
+    assert client.get("/api/me").status == 401
+
+
+def test_password_change_ends_other_sessions_but_not_this(
+    admin_browser: Browser, server: Server
+) -> None:
+    username = unique("changes")
+    fields = {"username": username, "password": PASSWORD, "role": "user"}
+    assert admin_browser.send("/users", **fields).status == 303
+    here, elsewhere = (Browser(Client(server.base)).sign_in(username) for _ in range(2))
+    wrong = {"currentPassword": "not the password", "newPassword": "another password"}
+    answer = here.send("/account/password", "/account", **wrong)
+    assert answer.status == 400
+    assert "The current password is incorrect." in text_of(answer)
+    right = wrong | {"currentPassword": PASSWORD}
+    assert here.send("/account/password", "/account", **right).status == 303
+    assert here.get("/account").status == 200
+    assert elsewhere.get("/account").status == 303
+
+
+def test_users_are_for_admins(person: Browser, admin_browser: Browser, server: Server) -> None:
+    username = unique("managed")
+    fields = {"username": username, "password": PASSWORD, "role": "user"}
+    assert person.get("/users").status == 403
+    assert person.send("/users", "/account", **fields).status == 403
+    assert admin_browser.send("/users", **fields).status == 303
+    assert "already taken" in text_of(admin_browser.send("/users", **fields))
+    short = admin_browser.send("/users", **(fields | {"password": "short"}))
+    assert short.status == 400
+    page = text_of(admin_browser.get(f"/users?search={username}"))
+    found = re.search(r'href="(/users/[^"]+)"', page)
+    assert found
+    managed = Browser(Client(server.base)).sign_in(username)
+    changes = {"username": username, "role": "view-only", "password": ""}
+    assert person.send(found[1], "/account", **changes).status == 403
+    assert admin_browser.send(found[1], **changes).status == 303
+    assert managed.get("/pixels").status == 303
+    managed.sign_in(username)
+    assert "New pixel" not in text_of(managed.get("/pixels"))
+    deletion = f"{found[1]}/delete"
+    assert admin_browser.send(deletion, found[1], confirmation="?").status == 400
+    assert admin_browser.send(deletion, found[1], confirmation=username).status == 303
+    assert managed.get("/pixels").status == 303
+
+
+def test_admin_neither_deletes_nor_demotes_the_last_admin(admin_browser: Browser) -> None:
+    page = text_of(admin_browser.get("/users?search=admin"))
+    found = re.search(r'href="(/users/[^"]+)"><strong>admin<', page)
+    assert found
+    changes = {"username": "admin", "role": "user", "password": ""}
+    answer = admin_browser.send(found[1], **changes)
+    assert answer.status == 400
+    assert "The last admin can't be deleted or demoted." in text_of(answer)
+    deletion = f"{found[1]}/delete"
+    assert admin_browser.send(deletion, found[1], confirmation="admin").status == 400

@@ -1,0 +1,527 @@
+"""Every route for every kind of caller, generated from the one table of roles and actions.
+
+A row says what a route needs; what each caller then gets follows from `permissions`. A caller who
+may not know of a thing gets 404, one who may see it but not do this 403, one with no valid
+credential 401 (a page sends them to sign in). A route without a row fails here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from flask import Flask
+from itsdangerous import TimestampSigner, URLSafeTimedSerializer
+
+import auth
+from app import create_app
+from core import passwords, settings
+from core.clock import now
+from core.database import db
+from core.permissions import ROLE_ACTIONS, TEAM_ROLE_ACTIONS, Action, Role, TeamRole
+from models import Pixel, Share, Team, User
+from people import accounts, teams
+from pixels import pixels, shares
+from tests.conftest import Server, unique
+
+FORM_TOKEN = "form-token"
+SERVICE = {"/healthz", "/metrics", "/docs", "/openapi.json", "/static/<path:filename>"}
+
+
+# --- Who calls
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of caller: their role here and in the team, or neither if they are let in nowhere."""
+
+    name: str
+    role: Role | None = None
+    team_role: TeamRole | None = None
+
+
+PEOPLE = (
+    Kind("stranger", Role.USER),
+    Kind("owner", Role.USER),
+    Kind("view-only", Role.VIEW_ONLY, TeamRole.MEMBER),
+    Kind("admin", Role.ADMIN),
+    Kind("team-owner", Role.USER, TeamRole.OWNER),
+    Kind("team-manager", Role.USER, TeamRole.MANAGER),
+    Kind("team-member", Role.USER, TeamRole.MEMBER),
+    Kind("team-view-only", Role.USER, TeamRole.VIEW_ONLY),
+)
+KEY = Kind("key of team-owner", Role.USER, TeamRole.OWNER)
+GUEST = Kind("share of the pixel")
+GUEST_OF_ANOTHER = Kind("share of another pixel")
+NOBODIES = (
+    Kind("nobody"),
+    Kind("deleted user"),
+    Kind("revoked token"),
+    Kind("token before the password"),
+    Kind("expired token"),
+    Kind("forged token"),
+    Kind("revoked key"),
+    Kind("share without its context"),
+    Kind("revoked share"),
+)
+KINDS = (*PEOPLE, KEY, GUEST, GUEST_OF_ANOTHER, *NOBODIES)
+
+
+# --- What is asked for
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a route needs, and a request that works for who has it."""
+
+    scope: str
+    action: Action | None = None
+    body: dict[str, Any] | Callable[[Subject], dict[str, Any]] = field(default_factory=dict)
+    query: dict[str, Any] | Callable[[Subject], dict[str, Any]] = field(default_factory=dict)
+    works: int = 200
+    subjects: tuple[str, ...] = ("team",)
+    takes_share: bool = False
+    takes_keys: bool = True
+    # Callers whom something other than a role stops.
+    but: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Subject:
+    """What one request is about, as fresh as it needs to be."""
+
+    pixel: Pixel
+    team: Team
+    share: Share
+    user_id: uuid.UUID
+    key_id: uuid.UUID
+
+
+def pixel(action: Action, **more: Any) -> Row:
+    return Row("pixel", action, **{"subjects": ("team", "owner", "view-only"), **more})
+
+
+def slug(_: Subject) -> dict[str, str]:
+    return {"name": "Made", "slug": unique("made")}
+
+
+def access_code(subject: Subject) -> dict[str, str]:
+    return {"accessCode": subject.team.access_code}
+
+
+ANYBODY = Row("anybody")
+SIGNED_IN = Row("signed in")
+READ = pixel(Action.READ_PIXEL)
+CHANGE = pixel(Action.CHANGE_PIXEL)
+USERS = Row("here", Action.MANAGE_USERS)
+RANGE = {"startAt": 0, "endAt": 2_000_000_000_000}
+STATISTICS: dict[str, dict[str, Any]] = {
+    "stats": RANGE,
+    "pageviews": {**RANGE, "unit": "year", "timezone": "UTC"},
+    "metrics": {**RANGE, "type": "browser"},
+    "metrics/expanded": {**RANGE, "type": "browser"},
+    "values": {**RANGE, "type": "browser"},
+    "active": {},
+    "daterange": {},
+    "events": RANGE,
+    "export": {},
+}
+
+API: dict[str, Row] = {
+    "GET /api/heartbeat": ANYBODY,
+    "POST /api/send": Row("anybody", works=400),
+    "POST /api/auth/login": Row("anybody", works=400),
+    "POST /api/auth/verify": SIGNED_IN,
+    "GET /api/auth/verify": SIGNED_IN,
+    "POST /api/auth/logout": Row("signed in", takes_keys=False),
+    "GET /api/me": SIGNED_IN,
+    "POST /api/me/password": Row("signed in", works=400),
+    "GET /api/me/teams": SIGNED_IN,
+    "GET /api/me/api-keys": SIGNED_IN,
+    "POST /api/me/api-keys": Row("signed in", body={"name": "made"}),
+    "DELETE /api/me/api-keys/<uuid:key_id>": Row("own key"),
+    "POST /api/users": Row(
+        "here",
+        Action.MANAGE_USERS,
+        body=lambda _: {"username": unique("made"), "password": "12345678", "role": "user"},
+    ),
+    "GET /api/users": USERS,
+    "GET /api/admin/users": USERS,
+    "GET /api/users/<uuid:user_id>": Row("user"),
+    "GET /api/users/<uuid:user_id>/teams": Row("user"),
+    "POST /api/users/<uuid:user_id>": Row("user", Action.MANAGE_USERS),
+    "DELETE /api/users/<uuid:user_id>": Row("user", Action.MANAGE_USERS),
+    "GET /api/teams": SIGNED_IN,
+    "POST /api/teams": Row("here", Action.CREATE_TEAM, body={"name": "Made"}),
+    "POST /api/teams/join": Row("signed in", body=access_code),
+    "GET /api/teams/<uuid:team_id>": Row("team", Action.READ_TEAM),
+    "POST /api/teams/<uuid:team_id>": Row("team", Action.CHANGE_TEAM, body={"name": "Renamed"}),
+    "DELETE /api/teams/<uuid:team_id>": Row("team", Action.DELETE_TEAM),
+    "GET /api/teams/<uuid:team_id>/users": Row("team", Action.READ_TEAM),
+    "POST /api/teams/<uuid:team_id>/users": Row(
+        "team",
+        Action.MANAGE_MEMBERS,
+        body=lambda subject: {"userId": str(subject.user_id), "role": "team-member"},
+    ),
+    "GET /api/teams/<uuid:team_id>/users/<uuid:user_id>": Row("team", Action.READ_TEAM),
+    "POST /api/teams/<uuid:team_id>/users/<uuid:user_id>": Row(
+        "team", Action.MANAGE_MEMBERS, body={"role": "team-view-only"}
+    ),
+    "DELETE /api/teams/<uuid:team_id>/users/<uuid:user_id>": Row("team", Action.MANAGE_MEMBERS),
+    "GET /api/teams/<uuid:team_id>/pixels": Row("team", Action.READ_TEAM),
+    "GET /api/pixels": SIGNED_IN,
+    "POST /api/pixels": Row("here", Action.CREATE_PIXEL, body=slug),
+    "GET /api/pixels/<uuid:pixel_id>": READ,
+    "POST /api/pixels/<uuid:pixel_id>": pixel(Action.CHANGE_PIXEL, body={"name": "Renamed"}),
+    "DELETE /api/pixels/<uuid:pixel_id>": CHANGE,
+    "GET /api/pixels/<uuid:pixel_id>/embed": READ,
+    "GET /api/pixels/<uuid:pixel_id>/recipients": READ,
+    "POST /api/pixels/<uuid:pixel_id>/recipients": pixel(
+        Action.CHANGE_PIXEL, body={"recipients": ["a@example.org"]}
+    ),
+    "GET /api/pixels/charts": Row("signed in", query=lambda subject: {"ids": subject.pixel.id}),
+    "GET /api/websites/<uuid:pixel_id>": READ,
+    "GET /api/pixels/<uuid:pixel_id>/shares": READ,
+    "POST /api/pixels/<uuid:pixel_id>/shares": pixel(Action.CHANGE_PIXEL, body={"name": "Made"}),
+    "POST /api/share": pixel(
+        Action.CHANGE_PIXEL,
+        body=lambda subject: {"entityId": str(subject.pixel.id), "shareType": 3, "name": "Made"},
+    ),
+    "GET /api/share/<slug>": ANYBODY,
+    "GET /api/share/id/<uuid:share_id>": READ,
+    "POST /api/share/id/<uuid:share_id>": pixel(Action.CHANGE_PIXEL, body={"name": "Renamed"}),
+    "DELETE /api/share/id/<uuid:share_id>": CHANGE,
+    **{
+        f"GET /api/{things}/<uuid:pixel_id>/{path}": pixel(
+            Action.READ_PIXEL, query=query, takes_share=path != "export", subjects=subjects
+        )
+        for things, subjects in (("pixels", ("team", "owner")), ("websites", ("team",)))
+        for path, query in STATISTICS.items()
+    },
+}
+
+PAGES: dict[str, Row] = {
+    "GET /": Row("signed in", works=303),
+    "GET /sign-in": ANYBODY,
+    "POST /sign-in": Row("anybody", works=400),
+    "POST /sign-out": Row("signed in", works=303),
+    "GET /zone": ANYBODY,
+    "POST /zone": Row("anybody", works=303),
+    "GET /pixels": SIGNED_IN,
+    "GET /pixels/new": Row("here", Action.CREATE_PIXEL),
+    "POST /pixels/new": Row("here", Action.CREATE_PIXEL, body=slug, works=303),
+    "GET /pixels/slug": SIGNED_IN,
+    "GET /pixels/<uuid:pixel_id>": READ,
+    "GET /pixels/<uuid:pixel_id>/embed": READ,
+    "GET /pixels/<uuid:pixel_id>/first-hit": READ,
+    "GET /pixels/<uuid:pixel_id>/figures": READ,
+    "GET /pixels/<uuid:pixel_id>/hits": READ,
+    "GET /pixels/<uuid:pixel_id>/by/<dimension>": READ,
+    "GET /pixels/<uuid:pixel_id>/export.<any(csv, jsonl):form>": READ,
+    "GET /pixels/<uuid:pixel_id>/settings": READ,
+    "POST /pixels/<uuid:pixel_id>/settings": pixel(
+        Action.CHANGE_PIXEL, body=slug, works=303, subjects=("team", "owner")
+    ),
+    "POST /pixels/<uuid:pixel_id>/shares": pixel(
+        Action.CHANGE_PIXEL, body={"name": "Made"}, works=303
+    ),
+    "POST /pixels/<uuid:pixel_id>/shares/<uuid:share_id>/end": pixel(
+        Action.CHANGE_PIXEL, works=303
+    ),
+    "POST /pixels/<uuid:pixel_id>/delete": pixel(Action.CHANGE_PIXEL, works=400),
+    "GET /pixels/<uuid:pixel_id>/recipients": READ,
+    "POST /pixels/<uuid:pixel_id>/recipients": pixel(
+        Action.CHANGE_PIXEL, body={"list": "a@example.org"}
+    ),
+    "GET /pixels/<uuid:pixel_id>/recipients.csv": READ,
+    **{
+        f"GET /share/<slug>{path}": ANYBODY for path in ("", "/figures", "/hits", "/by/<dimension>")
+    },
+    "GET /account": SIGNED_IN,
+    "POST /account/password": Row("signed in", works=400),
+    "POST /account/keys": Row("signed in", body={"name": "made"}),
+    "POST /account/keys/<uuid:key_id>/revoke": Row("own key", works=303),
+    "GET /teams": SIGNED_IN,
+    "POST /teams": Row("here", Action.CREATE_TEAM, body={"name": "Made"}, works=303),
+    "POST /teams/join": Row("signed in", body=access_code, works=303),
+    "GET /teams/<uuid:team_id>": Row("team", Action.READ_TEAM),
+    "POST /teams/<uuid:team_id>": Row(
+        "team", Action.CHANGE_TEAM, body={"name": "Renamed"}, works=303
+    ),
+    "POST /teams/<uuid:team_id>/code": Row("team", Action.CHANGE_TEAM, works=303),
+    "POST /teams/<uuid:team_id>/members/<uuid:user_id>": Row(
+        "team", Action.MANAGE_MEMBERS, body={"role": "team-view-only"}, works=303
+    ),
+    "POST /teams/<uuid:team_id>/members/<uuid:user_id>/remove": Row(
+        "team", Action.MANAGE_MEMBERS, works=303
+    ),
+    "POST /teams/<uuid:team_id>/leave": Row(
+        "team", Action.READ_TEAM, works=303, but={"team-owner": 400, "admin": 404}
+    ),
+    "POST /teams/<uuid:team_id>/delete": Row("team", Action.DELETE_TEAM, works=400),
+    "GET /users": USERS,
+    "POST /users": Row("here", Action.MANAGE_USERS, works=400),
+    "GET /users/<uuid:user_id>": USERS,
+    "POST /users/<uuid:user_id>": Row("here", Action.MANAGE_USERS, works=303),
+    "POST /users/<uuid:user_id>/delete": Row("here", Action.MANAGE_USERS, works=400),
+}
+
+# The same routes once more, where the body says in which team.
+IN_A_TEAM = {
+    "POST /api/pixels": Row(
+        "in team",
+        Action.CREATE_PIXEL,
+        body=lambda subject: {**slug(subject), "teamId": str(subject.team.id)},
+    ),
+}
+
+CASES = [
+    pytest.param(route, row, subject, kind, id=f"{route} {subject} {kind.name}")
+    for route, row in (*API.items(), *IN_A_TEAM.items(), *PAGES.items())
+    for subject, kind in itertools.product(row.subjects, KINDS)
+    if kind not in NOBODIES or subject == row.subjects[0]
+]
+
+
+# --- What must come of it
+
+
+def expected(route: str, row: Row, subject: str, kind: Kind) -> int:
+    """Return the status that the table of permissions leads to."""
+    is_page = " /api" not in route
+    unauthorized = 303 if is_page else 401
+    if row.scope == "anybody":
+        return row.works
+    if row.takes_share and kind is GUEST:
+        return row.works
+    if row.takes_share and kind is GUEST_OF_ANOTHER:
+        return 404
+    if kind.role is None or (is_page and kind is KEY):
+        return unauthorized
+    if row.scope == "user" and row.action is None and kind.name == "owner":
+        return row.works
+    if kind.name in row.but:
+        return row.but[kind.name]
+    if kind is KEY and not row.takes_keys:
+        return 403
+    if kind.role == Role.ADMIN or row.scope in ("signed in", "own key"):
+        return row.works
+    may_know, may = _rights(row, subject, kind)
+    return row.works if may_know and may else 403 if may_know else 404
+
+
+def _rights(row: Row, subject: str, kind: Kind) -> tuple[bool, bool]:
+    """Return whether the caller may know of the subject, and whether do the action to it."""
+    assert kind.role
+    here = row.action in ROLE_ACTIONS[kind.role]
+    if row.scope == "here":
+        return True, here
+    if row.scope == "user":
+        return kind.name == "owner", here
+    if row.scope == "pixel" and subject != "team":
+        return kind.name == subject, here
+    if kind.team_role is None:
+        return False, False
+    in_team = row.action in TEAM_ROLE_ACTIONS[kind.team_role]
+    return True, in_team and (here or row.scope != "in team")
+
+
+# --- The world they meet in
+
+
+class World:
+    """Users of every kind, their team and their pixels, on a running server."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.app: Flask = create_app(settings.load(server.env))
+        with self.app.app_context():
+            self.users = {kind.name: self._user(kind.role) for kind in PEOPLE if kind.role}
+            self.users["extra"] = self._user(Role.USER)
+            self.team = self.new_team()
+            self.pixels = {name: self.new_pixel(name) for name in ("team", "owner", "view-only")}
+            self.shares = {
+                name: shares.create(each, name, {}) for name, each in self.pixels.items()
+            }
+            self.another = shares.create(self.new_pixel("owner"), "another", {})
+            self.credentials = self._credentials()
+
+    @staticmethod
+    def _user(role: Role) -> User:
+        user = User(username=unique(role), password_hash=passwords.NOBODYS_HASH, role=role)
+        db.session.add(user)
+        db.session.commit()
+        return user
+
+    def new_team(self) -> Team:
+        team, _ = teams.create_team("Team", self.users["team-owner"])
+        for kind in PEOPLE:
+            if kind.team_role and kind.team_role != TeamRole.OWNER:
+                teams.add_member(team, self.users[kind.name], kind.team_role)
+        return team
+
+    def new_pixel(self, subject: str) -> Pixel:
+        made = Pixel(id=uuid.uuid4(), name="Pixel", slug=unique("matrix"))
+        if subject == "team":
+            made.team_id = self.team.id
+        else:
+            made.user_id = self.users[subject].id
+        return pixels.create(made)
+
+    def _credentials(self) -> dict[str, str]:
+        revoked = auth.issue_token(self.users["stranger"])
+        auth.revoke_token(revoked, now())
+        gone, outdated = self._user(Role.USER), self._user(Role.ADMIN)
+        of_gone, of_outdated = auth.issue_token(gone), auth.issue_token(outdated)
+        accounts.remove_user(gone)
+        accounts.change_user(outdated, {"password": "another password"})
+        row, revoked_key = accounts.create_key(self.users["admin"], "revoked")
+        accounts.revoke_key(self.users["admin"], row.id)
+        admin = self.users["admin"]
+        return {
+            "deleted user": of_gone,
+            "revoked token": revoked,
+            "token before the password": of_outdated,
+            "expired token": self._tokens(Expired).dumps([admin.id.hex, 0, "0"]),
+            "forged token": self._tokens(TimestampSigner, "guessed").dumps([admin.id.hex, 0, "0"]),
+            "revoked key": revoked_key,
+            KEY.name: accounts.create_key(self.users["team-owner"], "key")[1],
+        }
+
+    def _tokens(self, signer: type[TimestampSigner], *keys: str) -> URLSafeTimedSerializer:
+        genuine = auth._tokens()
+        return URLSafeTimedSerializer(
+            list(keys) or genuine.secret_keys,
+            salt="token",
+            signer=signer,
+            signer_kwargs=genuine.signer_kwargs,
+        )
+
+    def headers(self, kind: Kind, subject: Subject, *, page: bool) -> dict[str, str]:
+        """Return what a caller of that kind sends to say who they are."""
+        if kind in (GUEST, GUEST_OF_ANOTHER) or "share" in kind.name:
+            return self._share_headers(kind, subject)
+        token = self.credentials.get(kind.name)
+        if kind in PEOPLE:
+            token = auth.issue_token(self.users[kind.name])
+        if page and kind is not KEY:
+            return {"Cookie": self.cookie(token=token)}
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+    def cookie(self, **values: Any) -> str:
+        """Return the cookie of a session whose forms carry `FORM_TOKEN`."""
+        serializer = self.app.session_interface.get_signing_serializer(self.app)
+        return f"pixelkeep={serializer.dumps({'form_token': FORM_TOKEN, **values})}"
+
+    def _share_headers(self, kind: Kind, subject: Subject) -> dict[str, str]:
+        share = self.another if kind is GUEST_OF_ANOTHER else subject.share
+        if kind.name == "revoked share":
+            share = shares.create(subject.pixel, "revoked", {})
+            shares.remove(share)
+        token = {"x-umami-share-token": auth.issue_share_token(share)}
+        if kind.name == "share without its context":
+            return token
+        return {**token, "x-umami-share-context": "1"}
+
+    def subject(self, route: str, row: Row, name: str, kind: Kind) -> Subject:
+        """Return what the request is about; made anew if the request may end or change it."""
+        changes = route.startswith(("POST", "DELETE"))
+        found = self.new_pixel(name) if row.scope == "pixel" and changes else self.pixels[name]
+        ends = "share_id" in route and changes
+        share = shares.create(found, "fresh", {}) if ends else self.shares[name]
+        team = self._team_for(route, row) if changes else self.team
+        owner_of_key = self.users.get(kind.name, self.users["owner"])
+        if kind is KEY:
+            owner_of_key = self.users["team-owner"]
+        key_id = accounts.create_key(owner_of_key, "own")[0].id if "key_id" in route else team.id
+        return Subject(found, team, share, self._user_for(route, row, kind, team), key_id)
+
+    def _team_for(self, route: str, row: Row) -> Team:
+        if route.endswith("/join"):
+            return teams.create_team("To join", self.users["extra"])[0]
+        return self.new_team() if row.scope == "team" else self.team
+
+    def _user_for(self, route: str, row: Row, kind: Kind, team: Team) -> uuid.UUID:
+        if row.scope == "user":
+            # The caller is this user, or somebody else asks after them.
+            may_end = row.action and kind.role == Role.ADMIN
+            return (self._user(Role.USER) if may_end else self.users["owner"]).id
+        if "<uuid:team_id>" in route and "<uuid:user_id>" in route:
+            teams.set_member(team, self.users["extra"], TeamRole.MEMBER)
+        return self.users["extra"].id
+
+
+class Expired(TimestampSigner):
+    def get_timestamp(self) -> int:
+        return super().get_timestamp() - (auth.TOKEN_DAYS_MAX + 1) * 86_400
+
+
+@pytest.fixture(scope="module")
+def world(start_server: Callable[..., Server]) -> World:
+    # One database will do for so many: who may what is the same code on both.
+    return World(start_server())
+
+
+@pytest.fixture
+def in_context(world: World) -> Iterator[None]:
+    with world.app.app_context():
+        yield
+
+
+@pytest.mark.usefixtures("in_context")
+@pytest.mark.parametrize(("route", "row", "subject", "kind"), CASES)
+def test_caller_gets_what_the_table_gives(
+    world: World, route: str, row: Row, subject: str, kind: Kind
+) -> None:
+    about = world.subject(route, row, subject, kind)
+    is_page = " /api" not in route
+    headers = world.headers(kind, about, page=is_page)
+    method, path = _request(route, row, about)
+    body = row.body(about) if callable(row.body) else row.body
+    if method != "POST":
+        answer = world.server.admin.with_token(None)(method, path, headers=headers)
+    elif is_page:
+        content = urlencode({"form_token": FORM_TOKEN, **body}).encode()
+        headers["Content-Type"] = "application/x-www-form-urlencoded"
+        headers.setdefault("Cookie", world.cookie())
+        answer = world.server.admin.with_token(None)("POST", path, body=content, headers=headers)
+    else:
+        content = json.dumps(body).encode()
+        headers["Content-Type"] = "application/json"
+        answer = world.server.admin.with_token(None)("POST", path, body=content, headers=headers)
+    assert answer.status == expected(route, row, subject, kind), answer.body
+
+
+def test_every_route_has_a_row(world: World) -> None:
+    routes = {
+        f"{method} {rule.rule}"
+        for rule in world.app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.rule not in SERVICE
+    }
+    assert routes - {*API, *PAGES} == set(), "routes without a row"
+    assert {*API, *PAGES} - routes == set(), "rows without a route"
+
+
+def _request(route: str, row: Row, about: Subject) -> tuple[str, str]:
+    method, _, path = route.partition(" ")
+    values = {
+        "<uuid:pixel_id>": about.pixel.id,
+        "<uuid:team_id>": about.team.id,
+        "<uuid:user_id>": about.user_id,
+        "<uuid:key_id>": about.key_id,
+        "<uuid:share_id>": about.share.id,
+        "<slug>": about.share.slug,
+        "<dimension>": "browser",
+        "<any(csv, jsonl):form>": "csv",
+    }
+    for name, value in values.items():
+        path = path.replace(name, str(value))
+    query = row.query(about) if callable(row.query) else row.query
+    return method, f"{path}?{urlencode(query)}" if query else path

@@ -1,0 +1,1 @@
+"""What keeps the database well: retention, reclassification, backup, demo data."""

@@ -1,0 +1,123 @@
+"""Stored hits classified again by today's rules, while the service goes on.
+
+A hit's class is its profile's, so a million hits are a few thousand profiles to look at. A
+profile that changes is marked until its pixel's days have been counted anew: whoever stops in
+between leaves the marks, and the next run goes on from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, func, select, tuple_, update
+
+from core.database import db
+from core.errors import Unavailable
+from core.locks import sole, writing
+from hits.classify import RULES_VERSION, classify_agent, classify_hit
+from models import HIT_ID_SHIFT, MS_PER_DAY, Hit, Profile, UserAgent
+from stats import rebuilding
+
+PROFILES_AT_ONCE_MAX = 2_000
+# The version of a profile whose class has changed and whose days are not counted anew yet.
+UNCOUNTED = 0
+
+
+def count_outdated() -> int:
+    """Return how many profiles have yet to go through today's rules."""
+    outdated = Profile.rules_version != RULES_VERSION
+    return db.session.scalar(select(func.count()).select_from(Profile).where(outdated)) or 0
+
+
+def reclassify() -> Iterator[int]:
+    """Apply today's rules to every profile; yield after each step how many more are done.
+
+    Raises: Unavailable while another process does the same.
+    """
+    with sole(db.engine, "reclassify") as mine:
+        if not mine:
+            raise Unavailable("Another process is classifying the hits again already.")
+        last = {"of_pixel": 0, "of_profile": 0}
+        while profiles := db.session.execute(_outdated, last).all():
+            yield _classify(profiles)
+            last = {"of_pixel": profiles[-1].pixel_number, "of_profile": profiles[-1].id}
+        while (pixel_number := db.session.scalar(_uncounted)) is not None:
+            yield _count_anew(pixel_number)
+
+
+def _classify(profiles: Sequence[Any]) -> int:
+    """Store today's verdict on some profiles; return how many of them stay as they are."""
+    changes = [_change(each) for each in profiles]
+    with writing():
+        db.session.connection().execute(_update, changes)
+    return sum(change["to_version"] == RULES_VERSION for change in changes)
+
+
+def _change(profile: Any) -> dict[str, Any]:
+    hit_class, reason, own_machine = classify_hit(
+        classify_agent(profile.user_agent), profile.signals
+    )
+    # What the rules now call a proxy or a machine says nothing of a person's country.
+    country = profile.country if own_machine else None
+    same = (hit_class, reason, country) == (profile.hit_class, profile.reason, profile.country)
+    return {
+        "of_pixel": profile.pixel_number,
+        "of_profile": profile.id,
+        "to_class": hit_class,
+        "to_reason": reason,
+        "to_country": country,
+        "to_version": RULES_VERSION if same else UNCOUNTED,
+    }
+
+
+def _count_anew(pixel_number: int) -> int:
+    """Count the days of marked profiles anew and take the marks away; return how many."""
+    days = db.session.scalars(_days_of_uncounted, {"of_pixel": pixel_number}).all()
+    rebuilding.rebuild(pixel_number, days)
+    with writing():
+        return db.session.connection().execute(_unmark, {"of_pixel": pixel_number}).rowcount
+
+
+_outdated = (
+    select(
+        Profile.pixel_number,
+        Profile.id,
+        Profile.hit_class,
+        Profile.reason,
+        Profile.signals,
+        Profile.country,
+        UserAgent.user_agent,
+    )
+    .join(UserAgent, UserAgent.id == Profile.agent)
+    .where(
+        Profile.rules_version.not_in((UNCOUNTED, RULES_VERSION)),
+        tuple_(Profile.pixel_number, Profile.id)
+        > tuple_(bindparam("of_pixel"), bindparam("of_profile")),
+    )
+    .order_by(Profile.pixel_number, Profile.id)
+    .limit(PROFILES_AT_ONCE_MAX)
+)
+_uncounted = select(Profile.pixel_number).where(Profile.rules_version == UNCOUNTED).limit(1)
+_days_of_uncounted = (
+    select(Hit.id // (MS_PER_DAY << HIT_ID_SHIFT))
+    .distinct()
+    .join(Profile, (Profile.pixel_number == Hit.pixel_number) & (Profile.id == Hit.profile))
+    .where(Hit.pixel_number == bindparam("of_pixel"), Profile.rules_version == UNCOUNTED)
+)
+_profiles: Any = Profile.__table__
+_update = (
+    update(_profiles)
+    .where(Profile.pixel_number == bindparam("of_pixel"), Profile.id == bindparam("of_profile"))
+    .values(
+        hit_class=bindparam("to_class"),
+        reason=bindparam("to_reason"),
+        country=bindparam("to_country"),
+        rules_version=bindparam("to_version"),
+    )
+)
+_unmark = (
+    update(_profiles)
+    .where(Profile.pixel_number == bindparam("of_pixel"), Profile.rules_version == UNCOUNTED)
+    .values(rules_version=RULES_VERSION)
+)

@@ -1,0 +1,1 @@
+"""The edges, and what they share."""

@@ -1,0 +1,85 @@
+"""Reads the JSON body of a request, within a limit."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+from flask import Request, request
+from gunicorn.http.errors import ParseException
+
+from core import errors
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+BODY_BYTES_MAX = 64 * 1024
+
+
+def body_up_to(bytes_max: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let the body of one route be larger than the others'."""
+
+    def decorate(view: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(view)
+        def limited(*args: P.args, **kwargs: P.kwargs) -> R:
+            request.max_content_length = bytes_max
+            return view(*args, **kwargs)
+
+        return limited
+
+    return decorate
+
+
+def json_object(req: Request) -> dict[str, Any]:
+    """Return the JSON object of a request's body, `{}` for an empty body.
+
+    Raises: PayloadTooLarge, UnsupportedMediaType, BadRequest.
+    """
+    data = _body(req)
+    if not data:
+        return {}
+    if not req.is_json:
+        raise errors.UnsupportedMediaType
+    try:
+        value = json.loads(
+            data.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite
+        )
+    except RecursionError:
+        raise errors.BadRequest("The body is nested too deeply.") from None
+    except ValueError as error:
+        raise errors.BadRequest(f"The body is not valid JSON in UTF-8: {error}") from None
+    if not isinstance(value, dict):
+        raise errors.BadRequest("The body must be a JSON object.")
+    return value
+
+
+def _body(req: Request) -> bytes:
+    bytes_max = req.max_content_length or 0
+    too_large = errors.PayloadTooLarge(f"The request body is larger than {bytes_max // 1024} KiB.")
+    if (req.content_length or 0) > bytes_max:
+        raise too_large
+    # Werkzeug cuts a body without a length at its limit; one more byte tells.
+    req.max_content_length = bytes_max + 1
+    try:
+        data = req.get_data()
+    except ParseException:
+        raise errors.BadRequest("The body's chunks can't be read.") from None
+    finally:
+        req.max_content_length = bytes_max
+    if len(data) > bytes_max:
+        raise too_large
+    return data
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number

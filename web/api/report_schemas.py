@@ -1,0 +1,296 @@
+"""The shapes of the statistics' questions and answers, in marshmallow; no database."""
+
+from __future__ import annotations
+
+import functools
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from marshmallow import ValidationError, fields, post_load, validate
+from webargs.fields import DelimitedList
+
+from core.fields import InstantField, Line
+from schemas import NOTHING, PAGE_MAX, PAGE_SIZE_MAX, Shape, page_of
+from stats.dimensions import DIMENSIONS
+
+# ruff: noqa: N815  The names are the JSON keys.
+
+CLASSES = ("open", "prefetch", "bot", "all")
+UNITS = ("minute", "hour", "day", "month", "year")
+
+# Umami's dimensions that an image in a mail has no values of: asking for one finds nothing.
+LACKED = (
+    *("path", "entry", "exit", "title", "domain", "event", "tag", "screen", "region", "city"),
+    "distinctId",
+)
+# `class` is a parameter of its own.
+FILTERS = tuple(name for name in (*DIMENSIONS, *LACKED) if name != "class")
+
+ROWS_MAX = 100_000
+CHARTS_MAX = 20
+# Wide enough for every hit, and a day and more from the ends of what datetime can say.
+INSTANT_MIN, INSTANT_MAX = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+INSTANT_MS_MAX = 4_102_444_800_000
+
+
+class ZoneField(fields.Field[ZoneInfo]):
+    """An IANA time zone by its name."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("metadata", {"type": "string"})
+        super().__init__(**kwargs)
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str:
+        return str(value)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> ZoneInfo:
+        if value not in _zone_names():
+            raise ValidationError("Not an IANA time zone.")
+        return ZoneInfo(value)
+
+
+@functools.cache
+def _zone_names() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+class RangeArgs(Shape):
+    """From when to when, both included: in milliseconds since the epoch, or as ISO 8601."""
+
+    range_needed = True
+
+    startAt = fields.Integer(validate=validate.Range(0, INSTANT_MS_MAX))
+    endAt = fields.Integer(validate=validate.Range(0, INSTANT_MS_MAX))
+    startDate = InstantField(validate=validate.Range(INSTANT_MIN, INSTANT_MAX))
+    endDate = InstantField(validate=validate.Range(INSTANT_MIN, INSTANT_MAX))
+    timezone = ZoneField(load_default=ZoneInfo("UTC"))
+
+    @post_load
+    def _to_instants(self, given: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
+        start, end = (_instant(given, "start"), _instant(given, "end"))
+        if self.range_needed and (start is None or end is None):
+            raise ValidationError(
+                "Either startAt and endAt or startDate and endDate must be given.", "startAt"
+            )
+        if (start or INSTANT_MIN) > (end or INSTANT_MAX):
+            raise ValidationError("Must not be after the end.", "startAt")
+        return {**given, "start": start, "end": end}
+
+
+def _instant(given: dict[str, Any], which: str) -> datetime | None:
+    at_ms, at = given.get(f"{which}At"), given.get(f"{which}Date")
+    return at if at_ms is None else INSTANT_MIN + timedelta(milliseconds=at_ms)
+
+
+FilterArgs = Shape.from_dict({name: fields.String() for name in FILTERS}, name="FilterArgs")
+
+
+class ReportArgs(RangeArgs, FilterArgs):  # type: ignore[misc, valid-type]
+    """Which hits are asked for.
+
+    A filter is a dimension's name with `eq.`, `neq.`, `c.` or `dnc.` (is, is not, contains,
+    does not contain) before the value, `eq` unless said; commas separate values of the first two.
+    """
+
+    hit_class = fields.String(
+        data_key="class",
+        load_default="open",
+        validate=validate.OneOf(CLASSES),
+    )
+    match = fields.String(validate=validate.OneOf(["all"]))
+
+
+class StatsArgs(ReportArgs):
+    """What to compare with: the time just before, or a year earlier."""
+
+    compare = fields.String(load_default="prev", validate=validate.OneOf(["prev", "yoy"]))
+
+
+class SeriesArgs(ReportArgs):
+    """How wide the buckets are; too narrow ones for the range become wider."""
+
+    unit = fields.String(load_default="day", validate=validate.OneOf(UNITS))
+    compare = fields.String(load_default=None, validate=validate.OneOf(["prev", "yoy"]))
+
+
+class MetricsArgs(ReportArgs):
+    """Which dimension, and which part of the list of its values."""
+
+    type = fields.String(required=True, validate=validate.OneOf([*DIMENSIONS, *LACKED]))
+    limit = fields.Integer(load_default=500, validate=validate.Range(1, ROWS_MAX))
+    offset = fields.Integer(load_default=0, validate=validate.Range(0, ROWS_MAX))
+    search = Line(0, 200, load_default="")
+
+
+class ValuesArgs(ReportArgs):
+    """Which dimension, and a part of the values."""
+
+    type = fields.String(required=True, validate=validate.OneOf([*DIMENSIONS, *LACKED]))
+    search = Line(0, 200, load_default="")
+
+
+class EventsArgs(ReportArgs):
+    """Which page of the hits, the newest first; or those after one, the oldest first."""
+
+    range_needed = False
+
+    page = fields.Integer(load_default=1, validate=validate.Range(1, PAGE_MAX))
+    pageSize = fields.Integer(load_default=20, validate=validate.Range(1, PAGE_SIZE_MAX))
+    after = fields.UUID(load_default=None)
+
+
+class ExportArgs(ReportArgs):
+    """In what format."""
+
+    range_needed = False
+
+    format = fields.String(load_default="csv", validate=validate.OneOf(["csv", "jsonl"]))
+
+
+class ChartsArgs(RangeArgs):
+    """Which pixels, their ids separated by commas; the last seven days unless given."""
+
+    range_needed = False
+
+    ids = DelimitedList(fields.UUID(), required=True, validate=validate.Length(1, CHARTS_MAX))
+
+
+class TotalsOut(Shape):
+    """What hits come to; `totaltime` is in seconds."""
+
+    pageviews = fields.Integer(required=True)
+    visitors = fields.Integer(required=True)
+    visits = fields.Integer(required=True)
+    bounces = fields.Integer(required=True)
+    totaltime = fields.Integer(required=True)
+
+
+class StatsOut(TotalsOut):
+    """The totals, and those they are compared with."""
+
+    comparison = fields.Nested(TotalsOut, required=True)
+
+
+class PointOut(Shape):
+    """A bucket by its local start, and how many."""
+
+    x = fields.String(required=True)
+    y = fields.Integer(required=True)
+
+
+class SeriesOut(Shape):
+    """Page views and visitors by bucket."""
+
+    pageviews = fields.List(fields.Nested(PointOut), required=True)
+    sessions = fields.List(fields.Nested(PointOut), required=True)
+
+
+class ComparedOut(SeriesOut):
+    """A series and its range."""
+
+    startDate = InstantField(required=True)
+    endDate = InstantField(required=True)
+
+
+class PageviewsOut(SeriesOut):
+    """A series; with `compare` also its range, and the series it is compared with."""
+
+    startDate = InstantField()
+    endDate = InstantField()
+    compare = fields.Nested(ComparedOut)
+
+
+class MetricOut(Shape):
+    """A value of a dimension, and its visitors."""
+
+    x = fields.String(required=True)
+    y = fields.Integer(required=True)
+
+
+class ExpandedMetricOut(TotalsOut):
+    """A value of a dimension, and what its hits come to."""
+
+    name = fields.String(required=True)
+
+
+class ValueOut(Shape):
+    """A value of a dimension, and its page views."""
+
+    value = fields.String(required=True)
+    count = fields.Integer(required=True)
+
+
+class ActiveOut(Shape):
+    """Visitors of the last five minutes."""
+
+    visitors = fields.Integer(required=True)
+
+
+class DateRangeOut(Shape):
+    """The instants of the first and the last hit, null without any."""
+
+    startDate = InstantField(required=True, allow_none=True)
+    endDate = InstantField(required=True, allow_none=True)
+
+
+class ChartOut(Shape):
+    """Visitors in all, and by half days of the zone."""
+
+    total = fields.Integer(required=True)
+    values = fields.List(fields.Integer(), required=True)
+
+
+class ChartsOut(Shape):
+    """A chart by each pixel's id; a pixel that the caller may not see is left out."""
+
+    data = fields.Dict(keys=fields.String(), values=fields.Nested(ChartOut), required=True)
+
+
+class EventOut(Shape):
+    """A hit."""
+
+    id = fields.UUID(required=True)
+    websiteId = fields.UUID(required=True)
+    sessionId = fields.UUID(required=True)
+    createdAt = InstantField(required=True)
+    eventType = fields.Integer(required=True)
+    hostname = fields.String(required=True, allow_none=True)
+    urlPath = fields.String(required=True)
+    urlQuery = fields.String(required=True, allow_none=True)
+    referrerDomain = fields.String(required=True, allow_none=True)
+    referrerPath = fields.String(required=True, allow_none=True)
+    referrerQuery = fields.String(required=True, allow_none=True)
+    country = fields.String(required=True, allow_none=True)
+    city = fields.String(required=True, allow_none=True)
+    language = fields.String(required=True, allow_none=True)
+    browser = fields.String(required=True, allow_none=True)
+    os = fields.String(required=True, allow_none=True)
+    device = fields.String(required=True, allow_none=True)
+    pageTitle = fields.String(required=True, allow_none=True)
+    eventName = fields.String(required=True, allow_none=True)
+    hasData = fields.Boolean(required=True)
+    hit_class = fields.String(data_key="class", required=True)
+    reason = fields.String(required=True)
+    recipient = fields.String(required=True, allow_none=True)
+
+
+EventPage = page_of(EventOut)
+
+
+class WebsiteOut(Shape):
+    """A pixel as Umami's clients want a website: its slug is the domain."""
+
+    id = fields.UUID(required=True)
+    name = fields.String(required=True)
+    domain = fields.String(attribute="slug", required=True)
+    userId = fields.UUID(attribute="user_id", required=True, allow_none=True)
+    teamId = fields.UUID(attribute="team_id", required=True, allow_none=True)
+    createdAt = InstantField(attribute="created_at", required=True)
+    createdBy = NOTHING
+    updatedAt = NOTHING
+    deletedAt = NOTHING
+    resetAt = NOTHING
+    shareId = NOTHING
+    replayConfig = NOTHING
+    recorderEnabled = fields.Constant(False, metadata={"type": "boolean"})

@@ -1,0 +1,342 @@
+"""The JSON routes of statistics.
+
+They stand under `/api/pixels/{id}/…` and, for Umami's clients, under `/api/websites/{id}/…`, and
+answer the same there, but that `/api/pixels` fills the gaps of a series with zeros.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, tzinfo
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from flask import Response, request, stream_with_context
+
+import auth
+from core.clock import now
+from core.database import Page
+from core.errors import BadRequest, Forbidden, NotFound
+from models import Pixel
+from pixels import exports
+from stats import buckets, ids, questions, shapes
+from stats.shapes import Event, Filter, Point, Question
+from web.api.blueprint import JsonBlueprint
+from web.api.report_schemas import (
+    FILTERS,
+    INSTANT_MAX,
+    INSTANT_MIN,
+    ActiveOut,
+    ChartsArgs,
+    ChartsOut,
+    DateRangeOut,
+    EventPage,
+    EventsArgs,
+    ExpandedMetricOut,
+    ExportArgs,
+    MetricOut,
+    MetricsArgs,
+    PageviewsOut,
+    SeriesArgs,
+    StatsArgs,
+    StatsOut,
+    ValueOut,
+    ValuesArgs,
+    WebsiteOut,
+)
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+FILTERS_MAX = 20
+FILTER_CHARACTERS_MAX = 500
+CHART_DAYS = 7
+# Two points a day: what a small chart can't show only takes time.
+CHART_DAYS_MAX = 400
+# Umami's number for what an image sends.
+PIXEL_EVENT_TYPE = 4
+
+blueprint = JsonBlueprint("reports", __name__, url_prefix="/api", description="Statistics")
+
+
+def report(path: str) -> Callable[[View], View]:
+    """Route a view under both prefixes."""
+
+    def register(view: View) -> View:
+        blueprint.get(f"/websites/<uuid:pixel_id>{path}")(view)
+        blueprint.get(f"/pixels/<uuid:pixel_id>{path}")(view)
+        return view
+
+    return register
+
+
+@report("/stats")
+@auth.required_or_shared
+@blueprint.arguments(StatsArgs, location="query")
+@blueprint.response(200, StatsOut)
+def read_stats(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
+    """GET: the totals of a range, and of the one it is compared with. 200; 400; 401; 404."""
+    question = _question(_readable(pixel_id), given)
+    compared = questions.compared_with(question, given["compare"])
+    comparison = questions.totals(compared)._asdict()
+    return {**questions.totals(question)._asdict(), "comparison": comparison}
+
+
+@report("/pageviews")
+@auth.required_or_shared
+@blueprint.arguments(SeriesArgs, location="query")
+@blueprint.response(200, PageviewsOut)
+def read_series(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
+    """GET: page views and visitors over time, `x` being the zone's local time.
+
+    200; 400; 401; 404.
+    """
+    question = _question(_readable(pixel_id), given)
+    unit = questions.widened(question, given["unit"])
+    filled = request.path.startswith("/api/pixels/")
+    shape: dict[str, Any] = _series(question, unit, filled)
+    if given["compare"]:
+        compared = questions.compared_with(question, given["compare"])
+        shape |= {"startDate": question.start, "endDate": question.end}
+        shape["compare"] = {
+            **_series(compared, unit, filled),
+            "startDate": compared.start,
+            "endDate": compared.end,
+        }
+    return shape
+
+
+@report("/metrics")
+@auth.required_or_shared
+@blueprint.arguments(MetricsArgs, location="query")
+@blueprint.response(200, MetricOut(many=True))
+def read_metrics(given: dict[str, Any], pixel_id: uuid.UUID) -> list[dict[str, Any]]:
+    """GET: the values of a dimension by their visitors. 200; 400; 401; 404."""
+    return [{"x": row.name, "y": row.visitors} for row in _breakdown(pixel_id, given)]
+
+
+@report("/metrics/expanded")
+@auth.required_or_shared
+@blueprint.arguments(MetricsArgs, location="query")
+@blueprint.response(200, ExpandedMetricOut(many=True))
+def read_expanded_metrics(given: dict[str, Any], pixel_id: uuid.UUID) -> list[shapes.BreakdownRow]:
+    """GET: the values of a dimension with all their totals. 200; 400; 401; 404."""
+    return _breakdown(pixel_id, given)
+
+
+@report("/values")
+@auth.required_or_shared
+@blueprint.arguments(ValuesArgs, location="query")
+@blueprint.response(200, ValueOut(many=True))
+def read_values(given: dict[str, Any], pixel_id: uuid.UUID) -> list[dict[str, Any]]:
+    """GET: the ten values of a dimension that most page views have. 200; 400; 401; 404."""
+    question = _question(_readable(pixel_id), given)
+    _refuse_people(given["type"])
+    found = questions.values(question, given["type"], given["search"])
+    return [{"value": value, "count": count} for value, count in found]
+
+
+@report("/active")
+@auth.required_or_shared
+@blueprint.response(200, ActiveOut)
+def read_active(pixel_id: uuid.UUID) -> dict[str, int]:
+    """GET: the visitors of the last five minutes. 200; 401; 404."""
+    return {"visitors": questions.active(_readable(pixel_id).number, now())}
+
+
+@report("/daterange")
+@auth.required_or_shared
+@blueprint.response(200, DateRangeOut)
+def read_date_range(pixel_id: uuid.UUID) -> dict[str, datetime | None]:
+    """GET: the instants of the first and the last hit, null without any. 200; 401; 404."""
+    first, last = questions.date_range(_readable(pixel_id).number) or (None, None)
+    return {"startDate": first, "endDate": last}
+
+
+@report("/events")
+@auth.required_or_shared
+@blueprint.arguments(EventsArgs, location="query")
+@blueprint.response(200, EventPage)
+def list_events(given: dict[str, Any], pixel_id: uuid.UUID) -> Page[dict[str, Any]]:
+    """GET: a page of the hits, the newest first; with `after`, the next ones, oldest first.
+
+    200; 400; 401; 404.
+    """
+    pixel = _readable(pixel_id)
+    question = _question(pixel, given)
+    page, page_size = given["page"], given["pageSize"]
+    if given["after"]:
+        after = ids.hit_id(given["after"])
+        found = questions.events_after(question, after, limit=page_size)
+        return Page([_event(pixel, hit) for hit in _shown(found)], len(found), 1, page_size)
+    found = questions.events(question, page=page, page_size=page_size)
+    count = questions.event_count(question)
+    return Page([_event(pixel, hit) for hit in _shown(found)], count, page, page_size)
+
+
+@report("/export")
+@auth.required
+@blueprint.arguments(ExportArgs, location="query")
+@blueprint.response(200, {"type": "string"}, content_type="text/csv")
+@blueprint.alt_response(200, schema={"type": "string"}, content_type="application/jsonl")
+def export_hits(given: dict[str, Any], pixel_id: uuid.UUID) -> Response:
+    """GET: every hit as CSV or JSON lines, the oldest first, as a stream. 200; 400; 401; 404."""
+    pixel = _readable(pixel_id)
+    rows = exports.hits(pixel, _question(pixel, given))
+    name = f"pixel-{pixel.id}.{given['format']}"
+    parts, media_type = (
+        (exports.as_csv(rows, exports.HIT_COLUMNS), "text/csv; charset=utf-8")
+        if given["format"] == "csv"
+        else (exports.as_json_lines(rows), "application/jsonl")
+    )
+    response = Response(stream_with_context(parts), content_type=media_type)
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+@blueprint.get("/pixels/charts")
+@auth.required
+@blueprint.arguments(ChartsArgs, location="query")
+@blueprint.response(200, ChartsOut)
+def read_charts(given: dict[str, Any]) -> dict[str, Any]:
+    """GET: a small chart of each pixel that the caller may see. 200; 400; 401."""
+    end = given["end"] or now()
+    start = given["start"] or end - timedelta(days=CHART_DAYS)
+    if end - start > timedelta(days=CHART_DAYS_MAX):
+        message = f"A chart covers {CHART_DAYS_MAX} days at most."
+        raise BadRequest(f"startAt: {message}", {"startAt": [message]})
+    return {"data": dict(_charts(given["ids"], start, end, given["timezone"]))}
+
+
+@blueprint.get("/websites/<uuid:pixel_id>")
+@auth.required
+@blueprint.response(200, WebsiteOut)
+def read_website(pixel_id: uuid.UUID) -> Pixel:
+    """GET: a pixel in the shape of Umami's websites. 200; 401; 404."""
+    return _readable(pixel_id)
+
+
+def _readable(pixel_id: uuid.UUID) -> Pixel:
+    """Return a pixel whose statistics the caller may read; every route asks here."""
+    return auth.pixel_to_read(pixel_id)
+
+
+def _refuse_people(dimension: str) -> None:
+    if dimension == "recipient":
+        auth.refuse_guests("who the recipients are")
+
+
+def _shown(hits: list[Event]) -> list[Event]:
+    """Return hits as the caller may see them: without recipients' names, nor what names them."""
+    if not auth.is_guest():
+        return hits
+    return [hit._replace(recipient=None, visitor=None) if hit.recipient else hit for hit in hits]
+
+
+def _question(pixel: Pixel, given: dict[str, Any]) -> Question:
+    start, end = given["start"] or INSTANT_MIN, given["end"] or INSTANT_MAX
+    hit_class, zone = given["hit_class"], given["timezone"]
+    return Question(pixel.number, start, end, hit_class, _filters(), zone)
+
+
+def _filters() -> tuple[Filter, ...]:
+    """Return the filters in the query; a digit after a name is Umami's way to say another."""
+    found = [
+        _filter(name, text)
+        for key, texts in request.args.lists()
+        if (name := key.rstrip("0123456789")) in FILTERS
+        for text in texts
+    ]
+    if len(found) > FILTERS_MAX:
+        raise BadRequest(f"There can be {FILTERS_MAX} filters at most.")
+    return tuple(found)
+
+
+def _filter(dimension: str, text: str) -> Filter:
+    if len(text) > FILTER_CHARACTERS_MAX:
+        message = f"Must be {FILTER_CHARACTERS_MAX} characters long at most."
+        raise BadRequest(f"{dimension}: {message}", {dimension: [message]})
+    _refuse_people(dimension)
+    match text.split(".", 1):
+        case ["eq" | "neq" as operator, value]:
+            return Filter(dimension, operator, _alternatives(value))
+        case ["c" | "dnc" as operator, value]:
+            return Filter(dimension, operator, (value,))
+        case ["re" | "nre", _]:
+            message = "Regular expressions are not supported; use c or dnc."
+            raise BadRequest(f"{dimension}: {message}", {dimension: [message]})
+    return Filter(dimension, "eq", _alternatives(text))
+
+
+def _alternatives(text: str) -> tuple[str, ...]:
+    """Return the values apart by commas, and the whole, which may be one value with commas."""
+    return tuple(dict.fromkeys([text, *text.split(",")]))
+
+
+def _series(
+    question: Question, unit: buckets.Unit, filled: bool
+) -> dict[str, list[dict[str, Any]]]:
+    points = questions.series(question, unit, filled=filled)
+    return {
+        "pageviews": [{"x": _local(point), "y": point.pageviews} for point in points],
+        "sessions": [{"x": _local(point), "y": point.visitors} for point in points],
+    }
+
+
+def _local(point: Point) -> str:
+    return point.at.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _breakdown(pixel_id: uuid.UUID, given: dict[str, Any]) -> list[shapes.BreakdownRow]:
+    _refuse_people(given["type"])
+    return questions.breakdown(
+        _question(_readable(pixel_id), given),
+        given["type"],
+        limit=given["limit"],
+        offset=given["offset"],
+        search=given["search"],
+    )
+
+
+def _charts(
+    ids: list[uuid.UUID], start: datetime, end: datetime, zone: tzinfo
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    for pixel_id in ids:
+        try:
+            pixel = _readable(pixel_id)
+        except (NotFound, Forbidden):
+            continue
+        question = Question(pixel.number, start, end, zone=zone)
+        points = questions.series(question, "half-day", filled=True)
+        total = questions.totals(question).visitors
+        yield str(pixel_id), {"total": total, "values": [point.visitors for point in points]}
+
+
+def _event(pixel: Pixel, hit: Event) -> dict[str, Any]:
+    """Return a hit with Umami's keys and ours."""
+    referrer = urlsplit(hit.source.referrer) if hit.values["referrer"] else None
+    return {
+        "id": ids.event_id(pixel, hit),
+        "websiteId": pixel.id,
+        "sessionId": ids.session_id(pixel, hit),
+        "createdAt": hit.at,
+        "eventType": PIXEL_EVENT_TYPE,
+        "hostname": hit.source.hostname,
+        "urlPath": f"/p/{pixel.slug}",
+        "urlQuery": hit.source.query,
+        "referrerDomain": hit.values["referrer"],
+        "referrerPath": referrer and referrer.path,
+        "referrerQuery": referrer and referrer.query,
+        "country": hit.source.country,
+        "city": None,
+        "language": hit.source.language,
+        "browser": hit.values["browser"],
+        "os": hit.values["os"],
+        "device": hit.values["device"],
+        "pageTitle": None,
+        "eventName": None,
+        "hasData": False,
+        "hit_class": hit.source.hit_class,
+        "reason": hit.source.reason,
+        "recipient": hit.recipient,
+    }

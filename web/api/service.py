@@ -1,0 +1,47 @@
+"""The routes that say how the service does: heartbeat, health, and the API's document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify, render_template
+
+from core.database import db
+from core.locks import probe_write
+from core.sqlite import has_wal_reset_bug, sqlite_version
+from schemas import Ok
+from web.api.blueprint import JsonBlueprint
+
+blueprint = JsonBlueprint("service", __name__, description="The service itself")
+pages = Blueprint("service_pages", __name__)
+
+
+@blueprint.get("/api/heartbeat")
+@blueprint.response(200, Ok)
+def heartbeat() -> dict[str, bool]:
+    """GET: whether the process answers; asks the database nothing. No authentication. 200."""
+    return {"ok": True}
+
+
+@pages.get("/healthz")
+def healthz() -> tuple[Response, int]:
+    """GET: whether a write to the database works. No authentication. 200; 503."""
+    problem = probe_write()
+    shape: dict[str, Any] = {"ok": problem is None, "problems": [problem] if problem else []}
+    if db.engine.dialect.name == "sqlite" and has_wal_reset_bug():
+        shape["warnings"] = [
+            f"SQLite {sqlite_version()} has the WAL-reset bug; use 3.51.3 or newer"
+        ]
+    return jsonify(shape), 503 if problem else 200
+
+
+@pages.get("/metrics")
+def metrics() -> Response:
+    """GET: hits, commits, failures and the queue, for Prometheus. No authentication. 200."""
+    return Response(current_app.extensions["metrics"].text(), mimetype="text/plain")
+
+
+@pages.get("/docs")
+def docs() -> str:
+    """GET: the API's document as a page. No authentication. 200."""
+    return render_template("docs.html", spec=current_app.extensions["api_document"].to_dict())

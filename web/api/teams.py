@@ -1,0 +1,226 @@
+"""The JSON routes of teams and their members."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from typing import Any
+
+from flask import Response, jsonify
+
+import auth
+from core.clock import now
+from core.database import Page
+from core.errors import NotFound
+from core.permissions import Action, TeamRole, needed_for
+from models import Team, TeamUser, User
+from people import accounts, teams
+from schemas import (
+    MemberCreate,
+    MemberPage,
+    MemberUpdate,
+    Ok,
+    PageArgs,
+    TeamCreate,
+    TeamJoin,
+    TeamListArgs,
+    TeamOut,
+    TeamPage,
+    TeamUpdate,
+    TeamUserOut,
+)
+from web.api.blueprint import JsonBlueprint
+from web.request import address
+
+blueprint = JsonBlueprint("teams", __name__, url_prefix="/api", description="Teams")
+
+# The one answer that is a pair, as Umami has it.
+TEAM_AND_OWNER = {
+    "type": "array",
+    "items": {"oneOf": [TeamOut, TeamUserOut]},
+    "minItems": 2,
+    "maxItems": 2,
+}
+
+
+@blueprint.post("/teams")
+@auth.required
+@blueprint.arguments(TeamCreate)
+@blueprint.response(200, TEAM_AND_OWNER)
+def create_team(given: dict[str, Any]) -> Response:
+    """POST: create a team, owned by the caller; an admin may name another owner.
+
+    Answers the team and its owner's membership. 200; 400; 401; 403 without the right to create;
+    404 for an owner who doesn't exist.
+    """
+    caller = auth.caller()
+    caller.require(Action.CREATE_TEAM)
+    owner = caller.user
+    if given["ownerId"] not in (None, owner.id):
+        caller.require(Action.MANAGE_USERS)
+        owner = accounts.user_of(given["ownerId"])
+    team, membership = teams.create_team(given["name"], owner)
+    return jsonify([TeamOut().dump(_shown(team)), TeamUserOut().dump(membership)])
+
+
+@blueprint.get("/teams")
+@auth.required
+@blueprint.arguments(TeamListArgs, location="query")
+@blueprint.response(200, TeamPage)
+def list_teams(given: dict[str, Any]) -> Page[Any]:
+    """GET: a page of the caller's teams. 200; 400; 401."""
+    return _teams_of(auth.caller().user, given)
+
+
+@blueprint.get("/me/teams")
+@auth.required
+@blueprint.arguments(TeamListArgs, location="query")
+@blueprint.response(200, TeamPage)
+def list_my_teams(given: dict[str, Any]) -> Page[Any]:
+    """GET: the same, where Umami has it too. 200; 400; 401."""
+    return _teams_of(auth.caller().user, given)
+
+
+@blueprint.get("/users/<uuid:user_id>/teams")
+@auth.required
+@blueprint.arguments(TeamListArgs, location="query")
+@blueprint.response(200, TeamPage)
+def list_teams_of_user(given: dict[str, Any], user_id: uuid.UUID) -> Page[Any]:
+    """GET: a page of a user's teams. 200 for admins and for oneself; 400; 401; 404."""
+    caller = auth.caller()
+    if user_id != caller.user.id and not caller.may(Action.MANAGE_USERS):
+        raise NotFound("No such user.")
+    return _teams_of(accounts.user_of(user_id), given)
+
+
+@blueprint.post("/teams/join")
+@auth.required
+@blueprint.arguments(TeamJoin)
+@blueprint.response(200, TeamUserOut)
+def join_team(given: dict[str, str]) -> TeamUser:
+    """POST: become a member of the team with an access code.
+
+    200; 400 for who is in it; 401; 404 for a wrong code; 429 after too many.
+    """
+    return teams.join_team(auth.caller().user, given["accessCode"], address(), now())
+
+
+@blueprint.get("/teams/<uuid:team_id>")
+@auth.required
+@blueprint.response(200, TeamOut)
+def read_team(team_id: uuid.UUID) -> dict[str, Any]:
+    """GET: a team. 200; 401; 404 for a stranger."""
+    return _seen(auth.team_for(auth.caller(), team_id, Action.READ_TEAM))
+
+
+@blueprint.post("/teams/<uuid:team_id>")
+@auth.required
+@blueprint.arguments(TeamUpdate)
+@blueprint.response(200, TeamOut)
+def update_team(given: dict[str, Any], team_id: uuid.UUID) -> dict[str, Any]:
+    """POST: change a team's name or access code; what is left out stays.
+
+    200; 400; 401; 403 for a member without the right; 404 for a stranger; 409 for a code in use.
+    """
+    team = auth.team_for(auth.caller(), team_id, Action.CHANGE_TEAM)
+    return _shown(teams.change_team(team, given))
+
+
+@blueprint.delete("/teams/<uuid:team_id>")
+@auth.required
+@blueprint.response(200, Ok)
+def delete_team(team_id: uuid.UUID) -> dict[str, bool]:
+    """DELETE: remove a team, and its pixels with their hits.
+
+    200; 401; 403 for a member who is no owner; 404 for a stranger.
+    """
+    teams.remove_team(auth.team_for(auth.caller(), team_id, Action.DELETE_TEAM))
+    return {"ok": True}
+
+
+@blueprint.get("/teams/<uuid:team_id>/users")
+@auth.required
+@blueprint.arguments(PageArgs, location="query")
+@blueprint.response(200, MemberPage)
+def list_members(given: dict[str, Any], team_id: uuid.UUID) -> Page[TeamUser]:
+    """GET: a page of a team's members. 200; 400; 401; 404 for a stranger."""
+    return teams.members_of(auth.team_for(auth.caller(), team_id, Action.READ_TEAM), given)
+
+
+@blueprint.post("/teams/<uuid:team_id>/users")
+@auth.required
+@blueprint.arguments(MemberCreate)
+@blueprint.response(200, TeamUserOut)
+def add_member(given: dict[str, Any], team_id: uuid.UUID) -> TeamUser:
+    """POST: make a user a member of a team. Only an owner makes owners.
+
+    200; 400, also for who is a member; 401; 403 for a member without the right; 404 for a
+    stranger, or a user who doesn't exist.
+    """
+    role = TeamRole(given["role"])
+    team = auth.team_for(auth.caller(), team_id, needed_for(role))
+    return teams.add_member(team, accounts.user_of(given["userId"]), role)
+
+
+@blueprint.get("/teams/<uuid:team_id>/users/<uuid:user_id>")
+@auth.required
+@blueprint.response(200, TeamUserOut)
+def read_member(team_id: uuid.UUID, user_id: uuid.UUID) -> TeamUser:
+    """GET: a membership. 200; 401; 404 for a stranger, or who is no member."""
+    team = auth.team_for(auth.caller(), team_id, Action.READ_TEAM)
+    return teams.member_of(team, user_id)
+
+
+@blueprint.post("/teams/<uuid:team_id>/users/<uuid:user_id>")
+@auth.required
+@blueprint.arguments(MemberUpdate)
+@blueprint.response(200, TeamUserOut)
+def update_member(given: dict[str, Any], team_id: uuid.UUID, user_id: uuid.UUID) -> TeamUser:
+    """POST: change a member's role. Only an owner makes owners, or something else of one.
+
+    200; 400, also for the only owner; 401; 403 for a member without the right; 404 for a
+    stranger, or who is no member.
+    """
+    caller, role = auth.caller(), TeamRole(given["role"])
+    team = auth.team_for(caller, team_id, needed_for(role))
+    member = teams.member_of(team, user_id)
+    auth.team_for(caller, team_id, needed_for(TeamRole(member.role)))
+    return teams.change_member(team, user_id, role)
+
+
+@blueprint.delete("/teams/<uuid:team_id>/users/<uuid:user_id>")
+@auth.required
+@blueprint.response(200, Ok)
+def remove_member(team_id: uuid.UUID, user_id: uuid.UUID) -> dict[str, bool]:
+    """DELETE: take a member out of a team, or leave it. Only an owner takes owners out.
+
+    200; 400 for the only owner; 401; 403 for a member without the right; 404 for a stranger, or
+    who is no member.
+    """
+    caller = auth.caller()
+    leaving = user_id == caller.user.id
+    needed = Action.READ_TEAM if leaving else Action.MANAGE_MEMBERS
+    team = auth.team_for(caller, team_id, needed)
+    member = teams.member_of(team, user_id)
+    if member.role == TeamRole.OWNER:
+        auth.team_for(caller, team_id, Action.MANAGE_OWNERS)
+    teams.remove_member(team, user_id)
+    return {"ok": True}
+
+
+def _teams_of(user: User, given: dict[str, Any]) -> Page[Any]:
+    page = teams.teams_of(user, given)
+    able = auth.teams_to_change(auth.caller(), page.data)
+    shown: list[Any] = [_shown(team, with_code=team.id in able) for team in page.data]
+    return replace(page, data=shown)
+
+
+def _seen(team: Team) -> dict[str, Any]:
+    """Return a team as the caller may see it."""
+    return _shown(team, with_code=bool(auth.teams_to_change(auth.caller(), [team])))
+
+
+def _shown(team: Team, *, with_code: bool = True) -> dict[str, Any]:
+    columns = ("id", "name", "created_at", "updated_at")
+    shape = {column: getattr(team, column) for column in columns}
+    return {**shape, "access_code": team.access_code if with_code else None}

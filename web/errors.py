@@ -1,0 +1,97 @@
+"""Answers errors: in the one JSON shape under `/api`, as a page elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, jsonify, make_response, render_template, request
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm.exc import StaleDataError
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from core.errors import DomainError, NotFound, Unavailable
+
+PATH_CHARACTERS_SHOWN_MAX = 200
+
+log = logging.getLogger("pixelkeep.errors")
+
+
+def register(app: Flask) -> None:
+    """Render every error of `app`: under `/api` in the one shape, elsewhere as a page."""
+    app.register_error_handler(DomainError, _domain_error)
+    app.register_error_handler(OperationalError, _database_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(PoolTimeout, lambda _: _domain_error(Unavailable()))
+    # Two requests met: what this one read was deleted before it wrote.
+    app.register_error_handler(StaleDataError, lambda _: _domain_error(NotFound()))
+    app.register_error_handler(IntegrityError, lambda _: _domain_error(NotFound()))
+
+
+def body(
+    status: int, code: str, message: str, errors: dict[str, list[str]] | None = None
+) -> dict[str, Any]:
+    """Build the one error shape."""
+    shape: dict[str, Any] = {"message": message, "code": code, "status": int(status)}
+    if errors:
+        shape["errors"] = errors
+    return {"error": shape}
+
+
+_PAGE_TEXTS = {
+    HTTPStatus.NOT_FOUND: "There is no page at this address, or it isn't yours to see.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This address doesn't take that kind of request.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "That is more than this page takes at once.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "Something went wrong on our side. It has been logged.",
+}
+
+
+def _is_api() -> bool:
+    return request.path.startswith("/api")
+
+
+def _page(status: HTTPStatus, message: str) -> Response:
+    page = render_template("error.html", status=status, message=message)
+    return make_response(page, status)
+
+
+def _domain_error(error: DomainError) -> Response:
+    if _is_api():
+        response = jsonify(body(error.status, error.code, error.message, error.errors))
+        response.status_code = error.status
+    else:
+        response = _page(error.status, error.message)
+    response.headers.update(error.headers)
+    return response
+
+
+def _database_error(error: OperationalError) -> Response:
+    """Render a database that is locked, full or away; the statement's values are not logged."""
+    log.error("The database failed: %s", error.orig)
+    return _domain_error(Unavailable())
+
+
+def _http_error(error: HTTPException) -> Response | HTTPException:
+    """Render werkzeug's own errors: unknown paths, wrong methods, and what nobody caught."""
+    if error.response is not None or (error.code or 500) < HTTPStatus.BAD_REQUEST:
+        return error
+    status = HTTPStatus(error.code or 500)
+    if not _is_api():
+        # Werkzeug's own words are for programmers, but for the texts that our pages give.
+        ours = error.description if "description" in vars(error) else None
+        return _page(status, ours or _PAGE_TEXTS.get(status, f"{status.phrase}."))
+    code = status.name.lower().replace("_", "-")
+    message = {
+        HTTPStatus.NOT_FOUND: f"No such path: {request.path[:PATH_CHARACTERS_SHOWN_MAX]}",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} is not allowed here.",
+    }.get(status, f"{status.phrase}.")
+    if isinstance(error, InternalServerError):
+        code, message = "internal-server-error", "Something went wrong on our side."
+    response = jsonify(body(status, code, message))
+    response.status_code = status
+    for name, value in error.get_headers():
+        if name in ("Allow", "Retry-After", "WWW-Authenticate"):
+            response.headers[name] = value
+    return response

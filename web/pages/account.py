@@ -1,0 +1,73 @@
+"""The page of the viewer's own account: password and API keys."""
+
+from __future__ import annotations
+
+import uuid
+
+from flask import flash, render_template
+from werkzeug.wrappers import Response
+
+import auth
+from core.clock import now
+from core.errors import BadRequest
+from people import accounts
+from schemas import ApiKeyCreate, PasswordChange
+from web.pages import base
+from web.pages.base import Pages, Rendered, back_to
+from web.pages.forms import Form
+from web.request import address
+
+blueprint = Pages("account_page", __name__)
+
+
+@blueprint.get("/account")
+def show_account() -> str:
+    """GET: one's own password, API keys and zone. 200."""
+    return _account()
+
+
+@blueprint.post("/account/password")
+def change_password() -> Rendered:
+    """POST: change one's password; every other session ends. 303; 400; 429 after too many."""
+    form = Form(PasswordChange)
+    if not form.errors:
+        user, given = auth.caller().user, form.values
+        with form.errors_at("currentPassword", BadRequest):
+            user = accounts.change_password(
+                user, given["currentPassword"], given["newPassword"], address(), now()
+            )
+            base.sign_in(user)
+            flash("Your password is changed, and every other session has ended.")
+            return back_to("account_page.show_account")
+    return _account(password=form), form.status
+
+
+@blueprint.post("/account/keys")
+def create_key() -> Rendered:
+    """POST: create an API key, shown in the answer alone. 200; 400."""
+    form = Form(ApiKeyCreate)
+    if not form.errors:
+        with form.errors_at("name", BadRequest):
+            _, key = accounts.create_key(auth.caller().user, form.values["name"])
+            return _account(key=key)
+    return _account(new_key=form), form.status
+
+
+@blueprint.post("/account/keys/<uuid:key_id>/revoke")
+def revoke_key(key_id: uuid.UUID) -> Response:
+    """POST: end an API key. 303; 404 for another's."""
+    accounts.revoke_key(auth.caller().user, key_id)
+    flash("The key is revoked.")
+    return back_to("account_page.show_account", _anchor="keys")
+
+
+def _account(
+    password: Form | None = None, new_key: Form | None = None, key: str | None = None
+) -> str:
+    return render_template(
+        "account.html",
+        password=password or Form.empty(),
+        new_key=new_key or Form.empty(),
+        key=key,
+        keys=accounts.keys_of(auth.caller().user),
+    )

@@ -1,0 +1,244 @@
+"""What the pages share: their blueprint, who is signed in, forms, the viewer's zone, numbers.
+
+A page is closed to everybody but a signed-in user unless it is marked `public`, and takes no form
+without the token that was sent out with it. Nothing here needs JavaScript.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    current_app,
+    g,
+    redirect,
+    request,
+    session,
+    stream_with_context,
+    url_for,
+)
+from werkzeug.wrappers import Response as BaseResponse
+
+import auth
+from core.clock import now
+from core.errors import DomainError, Unauthorized
+from core.permissions import Action
+from models import Pixel, User
+from web.pages import charts, wording
+from web.pages.formats import ago, change, clock, day, moment, number, share_of
+from web.pages.forms import check_form_token, form_token
+
+
+def list_args(page_size: int) -> dict[str, Any]:
+    """Return which page of a list the address asks for, and what it searches for."""
+    return {
+        "page": page_number(),
+        "pageSize": page_size,
+        "search": search_text(),
+        "orderBy": None,
+        "sortDescending": None,
+    }
+
+
+Rendered = str | tuple[str, int] | BaseResponse
+
+
+def pixel_to_change(pixel_id: uuid.UUID) -> Pixel:
+    """Return the pixel if the viewer may change it.
+
+    Raises: NotFound, Forbidden.
+    """
+    return auth.pixel_for(auth.caller(), pixel_id, Action.CHANGE_PIXEL)
+
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+FORM_BYTES_MAX = 64 * 1024
+PAGE_SIZE = 20
+ZONE_COOKIE = "zone"
+ZONE_SECONDS_MAX = 365 * 86_400
+UTC = ZoneInfo("UTC")
+# The pages of one pixel, as its tabs name them.
+TABS = (
+    ("report.show", "Report"),
+    ("recipients_page.show_recipients", "Recipients"),
+    ("pixels_page.show_embed", "Embed"),
+    ("pixel_settings_page.show_settings", "Settings"),
+)
+
+
+class Pages(Blueprint):
+    """A blueprint of pages: signed-in users only, and no form without its token."""
+
+    def __init__(self, name: str, import_name: str) -> None:
+        super().__init__(name, import_name)
+        self.before_request(_guard)
+        self.register_error_handler(Unauthorized, _ask_to_sign_in)
+
+
+def public(view: View) -> View:
+    """Let everybody see a page."""
+    view.is_public = True  # type: ignore[attr-defined]
+    return view
+
+
+def sign_in(user: User) -> None:
+    """Start a session; the token in it ends as any other of the user's tokens does."""
+    session.clear()
+    session.permanent = True
+    session["token"] = auth.issue_token(user)
+
+
+def sign_out() -> None:
+    """End the session here and everywhere its cookie may have been copied to."""
+    auth.revoke_token(session["token"], now())
+    session.clear()
+
+
+def may(check: Callable[..., object], thing_id: uuid.UUID, action: Action) -> bool:
+    """Tell whether one of auth's checks lets the caller do `action`, to offer it or not."""
+    try:
+        check(auth.caller(), thing_id, action)
+    except DomainError:
+        return False
+    return True
+
+
+def page_number() -> int:
+    """Return the page of a list that the address asks for, from 1."""
+    text = request.args.get("page", "1")
+    return max(1, int(text[:6])) if text.isascii() and text.isdigit() else 1
+
+
+def search_text() -> str:
+    """Return what the address searches for."""
+    return request.args.get("search", "").replace("\0", "").strip()[:200]
+
+
+def zone() -> ZoneInfo:
+    """Return the viewer's zone, from the cookie that the browser or the zone page has set."""
+    return zone_named(request.cookies.get(ZONE_COOKIE, "")) or UTC
+
+
+def in_zone(text: str) -> datetime:
+    """Return the instant of a form's local date and time.
+
+    Raises: ValueError for what is none.
+    """
+    return datetime.fromisoformat(text).replace(tzinfo=zone())
+
+
+def zone_named(name: str) -> ZoneInfo | None:
+    """Return the IANA zone of that name."""
+    try:
+        return ZoneInfo(name) if name else None
+    except (KeyError, ValueError, OSError):  # zoneinfo raises one of each, by what is wrong.
+        return None
+
+
+def local_target(target: str) -> str | None:
+    """Return `target` if it is an address on this server, so that no link leads away from it."""
+    parts = urlsplit(target.replace("\\", "/"))
+    return target if target.startswith("/") and not parts.scheme and not parts.netloc else None
+
+
+def here(**changes: Any) -> str:
+    """Return this page's address with parts of its query changed, or left out where None."""
+    return _address(str(request.endpoint), request.view_args or {}, changes)
+
+
+def beside(endpoint: str, **changes: Any) -> str:
+    """Return the address of another page of the same report, asked for the same."""
+    where = {"pixel_id", "slug"} & (request.view_args or {}).keys()
+    kept = {name: (request.view_args or {})[name] for name in where}
+    return _address(f".{endpoint}", kept, changes)
+
+
+def _address(endpoint: str, where: dict[str, Any], changes: dict[str, Any]) -> str:
+    # Flask reads names such as _scheme as orders to itself; a query may not give any.
+    asked = {name: text for name, text in request.args.items() if not name.startswith("_")}
+    return url_for(endpoint, **{**asked, **changes, **where})
+
+
+def download(parts: Iterator[str], name: str) -> Response:
+    """Answer a file, written as it is sent."""
+    kinds = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
+    response = Response(stream_with_context(parts), content_type=kinds[name.rpartition(".")[2]])
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+def back_to(endpoint: str, **values: Any) -> BaseResponse:
+    """Answer a form that was carried out: the browser reads the page anew."""
+    return redirect(url_for(endpoint, **values), HTTPStatus.SEE_OTHER)
+
+
+def register(app: Flask) -> None:
+    """Give every template what the layout and the figures need."""
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.filters.update(
+        number=number,
+        share_of=share_of,
+        change=change,
+        moment=moment,
+        clock=clock,
+        day=day,
+        ago=ago,
+        program=wording.program,
+        value_of=wording.value_of,
+    )
+    app.jinja_env.globals.update(
+        CLASSES=wording.CLASSES,
+        REASONS=wording.REASONS,
+        DIMENSIONS=wording.DIMENSION_LABELS,
+        ONE_OF=wording.ONE_OF,
+        ROLES=wording.ROLES,
+        TEAM_ROLES=wording.TEAM_ROLES,
+        SPANS_BEFORE=wording.SPANS_BEFORE,
+        spark_points=charts.spark,
+        tabs=TABS,
+    )
+    app.context_processor(_layout)
+
+
+def _layout() -> dict[str, Any]:
+    """Return what the layout shows on every page; nothing of a user to who is not one."""
+    found = g.get("caller")
+    return {
+        "me": found.user if found else None,
+        "is_admin": bool(found and found.is_admin),
+        "may_create": bool(found and found.may(Action.CREATE_PIXEL)),
+        "form_token": form_token,
+        "here": here,
+        "beside": beside,
+        "zone": zone(),
+        "at_present": now(),
+    }
+
+
+def _guard() -> None:
+    view = current_app.view_functions[str(request.endpoint)]
+    # Before a form of theirs is read: a stranger's large one would keep a thread waiting for it.
+    if not getattr(view, "is_public", False):
+        g.caller = auth.authenticate(f"Bearer {session.get('token', '')}", now())
+    if request.method == "POST":
+        # Parsing a form reads all of it, so the limit has to be there before.
+        request.max_content_length = getattr(view, "body_bytes_max", FORM_BYTES_MAX)
+        request.max_form_memory_size = request.max_content_length
+        check_form_token()
+
+
+def _ask_to_sign_in(_error: Unauthorized) -> BaseResponse:
+    if request.method != "GET":
+        return redirect(url_for("sign_in_page.show_sign_in"), HTTPStatus.SEE_OTHER)
+    target = request.full_path.rstrip("?")
+    return redirect(url_for("sign_in_page.show_sign_in", next=target), HTTPStatus.SEE_OTHER)

@@ -1,0 +1,75 @@
+"""Forms: what was sent, what is wrong with it, and the token that shows it is ours."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+
+from flask import abort, request, session
+from marshmallow import Schema, ValidationError
+from werkzeug.datastructures import MultiDict
+
+from core.errors import DomainError
+
+FORM_TOKEN_BYTES = 18
+
+
+def form_token() -> str:
+    """Return the token that every form of this session carries."""
+    if "form_token" not in session:
+        session["form_token"] = secrets.token_urlsafe(FORM_TOKEN_BYTES)
+    return str(session["form_token"])
+
+
+class Form:
+    """What came in with a form: its values, and what is wrong with them, field by field."""
+
+    def __init__(self, shape: type[Schema], sent: MultiDict[str, str] | None = None) -> None:
+        self.sent = sent if sent is not None else request.form
+        self.values: dict[str, Any] = {}
+        self.errors: dict[str, list[str]] = {}
+        # A field that may be null is left empty for it.
+        nullable = {name for name, field in shape().fields.items() if field.allow_none}
+        given = {name: text for name, text in self.sent.items() if text or name not in nullable}
+        try:
+            self.values = shape().load(given)
+        except ValidationError as error:
+            self.errors = error.messages_dict
+
+    @classmethod
+    def empty(cls, **start: str) -> Form:
+        """Return a form nobody has filled in yet."""
+        form = cls.__new__(cls)
+        form.sent, form.values, form.errors = MultiDict(start), {}, {}
+        return form
+
+    @contextmanager
+    def errors_at(self, field: str, *kinds: type[DomainError]) -> Iterator[None]:
+        """Note a domain error of these kinds at a field instead of raising it."""
+        try:
+            yield
+        except kinds as error:
+            self.errors[field] = [error.message]
+
+    @property
+    def status(self) -> HTTPStatus:
+        """The status of a page that shows this form."""
+        return HTTPStatus.BAD_REQUEST if self.errors else HTTPStatus.OK
+
+
+def confirmation_of(name: str) -> Form:
+    """Return the form in which a name had to be typed, with an error if it is another."""
+    form = Form.empty(confirmation=request.form.get("confirmation", ""))
+    if form.sent["confirmation"].strip() != name:
+        form.errors["confirmation"] = ["That is not the name."]
+    return form
+
+
+def check_form_token() -> None:
+    """Refuse a form that does not carry this session's token."""
+    if not hmac.compare_digest(request.form.get("form_token", "").encode(), form_token().encode()):
+        abort(HTTPStatus.BAD_REQUEST, "This form is too old. Go back, reload the page, try again.")

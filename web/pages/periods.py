@@ -1,0 +1,85 @@
+"""The span of time that a page asks about, in the viewer's zone, and the one before it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+Unit = Literal["hour", "day", "month"]
+
+HOURS_OF_PERIOD = {"24h": 24}
+DAYS_OF_PERIOD = {"7d": 7, "30d": 30, "90d": 90}
+DEFAULT = "7d"
+CUSTOM = "custom"
+# Beyond these the bars of a chart would be too many to see.
+HOURLY_DAYS_MAX = 3
+DAILY_DAYS_MAX = 120
+FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2199, 12, 31)
+
+
+@dataclass(frozen=True)
+class Period:
+    """From `start` to `end`, in buckets of `unit`; `before` is the instant that compares."""
+
+    name: str
+    start: datetime
+    end: datetime
+    before: datetime
+    unit: Unit
+
+    @property
+    def end_before(self) -> datetime:
+        """The end of the span before, as far into it as `end` is into this one."""
+        return self.before + (self.end - self.start)
+
+    @property
+    def last_day(self) -> date:
+        """The last local day."""
+        return self.end.date()
+
+
+def period_of(name: str, first: str, last: str, at: datetime, zone: ZoneInfo) -> Period:
+    """Return the period of a name, or of two days; what can't be read counts as the default."""
+    local = at.astimezone(zone)
+    if name in HOURS_OF_PERIOD:
+        return _of_hours(name, HOURS_OF_PERIOD[name], local, zone)
+    days = sorted(day for day in (_day(first), _day(last)) if day)
+    if name == CUSTOM and days:
+        return _of_days(name, days[0], days[-1], zone)
+    name = name if name in DAYS_OF_PERIOD else DEFAULT
+    today = local.date()
+    whole = _of_days(name, today - timedelta(days=DAYS_OF_PERIOD[name] - 1), today, zone)
+    return Period(name, whole.start, local, whole.before, whole.unit)
+
+
+def _of_hours(name: str, count: int, local: datetime, zone: ZoneInfo) -> Period:
+    """Return the running hour and those before it, counted in time that really passed."""
+    hour = local.replace(minute=0, second=0, microsecond=0).astimezone(UTC)
+    start = hour - timedelta(hours=count - 1)
+    before = start - timedelta(hours=count)
+    return Period(name, start.astimezone(zone), local, before.astimezone(zone), "hour")
+
+
+def _of_days(name: str, first: date, last: date, zone: ZoneInfo) -> Period:
+    """Return whole local days, both included; a day lasts 23 or 25 hours when clocks change."""
+    count = (last - first).days + 1
+    end = _midnight(last + timedelta(days=1), zone) - timedelta(milliseconds=1)
+    before = _midnight(first - timedelta(days=count), zone)
+    unit: Unit = "day" if count <= DAILY_DAYS_MAX else "month"
+    if count <= HOURLY_DAYS_MAX:
+        unit = "hour"
+    return Period(name, _midnight(first, zone), end, before, unit)
+
+
+def _midnight(day: date, zone: ZoneInfo) -> datetime:
+    return datetime.combine(day, time(), zone)
+
+
+def _day(text: str) -> date | None:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return day if FIRST_DAY <= day <= LAST_DAY else None

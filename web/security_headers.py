@@ -1,0 +1,69 @@
+"""What a browser is told of every answer but the image's: what it may load, and from where.
+
+The pages have no inline script or style, load nothing from other hosts and stand in no frame.
+"""
+
+from __future__ import annotations
+
+import gzip
+
+from flask import Flask, Response, request
+from flask.sessions import SecureCookieSessionInterface
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+    )
+)
+SECURITY_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    # The address of a page may hold a share's slug.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class CookieSession(SecureCookieSessionInterface):
+    """Flask's signed cookie, sent over TLS alone wherever TLS is in use."""
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        """Tell whether browsers may send the cookie back over TLS only."""
+        return request.is_secure or app.config["SETTINGS"].base_url.startswith("https:")
+
+
+def register(app: Flask) -> None:
+    """Give every answer of `app` its headers; its session's cookie is `HttpOnly` and `Secure`."""
+    app.session_interface = CookieSession()
+    app.after_request(_add_headers)
+    app.after_request(_compress_files)
+
+
+def _add_headers(response: Response) -> Response:
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    # What an account may see stays out of every cache; files of our own may be kept.
+    if request.endpoint != "static":
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def _compress_files(response: Response) -> Response:
+    """Compress our own files alone: beside a page's secrets its length would tell of them."""
+    if request.endpoint != "static":
+        return response
+    response.vary.add("Accept-Encoding")
+    if response.status_code == 200 and request.accept_encodings["gzip"]:
+        response.direct_passthrough = False
+        response.set_data(gzip.compress(response.get_data()))
+        response.content_encoding = "gzip"
+        etag, _ = response.get_etag()
+        response.set_etag(etag or "", weak=True)
+    return response
