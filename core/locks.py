@@ -28,7 +28,7 @@ LOG_WAIT_MS = 100
 LOCK_POLL_SECONDS = 0.0005
 POSTGRESQL_LOCK_NOT_AVAILABLE = "55P03"
 ADVISORY_LOCK = 0x706978656C  # "pixel"
-# What one process at a time does; `first_start` has the lock after the writers'.
+# What one process at a time does; `prepare` has the lock after the writers'.
 JOB_LOCKS = {"housekeeping": 2, "reclassify": 3}
 
 

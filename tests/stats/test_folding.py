@@ -168,8 +168,7 @@ class World:
     def check(self) -> None:
         """Ask all questions of both."""
         recount = Recount(self.hits, self.pruned_before)
-        questions = [self.question() for _ in range(2)]
-        for question in questions:
+        for question in [self.question() for _ in range(2)]:
             assert questions.totals(question) == recount.totals(question)
             for unit in ("hour", "half-day", "day", "month"):
                 for filled in (True, False):
