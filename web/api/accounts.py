@@ -9,7 +9,7 @@ from typing import Any
 import auth
 from core.clock import now
 from core.database import Page
-from core.errors import BadRequest, NotFound
+from core.errors import BadRequest, Forbidden, IdTaken, IncorrectLogin, NotFound, UsernameTaken
 from core.permissions import Action, Role
 from models import ApiKey, User
 from people import accounts, teams
@@ -35,14 +35,11 @@ from web.request import address
 blueprint = JsonBlueprint("accounts", __name__, url_prefix="/api", description="Accounts")
 
 
-@blueprint.post("/auth/login")
+@blueprint.post("/auth/login", raises=(IncorrectLogin,))
 @blueprint.arguments(LoginArgs)
 @blueprint.response(200, LoginOut)
 def login(given: dict[str, str]) -> dict[str, Any]:
-    """POST: exchange a name and a password for a token. No authentication.
-
-    200; 400; 401 for a wrong name or password; 429 after too many failures.
-    """
+    """Exchange a name and a password for a token. After too many failures it takes a while."""
     user = accounts.login(given["username"], given["password"], address(), now())
     return {"token": auth.issue_token(user), "user": _with_teams(user)}
 
@@ -51,7 +48,7 @@ def login(given: dict[str, str]) -> dict[str, Any]:
 @auth.required
 @blueprint.response(200, WithTeams)
 def verify() -> SimpleNamespace:
-    """POST: the caller, with their teams. 200; 401."""
+    """Return the caller with their teams."""
     return _with_teams(auth.caller().user)
 
 
@@ -59,33 +56,33 @@ def verify() -> SimpleNamespace:
 @auth.required
 @blueprint.response(200, WithTeams)
 def verify_by_get() -> SimpleNamespace:
-    """GET: the same, as older clients of Umami ask for it. 200; 401."""
+    """Return the caller with their teams, as older clients of Umami ask for it."""
     return _with_teams(auth.caller().user)
 
 
-@blueprint.post("/auth/logout")
+@blueprint.post("/auth/logout", raises=(Forbidden,))
 @auth.required
 @blueprint.response(200, Ok)
 def logout() -> dict[str, bool]:
-    """POST: revoke the token that the request carries. 200; 401; 403 for an API key."""
+    """Revoke the token that the request carries. An API key is not signed out but deleted."""
     auth.revoke_token(auth.caller().credential, now())
     return {"ok": True}
 
 
-@blueprint.get("/me")
+@blueprint.get("/me", operation_id="getMe")
 @auth.required
 @blueprint.response(200, MeAnswer)
 def me() -> dict[str, Any]:
-    """GET: the caller and their token. 200; 401."""
+    """Return the caller and the credential of the request."""
     return {"token": auth.caller().credential, "user": auth.caller().user}
 
 
-@blueprint.post("/me/password")
+@blueprint.post("/me/password", operation_id="updateMyPassword")
 @auth.required
 @blueprint.arguments(PasswordChange)
 @blueprint.response(200, UserOut)
 def change_password(given: dict[str, str]) -> User:
-    """POST: change the caller's password. 200; 400 for a wrong one; 401; 429 after too many.
+    """Change the caller's password.
 
     Every token of the caller ends, this request's too, and the answer holds no new one: sign in
     again. API keys stay.
@@ -95,97 +92,96 @@ def change_password(given: dict[str, str]) -> User:
     return accounts.change_password(user, current, new, address(), now())
 
 
-@blueprint.get("/me/api-keys")
+@blueprint.get("/me/api-keys", operation_id="getMyApiKeys")
 @auth.required
 @blueprint.response(200, ApiKeyOut(many=True))
 def list_keys() -> list[ApiKey]:
-    """GET: the caller's API keys, the newest first. 200; 401."""
+    """Return the caller's API keys, the newest first."""
     return accounts.keys_of(auth.caller().user)
 
 
-@blueprint.post("/me/api-keys")
+@blueprint.post("/me/api-keys", operation_id="createMyApiKey")
 @auth.required
 @blueprint.arguments(ApiKeyCreate)
 @blueprint.response(200, ApiKeyCreated)
 def create_key(given: dict[str, Any]) -> dict[str, Any]:
-    """POST: create an API key; the answer holds it, this once. 200; 400; 401."""
+    """Create an API key. This answer is the only one that holds the key itself."""
     row, key = accounts.create_key(auth.caller().user, given["name"])
     columns = ("id", "name", "key_prefix", "created_at")
     return {"key": key, **{column: getattr(row, column) for column in columns}}
 
 
-@blueprint.delete("/me/api-keys/<uuid:key_id>")
+@blueprint.delete("/me/api-keys/<uuid:key_id>", operation_id="deleteMyApiKey", raises=(NotFound,))
 @auth.required
 @blueprint.response(200, Ok)
 def revoke_key(key_id: uuid.UUID) -> dict[str, bool]:
-    """DELETE: end one of the caller's API keys at once. 200; 401; 404."""
+    """End one of the caller's API keys at once."""
     accounts.revoke_key(auth.caller().user, key_id)
     return {"ok": True}
 
 
-@blueprint.post("/users")
+@blueprint.post("/users", raises=(Forbidden, UsernameTaken, IdTaken))
 @auth.required
 @blueprint.arguments(UserCreate)
 @blueprint.response(200, UserOut)
 def create_user(given: dict[str, Any]) -> User:
-    """POST: create a user. 200; 400; 401; 403 for all but admins; 409 for a name or id in use."""
+    """Create a user. Only admins may."""
     auth.caller().require(Action.MANAGE_USERS)
     return accounts.create_user(
         given["username"], given["password"], Role(given["role"]), given["id"]
     )
 
 
-@blueprint.get("/users")
+@blueprint.get("/users", operation_id="getUsers", raises=(Forbidden,))
 @auth.required
 @blueprint.arguments(UserListArgs, location="query")
 @blueprint.response(200, UserPage)
 def list_users(given: dict[str, Any]) -> Page[User]:
-    """GET: a page of all users. 200; 400; 401; 403 for all but admins."""
+    """Return a page of all users. Only admins may."""
     auth.caller().require(Action.MANAGE_USERS)
     return accounts.users_listing(given)
 
 
-@blueprint.get("/admin/users")
+@blueprint.get("/admin/users", operation_id="getAdminUsers", raises=(Forbidden,))
 @auth.required
 @blueprint.arguments(UserListArgs, location="query")
 @blueprint.response(200, UserPage)
 def list_users_as_umami(given: dict[str, Any]) -> Page[User]:
-    """GET: the same, where Umami has it. 200; 400; 401; 403 for all but admins."""
+    """Return a page of all users, where Umami has it. Only admins may."""
     auth.caller().require(Action.MANAGE_USERS)
     return accounts.users_listing(given)
 
 
-@blueprint.get("/users/<uuid:user_id>")
+@blueprint.get("/users/<uuid:user_id>", operation_id="getUser", raises=(NotFound,))
 @auth.required
 @blueprint.response(200, UserOut)
 def read_user(user_id: uuid.UUID) -> User:
-    """GET: a user. 200 for admins and for oneself; 401; 404."""
+    """Return a user. Admins may read everybody, others themselves."""
     return _known_user(user_id)
 
 
-@blueprint.post("/users/<uuid:user_id>")
+@blueprint.post("/users/<uuid:user_id>", raises=(BadRequest, Forbidden, NotFound, UsernameTaken))
 @auth.required
 @blueprint.arguments(UserUpdate)
 @blueprint.response(200, UserOut)
 def update_user(given: dict[str, Any], user_id: uuid.UUID) -> User:
-    """POST: change a user's name, password or role; what is left out stays.
+    """Change a user's name, password or role; what is left out stays. Only admins may.
 
-    A new password or role ends every token of the user. 200; 400, also for the last admin's role;
-    401; 403 for oneself without being an admin; 404; 409 for a name in use.
+    A new password or role ends every token of the user. The last admin stays one.
     """
     user = _known_user(user_id)
     auth.caller().require(Action.MANAGE_USERS)
     return accounts.change_user(user, given)
 
 
-@blueprint.delete("/users/<uuid:user_id>")
+@blueprint.delete("/users/<uuid:user_id>", raises=(BadRequest, Forbidden, NotFound))
 @auth.required
 @blueprint.response(200, Ok)
 def delete_user(user_id: uuid.UUID) -> dict[str, bool]:
-    """DELETE: remove a user with their keys and personal pixels; a team's pixels stay.
+    """Remove a user with their keys and personal pixels; a team's pixels stay. Only admins may.
 
-    A team that loses its only owner stays too; an admin can give it another. 200; 400 for
-    oneself; 401; 403 for oneself without being an admin; 404.
+    A team that loses its only owner stays too; an admin can give it another. Nobody deletes
+    themselves.
     """
     user = _known_user(user_id)
     auth.caller().require(Action.MANAGE_USERS)

@@ -1,17 +1,20 @@
-"""What the JSON routes share: their blueprint, and how a request's body is read.
+"""What the JSON routes share: their blueprint, which makes the API's document of what they declare.
 
-A body is at most 64 KiB of JSON in UTF-8, unless its route allows more, and holds an object; an
-empty one counts as `{}`.
+A route says beside its path which errors it raises of its own accord:
+
+    @blueprint.post("/pixels", raises=(Forbidden, NotFound, SlugTaken))
+
+What every route of a kind may answer is added here: 401 where a caller is needed, 400 where
+anything is read, 413 and 415 where that is a body, 429 and 503 everywhere.
 Whatever a body or a query gets wrong becomes one 400 that names each field.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from http import HTTPStatus
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn, TypeVar
 
+import flask
 from flask import Flask, Request
 from flask_smorest import Api, Blueprint
 from marshmallow import Schema, ValidationError
@@ -19,6 +22,7 @@ from webargs.flaskparser import FlaskParser
 
 import auth
 from core import errors
+from core.errors import DomainError
 from schemas import ErrorOut
 from web.api.json_body import json_object
 
@@ -56,32 +60,51 @@ class Parser(FlaskParser):
 
 
 class JsonBlueprint(Blueprint):
-    """A blueprint whose arguments are read by `Parser`.
-
-    Its document takes a view's error statuses from the view's docstring, and what every view or
-    every view of a kind may answer from here.
-    """
+    """A blueprint whose arguments are read by `Parser`, and whose routes declare their errors."""
 
     ARGUMENTS_PARSER = Parser()
 
     def arguments(self, schema: type[Schema], *, location: str = "json", **options: Any) -> Any:
         """Read a view's arguments; a body may be left out where nothing in it is required."""
-        needed = any(each.required for each in schema().fields.values())
+        needed = any(field.required for field in schema().fields.values())
         return super().arguments(schema, location=location, required=needed, **options)
 
-    def route(self, rule: str, **options: Any) -> Callable[[View], View]:
-        """Register a view with its document."""
+    def route(
+        self,
+        rule: str,
+        *,
+        raises: Iterable[type[DomainError]] = (),
+        operation_id: str = "",
+        **options: Any,
+    ) -> Callable[[View], View]:
+        """Register a view with its document.
+
+        `raises` are the errors of the view's own; `operation_id` is what clients made from the
+        document call the operation, by default the view's name. Umami's own client comes first:
+        where both have an operation, it is called what Umami calls it.
+        """
         register = super().route(rule, **options)
 
         def decorator(view: View) -> View:
             documented: Any = view
-            for status in sorted(_error_statuses(view)):
-                documented = self.alt_response(status, schema=ErrorOut)(documented)
-            documented = self.doc(security=_security(view))(documented)
+            for status, kinds in _errors_by_status(view, raises).items():
+                documented = self.alt_response(
+                    status,
+                    schema=ErrorOut,
+                    description=" ".join(_meaning(kind) for kind in kinds),
+                    examples={kind.code: {"value": _example(kind)} for kind in kinds},
+                )(documented)
+            name = operation_id or _camel_case(view.__name__)
+            documented = self.doc(security=_security(view), operationId=name)(documented)
             register(documented)
             return view
 
         return decorator
+
+    def alias(self, rule: str, view: Callable[..., Any]) -> None:
+        """Answer GETs of another path by a view that is documented where it stands."""
+        endpoint = f"{view.__name__}_alias"
+        flask.Blueprint.add_url_rule(self, rule, endpoint, view, methods=["GET"])
 
 
 class JsonApi(Api):
@@ -97,13 +120,35 @@ class JsonApi(Api):
             self.spec.components.security_scheme(name, scheme)
 
 
-def _error_statuses(view: Callable[..., Any]) -> set[int]:
-    """Return the statuses that a view's docstring names, and those that go without saying."""
-    named = {int(status) for status in re.findall(r"\b[45]\d\d\b", view.__doc__ or "")}
+def _errors_by_status(
+    view: Callable[..., Any], raises: Iterable[type[DomainError]]
+) -> dict[int, list[type[DomainError]]]:
+    """Return the errors that a view may answer, its own and those of its kind, by their status."""
     arguments = getattr(view, "_apidoc", {}).get("arguments", {}).get("parameters", [])
-    if any(each["in"] == "json" for each in arguments):
-        named |= {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE}
-    return named | {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+    kinds: set[type[DomainError]] = {*raises, errors.TooManyRequests, errors.Unavailable}
+    if getattr(view, "requires_bearer", False):
+        kinds.add(errors.Unauthorized)
+    if arguments:
+        kinds.add(errors.BadRequest)
+    if any(argument["in"] == "json" for argument in arguments):
+        kinds |= {errors.PayloadTooLarge, errors.UnsupportedMediaType}
+    found: dict[int, list[type[DomainError]]] = {}
+    for kind in sorted(kinds, key=lambda kind: (kind.status, kind.code)):
+        found.setdefault(int(kind.status), []).append(kind)
+    return found
+
+
+def _meaning(kind: type[DomainError]) -> str:
+    return f"`{kind.code}`: {(kind.__doc__ or '').partition(chr(10))[0]}"
+
+
+def _example(kind: type[DomainError]) -> dict[str, Any]:
+    return {"error": {"message": kind.message, "code": kind.code, "status": int(kind.status)}}
+
+
+def _camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
 
 
 def _security(view: Callable[..., Any]) -> list[dict[str, list[str]]]:

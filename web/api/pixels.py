@@ -7,6 +7,7 @@ from typing import Any
 
 import auth
 from core.database import Page
+from core.errors import Forbidden, IdTaken, NotFound, SlugTaken
 from core.permissions import Action
 from models import Pixel
 from pixels import pixels, recipients
@@ -26,16 +27,12 @@ from web.request import links, public_base
 blueprint = JsonBlueprint("pixels", __name__, url_prefix="/api", description="Tracking pixels")
 
 
-@blueprint.post("/pixels")
+@blueprint.post("/pixels", raises=(Forbidden, NotFound, SlugTaken, IdTaken))
 @auth.required
 @blueprint.arguments(PixelCreate)
 @blueprint.response(200, PixelOut)
 def create_pixel(given: dict[str, Any]) -> Pixel:
-    """POST: create a pixel for the caller, or for a team of theirs.
-
-    200; 400 for a value that fails validation; 401; 403 without the right to create;
-    404 for a team the caller may not know of; 409 for a slug or an id in use.
-    """
+    """Create a pixel for the caller, or for a team of theirs."""
     caller = auth.caller()
     team_id = given["teamId"]
     if team_id is not None:
@@ -52,64 +49,62 @@ def create_pixel(given: dict[str, Any]) -> Pixel:
     )
 
 
-@blueprint.get("/pixels")
+@blueprint.get("/pixels", operation_id="getPixels")
 @auth.required
 @blueprint.arguments(PixelListArgs, location="query")
 @blueprint.response(200, PixelPage)
 def list_pixels(given: dict[str, Any]) -> Page[Pixel]:
-    """GET: a page of the caller's own pixels. 200; 400; 401."""
+    """Return a page of the caller's own pixels."""
     return _listing(Pixel.user_id == auth.caller().user.id, given)
 
 
-@blueprint.get("/teams/<uuid:team_id>/pixels")
+@blueprint.get("/teams/<uuid:team_id>/pixels", operation_id="getTeamPixels", raises=(NotFound,))
 @auth.required
 @blueprint.arguments(PixelListArgs, location="query")
 @blueprint.response(200, PixelPage)
 def list_team_pixels(given: dict[str, Any], team_id: uuid.UUID) -> Page[Pixel]:
-    """GET: a page of a team's pixels. 200; 400; 401; 404 for a stranger to the team."""
+    """Return a page of a team's pixels."""
     auth.team_for(auth.caller(), team_id, Action.READ_PIXEL)
     return _listing(Pixel.team_id == team_id, given)
 
 
-@blueprint.get("/pixels/<uuid:pixel_id>")
+@blueprint.get("/pixels/<uuid:pixel_id>", operation_id="getPixel", raises=(NotFound,))
 @auth.required
 @blueprint.response(200, PixelOut)
 def read_pixel(pixel_id: uuid.UUID) -> Pixel:
-    """GET: a pixel. 200; 401; 404 for a stranger."""
+    """Return a pixel."""
     return auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
 
 
-@blueprint.post("/pixels/<uuid:pixel_id>")
+@blueprint.post("/pixels/<uuid:pixel_id>", raises=(Forbidden, NotFound, SlugTaken))
 @auth.required
 @blueprint.arguments(PixelUpdate)
 @blueprint.response(200, PixelOut)
 def update_pixel(given: dict[str, Any], pixel_id: uuid.UUID) -> Pixel:
-    """POST: change a pixel's name, slug or privacy; what is left out stays.
-
-    200; 400; 401; 403 for who may only read; 404 for a stranger; 409 for a slug in use.
-    """
+    """Change a pixel's name, slug or privacy; what is left out stays."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.CHANGE_PIXEL)
     return pixels.change(pixel, given)
 
 
-@blueprint.delete("/pixels/<uuid:pixel_id>")
+@blueprint.delete("/pixels/<uuid:pixel_id>", raises=(Forbidden, NotFound))
 @auth.required
 @blueprint.response(200, Ok)
 def delete_pixel(pixel_id: uuid.UUID) -> dict[str, bool]:
-    """DELETE: remove a pixel and its hits. 200; 401; 403 for who may only read; 404."""
+    """Remove a pixel and its hits."""
     pixels.remove(auth.pixel_for(auth.caller(), pixel_id, Action.CHANGE_PIXEL))
     return {"ok": True}
 
 
-@blueprint.get("/pixels/<uuid:pixel_id>/embed")
+@blueprint.get(
+    "/pixels/<uuid:pixel_id>/embed", operation_id="getPixelEmbed", raises=(Forbidden, NotFound)
+)
 @auth.required
 @blueprint.arguments(EmbedArgs, location="query")
 @blueprint.response(200, EmbedOut)
 def embed_pixel(given: dict[str, Any], pixel_id: uuid.UUID) -> recipients.Link:
-    """GET: the URL and the HTML to embed, signed for a recipient where one is given.
+    """Return the URL and the HTML to embed, signed for a recipient if the query names one.
 
-    200; 400, for a recipient of an anonymous pixel too; 401; 403 for who may only read, and asks
-    for a recipient; 404 for a stranger.
+    To sign takes the right to change the pixel, and a pixel that isn't anonymous.
     """
     action = Action.CHANGE_PIXEL if given["recipient"] else Action.READ_PIXEL
     pixel = auth.pixel_for(auth.caller(), pixel_id, action)

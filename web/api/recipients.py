@@ -7,6 +7,7 @@ from typing import Any
 
 import auth
 from core.database import Page
+from core.errors import Forbidden, NotFound
 from core.permissions import Action
 from models import Recipient
 from pixels import recipients
@@ -23,27 +24,30 @@ blueprint = JsonBlueprint(
 )
 
 
-@blueprint.post("/pixels/<uuid:pixel_id>/recipients")
+@blueprint.post(
+    "/pixels/<uuid:pixel_id>/recipients",
+    operation_id="createPixelRecipients",
+    raises=(Forbidden, NotFound),
+)
 @auth.required
 @body_up_to(BODY_BYTES_MAX)
 @blueprint.arguments(RecipientsIssue)
 @blueprint.response(200, RecipientLinks)
 def issue_links(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
-    """POST: sign a link for each recipient; those given twice have one.
-
-    200; 400, also for an anonymous pixel; 401; 403 for who may only read; 404 for a stranger.
-    """
+    """Sign a link for each recipient; those named twice have one. An anonymous pixel has none."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.CHANGE_PIXEL)
     issued = recipients.issue(links(), pixel, given["recipients"], given["sentAt"], public_base())
     return {"data": issued}
 
 
-@blueprint.get("/pixels/<uuid:pixel_id>/recipients")
+@blueprint.get(
+    "/pixels/<uuid:pixel_id>/recipients", operation_id="getPixelRecipients", raises=(NotFound,)
+)
 @auth.required
 @blueprint.arguments(RecipientListArgs, location="query")
 @blueprint.response(200, RecipientPage)
 def list_recipients(given: dict[str, Any], pixel_id: uuid.UUID) -> Page[Recipient]:
-    """GET: a page of a pixel's recipients with their hits. 200; 400; 401; 404 for a stranger."""
+    """Return a page of a pixel's recipients with their hits."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
     return recipients.listing(
         pixel,

@@ -59,38 +59,35 @@ PIXEL_EVENT_TYPE = 4
 blueprint = JsonBlueprint("reports", __name__, url_prefix="/api", description="Statistics")
 
 
-def report(path: str) -> Callable[[View], View]:
-    """Route a view under both prefixes."""
+def report(path: str, **declared: Any) -> Callable[[View], View]:
+    """Route a view under both prefixes; what it declares is as for any route."""
 
     def register(view: View) -> View:
-        blueprint.get(f"/websites/<uuid:pixel_id>{path}")(view)
-        blueprint.get(f"/pixels/<uuid:pixel_id>{path}")(view)
+        blueprint.get(f"/pixels/<uuid:pixel_id>{path}", **declared)(view)
+        blueprint.alias(f"/websites/<uuid:pixel_id>{path}", view)
         return view
 
     return register
 
 
-@report("/stats")
+@report("/stats", operation_id="getWebsiteStats", raises=(NotFound,))
 @auth.required_or_shared
 @blueprint.arguments(StatsArgs, location="query")
 @blueprint.response(200, StatsOut)
 def read_stats(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
-    """GET: the totals of a range, and of the one it is compared with. 200; 400; 401; 404."""
+    """Return the totals of a range, and of the one it is compared with."""
     question = _question(_readable(pixel_id), given)
     compared = questions.compared_with(question, given["compare"])
     comparison = questions.totals(compared)._asdict()
     return {**questions.totals(question)._asdict(), "comparison": comparison}
 
 
-@report("/pageviews")
+@report("/pageviews", operation_id="getWebsitePageviews", raises=(NotFound,))
 @auth.required_or_shared
 @blueprint.arguments(SeriesArgs, location="query")
 @blueprint.response(200, PageviewsOut)
 def read_series(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
-    """GET: page views and visitors over time, `x` being the zone's local time.
-
-    200; 400; 401; 404.
-    """
+    """Return page views and visitors over time, `x` being the zone's local time."""
     question = _question(_readable(pixel_id), given)
     unit = questions.widened(question, given["unit"])
     filled = request.path.startswith("/api/pixels/")
@@ -106,62 +103,59 @@ def read_series(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
     return shape
 
 
-@report("/metrics")
+@report("/metrics", operation_id="getWebsiteMetrics", raises=(NotFound, Forbidden))
 @auth.required_or_shared
 @blueprint.arguments(MetricsArgs, location="query")
 @blueprint.response(200, MetricOut(many=True))
 def read_metrics(given: dict[str, Any], pixel_id: uuid.UUID) -> list[dict[str, Any]]:
-    """GET: the values of a dimension by their visitors. 200; 400; 401; 404."""
+    """Return the values of a dimension by their visitors."""
     return [{"x": row.name, "y": row.visitors} for row in _breakdown(pixel_id, given)]
 
 
-@report("/metrics/expanded")
+@report("/metrics/expanded", operation_id="getWebsiteExpandedMetrics", raises=(NotFound, Forbidden))
 @auth.required_or_shared
 @blueprint.arguments(MetricsArgs, location="query")
 @blueprint.response(200, ExpandedMetricOut(many=True))
 def read_expanded_metrics(given: dict[str, Any], pixel_id: uuid.UUID) -> list[shapes.BreakdownRow]:
-    """GET: the values of a dimension with all their totals. 200; 400; 401; 404."""
+    """Return the values of a dimension with all their totals."""
     return _breakdown(pixel_id, given)
 
 
-@report("/values")
+@report("/values", operation_id="getWebsiteValues", raises=(NotFound, Forbidden))
 @auth.required_or_shared
 @blueprint.arguments(ValuesArgs, location="query")
 @blueprint.response(200, ValueOut(many=True))
 def read_values(given: dict[str, Any], pixel_id: uuid.UUID) -> list[dict[str, Any]]:
-    """GET: the ten values of a dimension that most page views have. 200; 400; 401; 404."""
+    """Return the ten values of a dimension that most page views have."""
     question = _question(_readable(pixel_id), given)
     _refuse_people(given["type"])
     found = questions.values(question, given["type"], given["search"])
     return [{"value": value, "count": count} for value, count in found]
 
 
-@report("/active")
+@report("/active", operation_id="getWebsiteActive", raises=(NotFound,))
 @auth.required_or_shared
 @blueprint.response(200, ActiveOut)
 def read_active(pixel_id: uuid.UUID) -> dict[str, int]:
-    """GET: the visitors of the last five minutes. 200; 401; 404."""
+    """Return the number of visitors of the last five minutes."""
     return {"visitors": questions.active(_readable(pixel_id).number, now())}
 
 
-@report("/daterange")
+@report("/daterange", operation_id="getWebsiteDateRange", raises=(NotFound,))
 @auth.required_or_shared
 @blueprint.response(200, DateRangeOut)
 def read_date_range(pixel_id: uuid.UUID) -> dict[str, datetime | None]:
-    """GET: the instants of the first and the last hit, null without any. 200; 401; 404."""
+    """Return the instants of the first and the last hit, null without any."""
     first, last = questions.date_range(_readable(pixel_id).number) or (None, None)
     return {"startDate": first, "endDate": last}
 
 
-@report("/events")
+@report("/events", operation_id="getWebsiteEvents", raises=(NotFound, Forbidden))
 @auth.required_or_shared
 @blueprint.arguments(EventsArgs, location="query")
 @blueprint.response(200, EventPage)
 def list_events(given: dict[str, Any], pixel_id: uuid.UUID) -> Page[dict[str, Any]]:
-    """GET: a page of the hits, the newest first; with `after`, the next ones, oldest first.
-
-    200; 400; 401; 404.
-    """
+    """Return a page of the hits, the newest first; with `after` the next ones, the oldest first."""
     pixel = _readable(pixel_id)
     question = _question(pixel, given)
     page, page_size = given["page"], given["pageSize"]
@@ -174,13 +168,13 @@ def list_events(given: dict[str, Any], pixel_id: uuid.UUID) -> Page[dict[str, An
     return Page([_event(pixel, hit) for hit in _shown(found)], count, page, page_size)
 
 
-@report("/export")
+@report("/export", operation_id="exportWebsite", raises=(NotFound,))
 @auth.required
 @blueprint.arguments(ExportArgs, location="query")
 @blueprint.response(200, {"type": "string"}, content_type="text/csv")
 @blueprint.alt_response(200, schema={"type": "string"}, content_type="application/jsonl")
 def export_hits(given: dict[str, Any], pixel_id: uuid.UUID) -> Response:
-    """GET: every hit as CSV or JSON lines, the oldest first, as a stream. 200; 400; 401; 404."""
+    """Stream every hit as CSV or JSON lines, the oldest first."""
     pixel = _readable(pixel_id)
     rows = exports.hits(pixel, _question(pixel, given))
     name = f"pixel-{pixel.id}.{given['format']}"
@@ -194,12 +188,12 @@ def export_hits(given: dict[str, Any], pixel_id: uuid.UUID) -> Response:
     return response
 
 
-@blueprint.get("/pixels/charts")
+@blueprint.get("/pixels/charts", operation_id="getPixelsCharts")
 @auth.required
 @blueprint.arguments(ChartsArgs, location="query")
 @blueprint.response(200, ChartsOut)
 def read_charts(given: dict[str, Any]) -> dict[str, Any]:
-    """GET: a small chart of each pixel that the caller may see. 200; 400; 401."""
+    """Return a small chart of each pixel that the caller may see."""
     end = given["end"] or now()
     start = given["start"] or end - timedelta(days=CHART_DAYS)
     if end - start > timedelta(days=CHART_DAYS_MAX):
@@ -208,11 +202,11 @@ def read_charts(given: dict[str, Any]) -> dict[str, Any]:
     return {"data": dict(_charts(given["ids"], start, end, given["timezone"]))}
 
 
-@blueprint.get("/websites/<uuid:pixel_id>")
+@blueprint.get("/websites/<uuid:pixel_id>", operation_id="getWebsite", raises=(NotFound,))
 @auth.required
 @blueprint.response(200, WebsiteOut)
 def read_website(pixel_id: uuid.UUID) -> Pixel:
-    """GET: a pixel in the shape of Umami's websites. 200; 401; 404."""
+    """Return a pixel in the shape of Umami's websites."""
     return _readable(pixel_id)
 
 

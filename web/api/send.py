@@ -14,6 +14,7 @@ from itsdangerous import URLSafeSerializer
 
 from core import errors
 from core.clock import now
+from core.errors import NotFound
 from hits.intake import TOKEN, Fetch, Intake, has_prefetch_header, kept_query, parameters_of
 from hits.recorder import PixelName, Stored, Unstored
 from models import HIT_ID_SHIFT
@@ -26,14 +27,11 @@ MS_PER_HOUR = 3_600_000
 blueprint = JsonBlueprint("send", __name__, url_prefix="/api", description="Hits without an image")
 
 
-@blueprint.post("/send")
+@blueprint.post("/send", operation_id="send", raises=(NotFound,))
 @blueprint.arguments(Send)
 @blueprint.response(200, SendOut)
 def send_hit(given: dict[str, Any]) -> dict[str, Any]:
-    """POST: store a hit of a pixel. No authentication.
-
-    200: it is committed; 400; 404 for a pixel that isn't there; 503 if it can't be stored now.
-    """
+    """Store a hit of a pixel without an image. Once answered, it is committed."""
     payload = given["payload"]
     intake: Intake = current_app.extensions["intake"]
     try:

@@ -16,16 +16,16 @@ blueprint = JsonBlueprint("service", __name__, description="The service itself")
 pages = Blueprint("service_pages", __name__)
 
 
-@blueprint.get("/api/heartbeat")
+@blueprint.get("/api/heartbeat", operation_id="getHeartbeat")
 @blueprint.response(200, Ok)
 def heartbeat() -> dict[str, bool]:
-    """GET: whether the process answers; asks the database nothing. No authentication. 200."""
+    """Tell that the process answers; asks the database nothing."""
     return {"ok": True}
 
 
 @pages.get("/healthz")
 def healthz() -> tuple[Response, int]:
-    """GET: whether a write to the database works. No authentication. 200; 503."""
+    """Tell whether a write to the database works; 503 if it doesn't."""
     problem = probe_write()
     shape: dict[str, Any] = {"ok": problem is None, "problems": [problem] if problem else []}
     if db.engine.dialect.name == "sqlite" and has_wal_reset_bug():
@@ -37,11 +37,11 @@ def healthz() -> tuple[Response, int]:
 
 @pages.get("/metrics")
 def metrics() -> Response:
-    """GET: hits, commits, failures and the queue, for Prometheus. No authentication. 200."""
+    """Return hits, commits, failures and the queue, for Prometheus."""
     return Response(current_app.extensions["metrics"].text(), mimetype="text/plain")
 
 
 @pages.get("/docs")
 def docs() -> str:
-    """GET: the API's document as a page. No authentication. 200."""
+    """Show the API's document as a page."""
     return render_template("docs.html", spec=current_app.extensions["api_document"].to_dict())

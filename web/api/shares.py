@@ -7,7 +7,7 @@ from typing import Any
 
 import auth
 from core.database import Page
-from core.errors import NotFound
+from core.errors import Forbidden, NotFound, SlugTaken
 from core.permissions import Action
 from models import Share
 from pixels import shares
@@ -26,43 +26,42 @@ from web.api.blueprint import JsonBlueprint
 blueprint = JsonBlueprint("shares", __name__, url_prefix="/api", description="Shared statistics")
 
 
-@blueprint.get("/pixels/<uuid:pixel_id>/shares")
+@blueprint.get("/pixels/<uuid:pixel_id>/shares", operation_id="getPixelShares", raises=(NotFound,))
 @auth.required
 @blueprint.arguments(PageArgs, location="query")
 @blueprint.response(200, SharePage)
 def list_shares(given: dict[str, Any], pixel_id: uuid.UUID) -> Page[Share]:
-    """GET: a page of a pixel's shares. 200; 400; 401; 404 for a stranger."""
+    """Return a page of a pixel's shares."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
     return shares.listing(pixel, given["page"], given["pageSize"])
 
 
-@blueprint.post("/pixels/<uuid:pixel_id>/shares")
+@blueprint.post(
+    "/pixels/<uuid:pixel_id>/shares", operation_id="createPixelShare", raises=(Forbidden, NotFound)
+)
 @auth.required
 @blueprint.arguments(ShareCreate)
 @blueprint.response(200, ShareOut)
 def create_share(given: dict[str, Any], pixel_id: uuid.UUID) -> Share:
-    """POST: share a pixel's statistics. 200; 400; 401; 403 for who may only read; 404."""
+    """Share a pixel's statistics."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.CHANGE_PIXEL)
     return shares.create(pixel, given["name"], given["parameters"])
 
 
-@blueprint.post("/share")
+@blueprint.post("/share", operation_id="createShare", raises=(Forbidden, NotFound, SlugTaken))
 @auth.required
 @blueprint.arguments(ShareOfEntity)
 @blueprint.response(200, ShareOut)
 def create_share_of_entity(given: dict[str, Any]) -> Share:
-    """POST: share the pixel that `entityId` names, as Umami's clients ask for it.
-
-    200; 400; 401; 403 for who may only read; 404 for a stranger; 409 for a slug in use.
-    """
+    """Share the pixel that `entityId` names, as Umami's clients ask for it."""
     pixel = auth.pixel_for(auth.caller(), given["entityId"], Action.CHANGE_PIXEL)
     return shares.create(pixel, given["name"], given["parameters"], given.get("slug"))
 
 
-@blueprint.get("/share/<slug>")
+@blueprint.get("/share/<slug>", operation_id="getShareBySlug", raises=(NotFound,))
 @blueprint.response(200, SharedOut)
 def open_share(slug: str) -> dict[str, Any]:
-    """GET: what a share's link opens, with the token that reads it. No authentication. 200; 404.
+    """Open a share's link: answers the token that reads it.
 
     The token goes into `x-umami-share-token`, beside `x-umami-share-context: 1`.
     """
@@ -75,31 +74,28 @@ def open_share(slug: str) -> dict[str, Any]:
     }
 
 
-@blueprint.get("/share/id/<uuid:share_id>")
+@blueprint.get("/share/id/<uuid:share_id>", operation_id="getShare", raises=(NotFound,))
 @auth.required
 @blueprint.response(200, ShareOut)
 def read_share(share_id: uuid.UUID) -> Share:
-    """GET: a share. 200; 401; 404 for a stranger."""
+    """Return a share."""
     return _share_for(share_id, Action.READ_PIXEL)
 
 
-@blueprint.post("/share/id/<uuid:share_id>")
+@blueprint.post("/share/id/<uuid:share_id>", raises=(Forbidden, NotFound, SlugTaken))
 @auth.required
 @blueprint.arguments(ShareUpdate)
 @blueprint.response(200, ShareOut)
 def update_share(given: dict[str, Any], share_id: uuid.UUID) -> Share:
-    """POST: change a share's name, slug or parameters; what is left out stays.
-
-    200; 400; 401; 403 for who may only read; 404 for a stranger; 409 for a slug in use.
-    """
+    """Change a share's name, slug or parameters; what is left out stays."""
     return shares.change(_share_for(share_id, Action.CHANGE_PIXEL), given)
 
 
-@blueprint.delete("/share/id/<uuid:share_id>")
+@blueprint.delete("/share/id/<uuid:share_id>", raises=(Forbidden, NotFound))
 @auth.required
 @blueprint.response(200, Ok)
 def delete_share(share_id: uuid.UUID) -> dict[str, bool]:
-    """DELETE: end a share and every token it gave. 200; 401; 403 for who may only read; 404."""
+    """End a share and every token it gave."""
     shares.remove(_share_for(share_id, Action.CHANGE_PIXEL))
     return {"ok": True}
 

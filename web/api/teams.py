@@ -11,7 +11,7 @@ from flask import Response, jsonify
 import auth
 from core.clock import now
 from core.database import Page
-from core.errors import NotFound
+from core.errors import AccessCodeTaken, BadRequest, Forbidden, NotFound
 from core.permissions import Action, TeamRole, needed_for
 from models import Team, TeamUser, User
 from people import accounts, teams
@@ -43,15 +43,14 @@ TEAM_AND_OWNER = {
 }
 
 
-@blueprint.post("/teams")
+@blueprint.post("/teams", raises=(Forbidden, NotFound))
 @auth.required
 @blueprint.arguments(TeamCreate)
 @blueprint.response(200, TEAM_AND_OWNER)
 def create_team(given: dict[str, Any]) -> Response:
-    """POST: create a team, owned by the caller; an admin may name another owner.
+    """Create a team, owned by the caller; an admin may name another owner.
 
-    Answers the team and its owner's membership. 200; 400; 401; 403 without the right to create;
-    404 for an owner who doesn't exist.
+    Answers the team and its owner's membership.
     """
     caller = auth.caller()
     caller.require(Action.CREATE_TEAM)
@@ -63,123 +62,120 @@ def create_team(given: dict[str, Any]) -> Response:
     return jsonify([TeamOut().dump(_shown(team)), TeamUserOut().dump(membership)])
 
 
-@blueprint.get("/teams")
+@blueprint.get("/teams", operation_id="getTeams")
 @auth.required
 @blueprint.arguments(TeamListArgs, location="query")
 @blueprint.response(200, TeamPage)
 def list_teams(given: dict[str, Any]) -> Page[Any]:
-    """GET: a page of the caller's teams. 200; 400; 401."""
+    """Return a page of the caller's teams."""
     return _teams_of(auth.caller().user, given)
 
 
-@blueprint.get("/me/teams")
+@blueprint.get("/me/teams", operation_id="getMyTeams")
 @auth.required
 @blueprint.arguments(TeamListArgs, location="query")
 @blueprint.response(200, TeamPage)
 def list_my_teams(given: dict[str, Any]) -> Page[Any]:
-    """GET: the same, where Umami has it too. 200; 400; 401."""
+    """Return a page of the caller's teams, where Umami has it too."""
     return _teams_of(auth.caller().user, given)
 
 
-@blueprint.get("/users/<uuid:user_id>/teams")
+@blueprint.get("/users/<uuid:user_id>/teams", operation_id="getUserTeams", raises=(NotFound,))
 @auth.required
 @blueprint.arguments(TeamListArgs, location="query")
 @blueprint.response(200, TeamPage)
 def list_teams_of_user(given: dict[str, Any], user_id: uuid.UUID) -> Page[Any]:
-    """GET: a page of a user's teams. 200 for admins and for oneself; 400; 401; 404."""
+    """Return a page of a user's teams. Admins may ask for everybody's, others for their own."""
     caller = auth.caller()
     if user_id != caller.user.id and not caller.may(Action.MANAGE_USERS):
         raise NotFound("No such user.")
     return _teams_of(accounts.user_of(user_id), given)
 
 
-@blueprint.post("/teams/join")
+@blueprint.post("/teams/join", raises=(BadRequest, NotFound))
 @auth.required
 @blueprint.arguments(TeamJoin)
 @blueprint.response(200, TeamUserOut)
 def join_team(given: dict[str, str]) -> TeamUser:
-    """POST: become a member of the team with an access code.
+    """Become a member of the team with an access code, once.
 
-    200; 400 for who is in it; 401; 404 for a wrong code; 429 after too many.
+    After too many wrong codes it takes a while.
     """
     return teams.join_team(auth.caller().user, given["accessCode"], address(), now())
 
 
-@blueprint.get("/teams/<uuid:team_id>")
+@blueprint.get("/teams/<uuid:team_id>", operation_id="getTeam", raises=(NotFound,))
 @auth.required
 @blueprint.response(200, TeamOut)
 def read_team(team_id: uuid.UUID) -> dict[str, Any]:
-    """GET: a team. 200; 401; 404 for a stranger."""
+    """Return a team."""
     return _seen(auth.team_for(auth.caller(), team_id, Action.READ_TEAM))
 
 
-@blueprint.post("/teams/<uuid:team_id>")
+@blueprint.post("/teams/<uuid:team_id>", raises=(Forbidden, NotFound, AccessCodeTaken))
 @auth.required
 @blueprint.arguments(TeamUpdate)
 @blueprint.response(200, TeamOut)
 def update_team(given: dict[str, Any], team_id: uuid.UUID) -> dict[str, Any]:
-    """POST: change a team's name or access code; what is left out stays.
-
-    200; 400; 401; 403 for a member without the right; 404 for a stranger; 409 for a code in use.
-    """
+    """Change a team's name or access code; what is left out stays."""
     team = auth.team_for(auth.caller(), team_id, Action.CHANGE_TEAM)
     return _shown(teams.change_team(team, given))
 
 
-@blueprint.delete("/teams/<uuid:team_id>")
+@blueprint.delete("/teams/<uuid:team_id>", raises=(Forbidden, NotFound))
 @auth.required
 @blueprint.response(200, Ok)
 def delete_team(team_id: uuid.UUID) -> dict[str, bool]:
-    """DELETE: remove a team, and its pixels with their hits.
-
-    200; 401; 403 for a member who is no owner; 404 for a stranger.
-    """
+    """Remove a team, and its pixels with their hits. Only its owners may."""
     teams.remove_team(auth.team_for(auth.caller(), team_id, Action.DELETE_TEAM))
     return {"ok": True}
 
 
-@blueprint.get("/teams/<uuid:team_id>/users")
+@blueprint.get("/teams/<uuid:team_id>/users", operation_id="getTeamUsers", raises=(NotFound,))
 @auth.required
 @blueprint.arguments(PageArgs, location="query")
 @blueprint.response(200, MemberPage)
 def list_members(given: dict[str, Any], team_id: uuid.UUID) -> Page[TeamUser]:
-    """GET: a page of a team's members. 200; 400; 401; 404 for a stranger."""
+    """Return a page of a team's members."""
     return teams.members_of(auth.team_for(auth.caller(), team_id, Action.READ_TEAM), given)
 
 
-@blueprint.post("/teams/<uuid:team_id>/users")
+@blueprint.post(
+    "/teams/<uuid:team_id>/users", operation_id="createTeamUser", raises=(Forbidden, NotFound)
+)
 @auth.required
 @blueprint.arguments(MemberCreate)
 @blueprint.response(200, TeamUserOut)
 def add_member(given: dict[str, Any], team_id: uuid.UUID) -> TeamUser:
-    """POST: make a user a member of a team. Only an owner makes owners.
-
-    200; 400, also for who is a member; 401; 403 for a member without the right; 404 for a
-    stranger, or a user who doesn't exist.
-    """
+    """Make a user a member of a team. Only an owner makes owners."""
     role = TeamRole(given["role"])
     team = auth.team_for(auth.caller(), team_id, needed_for(role))
     return teams.add_member(team, accounts.user_of(given["userId"]), role)
 
 
-@blueprint.get("/teams/<uuid:team_id>/users/<uuid:user_id>")
+@blueprint.get(
+    "/teams/<uuid:team_id>/users/<uuid:user_id>", operation_id="getTeamUser", raises=(NotFound,)
+)
 @auth.required
 @blueprint.response(200, TeamUserOut)
 def read_member(team_id: uuid.UUID, user_id: uuid.UUID) -> TeamUser:
-    """GET: a membership. 200; 401; 404 for a stranger, or who is no member."""
+    """Return a membership."""
     team = auth.team_for(auth.caller(), team_id, Action.READ_TEAM)
     return teams.member_of(team, user_id)
 
 
-@blueprint.post("/teams/<uuid:team_id>/users/<uuid:user_id>")
+@blueprint.post(
+    "/teams/<uuid:team_id>/users/<uuid:user_id>",
+    operation_id="updateTeamUser",
+    raises=(Forbidden, NotFound),
+)
 @auth.required
 @blueprint.arguments(MemberUpdate)
 @blueprint.response(200, TeamUserOut)
 def update_member(given: dict[str, Any], team_id: uuid.UUID, user_id: uuid.UUID) -> TeamUser:
-    """POST: change a member's role. Only an owner makes owners, or something else of one.
+    """Change a member's role. Only an owner makes owners, or something else of one.
 
-    200; 400, also for the only owner; 401; 403 for a member without the right; 404 for a
-    stranger, or who is no member.
+    The only owner stays one.
     """
     caller, role = auth.caller(), TeamRole(given["role"])
     team = auth.team_for(caller, team_id, needed_for(role))
@@ -188,14 +184,17 @@ def update_member(given: dict[str, Any], team_id: uuid.UUID, user_id: uuid.UUID)
     return teams.change_member(team, user_id, role)
 
 
-@blueprint.delete("/teams/<uuid:team_id>/users/<uuid:user_id>")
+@blueprint.delete(
+    "/teams/<uuid:team_id>/users/<uuid:user_id>",
+    operation_id="deleteTeamUser",
+    raises=(BadRequest, Forbidden, NotFound),
+)
 @auth.required
 @blueprint.response(200, Ok)
 def remove_member(team_id: uuid.UUID, user_id: uuid.UUID) -> dict[str, bool]:
-    """DELETE: take a member out of a team, or leave it. Only an owner takes owners out.
+    """Take a member out of a team, or leave it. Only an owner takes owners out.
 
-    200; 400 for the only owner; 401; 403 for a member without the right; 404 for a stranger, or
-    who is no member.
+    The only owner stays.
     """
     caller = auth.caller()
     leaving = user_id == caller.user.id
