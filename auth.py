@@ -23,9 +23,18 @@ from sqlalchemy.exc import OperationalError
 
 from core.clock import now
 from core.database import db
-from core.errors import Forbidden, NotFound, Unauthorized
+from core.errors import Forbidden, KeyScope, NotFound, Unauthorized
 from core.locks import writing
-from core.permissions import ROLE_ACTIONS, TEAM_ROLE_ACTIONS, Action, Role, TeamRole
+from core.permissions import (
+    ROLE_ACTIONS,
+    TEAM_ROLE_ACTIONS,
+    Action,
+    Role,
+    Scope,
+    TeamRole,
+    is_within_limits,
+    reaches,
+)
 from core.signatures import Signer, TimestampSigner
 from models import ApiKey, Pixel, RevokedToken, Share, Team, TeamUser, User
 
@@ -45,6 +54,7 @@ class Caller:
 
     user: User
     credential: str
+    key: ApiKey | None = None
 
     def may(self, action: Action) -> bool:
         """Tell whether the user's own role allows `action`."""
@@ -54,6 +64,13 @@ class Caller:
         """Raise Forbidden unless the user's own role allows `action`."""
         if not self.may(action):
             raise Forbidden
+
+    def require_within(self, pixel_id: uuid.UUID | None, team_id: uuid.UUID | None) -> None:
+        """Raise KeyScope if the caller's key is limited to another pixel or team."""
+        if self.key is None:
+            return
+        if self.key.pixel_id not in (None, pixel_id) or self.key.team_id not in (None, team_id):
+            raise KeyScope
 
     @property
     def is_admin(self) -> bool:
@@ -73,7 +90,7 @@ def required(view: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        g.caller = authenticate(request.headers.get("Authorization", ""), now())
+        g.caller = _authenticate_request()
         return view(*args, **kwargs)
 
     guarded.requires_bearer = True  # type: ignore[attr-defined]
@@ -85,7 +102,7 @@ def required_or_shared(view: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        g.caller = _guest() or authenticate(request.headers.get("Authorization", ""), now())
+        g.caller = _guest() or _authenticate_request()
         return view(*args, **kwargs)
 
     guarded.requires_bearer = True  # type: ignore[attr-defined]
@@ -108,7 +125,8 @@ def authenticate(header: str, at: datetime) -> Caller:
     if scheme.lower() != "bearer" or not credential.isascii():
         raise Unauthorized
     if credential.startswith(KEY_START):
-        return Caller(_user_of_key(credential, at), credential)
+        key = _key_of(credential, at)
+        return Caller(key.user, credential, key)
     return Caller(_user_of_token(credential), credential)
 
 
@@ -130,7 +148,15 @@ def revoke_token(token: str, at: datetime) -> None:
         db.session.merge(RevokedToken(id=token_id, expires_at=at + timedelta(days=TOKEN_DAYS_MAX)))
 
 
-def create_key(user: User, name: str) -> tuple[ApiKey, str]:
+def create_key(
+    user: User,
+    name: str,
+    *,
+    scope: Scope = Scope.ALL,
+    pixel_id: uuid.UUID | None = None,
+    team_id: uuid.UUID | None = None,
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, str]:
     """Return a new key's row, not yet added to a session, and the key itself, this once."""
     key = KEY_START + _key_signer().sign(secrets.token_urlsafe(18)).decode()
     row = ApiKey(
@@ -140,6 +166,10 @@ def create_key(user: User, name: str) -> tuple[ApiKey, str]:
         key_hash=_key_hash(key),
         key_prefix=key[:KEY_PREFIX_CHARACTERS],
         created_at=now(),
+        scope=scope.value,
+        pixel_id=pixel_id,
+        team_id=team_id,
+        expires_at=expires_at,
     )
     return row, key
 
@@ -170,7 +200,8 @@ def teams_to_change(caller: Caller, teams: Iterable[Team]) -> set[uuid.UUID]:
 def team_for(caller: Caller, team_id: uuid.UUID, action: Action) -> Team:
     """Return the team if `caller` may do `action` to it.
 
-    Raises: NotFound if they may not know of it, Forbidden if they may only see it.
+    Raises: NotFound if they may not know of it, Forbidden if they may only see it, KeyScope if
+    their key does not reach it.
     """
     team = db.session.get(Team, team_id)
     role = team_role(caller, team_id)
@@ -178,14 +209,23 @@ def team_for(caller: Caller, team_id: uuid.UUID, action: Action) -> Team:
         raise NotFound("No such team.")
     if not caller.is_admin and (role is None or action not in TEAM_ROLE_ACTIONS[role]):
         raise Forbidden
+    caller.require_within(None, team.id)
     return team
 
 
 def pixel_for(caller: Caller, pixel_id: uuid.UUID, action: Action) -> Pixel:
     """Return the pixel if `caller` may do `action` to it.
 
-    Raises: NotFound if they may not know of it, Forbidden if they may only see it.
+    Raises: NotFound if they may not know of it, Forbidden if they may only see it, KeyScope if
+    their key does not reach it.
     """
+    pixel = _pixel_for(caller, pixel_id, action)
+    caller.require_within(pixel.id, pixel.team_id)
+    return pixel
+
+
+def _pixel_for(caller: Caller, pixel_id: uuid.UUID, action: Action) -> Pixel:
+    """Return the pixel if the user, whatever their credential, may do `action` to it."""
     pixel = db.session.scalar(select(Pixel).where(Pixel.id == pixel_id))
     if pixel is None:
         raise NotFound("No such pixel.")
@@ -227,6 +267,26 @@ def is_guest() -> bool:
     return isinstance(g.caller, Guest)
 
 
+def _authenticate_request() -> Caller:
+    """Return who sent the request, if their credential reaches its route.
+
+    Here, and nowhere else, keys are held to their scope.
+
+    Raises: Unauthorized, KeyScope.
+    """
+    found = authenticate(request.headers.get("Authorization", ""), now())
+    if found.key is not None:
+        rule = request.url_rule.rule if request.url_rule else ""
+        # HEAD is a GET whose body is left out.
+        method = "GET" if request.method == "HEAD" else request.method
+        is_limited = found.key.pixel_id is not None or found.key.team_id is not None
+        if not reaches(Scope(found.key.scope), method, rule):
+            raise KeyScope
+        if is_limited and not is_within_limits(method, rule):
+            raise KeyScope
+    return found
+
+
 def _guest() -> Guest | None:
     """Return the guest whom a share's token names; its headers count only together (Umami)."""
     token = request.headers.get(SHARE_TOKEN_HEADER, "")
@@ -254,20 +314,20 @@ def _user_of_token(token: str) -> User:
     return user
 
 
-def _user_of_key(key: str, at: datetime) -> User:
+def _key_of(key: str, at: datetime) -> ApiKey:
     try:
         _key_signer().unsign(key.removeprefix(KEY_START))
     except BadSignature:
         raise Unauthorized from None
     row = db.session.scalar(select(ApiKey).where(ApiKey.key_hash == _key_hash(key)))
-    if row is None:
+    if row is None or (row.expires_at and row.expires_at <= at):
         raise Unauthorized
-    user, today = row.user, at.date().isoformat()
+    today = at.date().isoformat()
     if row.last_used_on != today:
         # The day is a courtesy: a key works while nothing can be written.
         with suppress(OperationalError), writing():
             row.last_used_on = today
-    return user
+    return row
 
 
 def _key_hash(key: str) -> str:

@@ -81,7 +81,11 @@ class TeamUser(Model):
 
 
 class ApiKey(Model):
-    """A user's key for programs: its hash, and the first characters to know it by."""
+    """A user's key for programs: its hash, and the first characters to know it by.
+
+    It reaches as far as its scope, and only to one pixel or team if it names one. These are no
+    foreign keys: a key whose pixel is gone must reach nothing, not everything.
+    """
 
     __tablename__ = "api_keys"
 
@@ -94,6 +98,10 @@ class ApiKey(Model):
     key_prefix: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime] = mapped_column(Instant, default=now)
     last_used_on: Mapped[str | None] = mapped_column(String(10))
+    scope: Mapped[str] = mapped_column(String(10), default="all", server_default="all")
+    pixel_id: Mapped[uuid.UUID | None]
+    team_id: Mapped[uuid.UUID | None]
+    expires_at: Mapped[datetime | None] = mapped_column(Instant)
 
     user: Mapped[User] = relationship()
 

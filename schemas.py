@@ -19,7 +19,7 @@ from core.fields import (
     ShareSlug,
     Verbatim,
 )
-from core.permissions import Role, TeamRole
+from core.permissions import Role, Scope, TeamRole
 
 SHARE_TYPE_PIXEL = 3  # Umami's number.
 PAGE_SIZE_MAX = 100
@@ -381,9 +381,13 @@ TeamPage = page_of(TeamOut)
 
 
 class ApiKeyCreate(Shape):
-    """A name to know the key by."""
+    """A name to know the key by, and how far it reaches: everywhere and for good unless said."""
 
     name = Line(1, 100, required=True)
+    scope = fields.String(load_default=Scope.ALL.value, validate=validate.OneOf(list(Scope)))
+    pixelId = fields.UUID(load_default=None, allow_none=True)
+    teamId = fields.UUID(load_default=None, allow_none=True)
+    expiresAt = InstantField(load_default=None, allow_none=True)
 
 
 class ApiKeyBase(Shape):
@@ -393,6 +397,10 @@ class ApiKeyBase(Shape):
     name = fields.String(required=True)
     keyPrefix = fields.String(attribute="key_prefix", required=True)
     createdAt = InstantField(attribute="created_at", required=True)
+    scope = fields.String(required=True, validate=validate.OneOf(list(Scope)))
+    pixelId = fields.UUID(attribute="pixel_id", required=True, allow_none=True)
+    teamId = fields.UUID(attribute="team_id", required=True, allow_none=True)
+    expiresAt = InstantField(attribute="expires_at", required=True, allow_none=True)
 
 
 class ApiKeyOut(ApiKeyBase):

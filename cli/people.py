@@ -13,6 +13,7 @@ from cli.commands import (
     confirm,
     loaded,
     main,
+    pixel_named,
     print_rows,
     team_named,
     user_named,
@@ -20,7 +21,7 @@ from cli.commands import (
 )
 from core.database import db
 from core.fields import iso
-from core.permissions import Role, TeamRole
+from core.permissions import Role, Scope, TeamRole
 from models import ApiKey, Team, TeamUser, User
 from people import accounts, teams
 from schemas import ApiKeyCreate, TeamCreate, UserCreate
@@ -80,10 +81,35 @@ def key_commands() -> None:
 @key_commands.command("create")
 @click.argument("username")
 @click.argument("name")
-def create_key(username: str, name: str) -> None:
+@click.option(
+    "--scope",
+    type=click.Choice([scope.value for scope in Scope]),
+    default=Scope.ALL.value,
+    show_default=True,
+    help="read: see what the user may; write: that, and change pixels, recipients and webhooks;"
+    " all: what the user may.",
+)
+@click.option("--pixel", metavar="SLUG", help="Reach this pixel only.")
+@click.option("--team", type=click.UUID, metavar="ID", help="Reach this team and its pixels only.")
+@click.option("--expires-at", metavar="INSTANT", help="End then, as in 2030-01-31T12:00:00Z.")
+def create_key(
+    username: str,
+    name: str,
+    scope: str,
+    pixel: str | None,
+    team: UUID | None,
+    expires_at: str | None,
+) -> None:
     """Create an API key for a user; it is printed this once."""
-    given = loaded(ApiKeyCreate(), {"name": name})
-    _, key = accounts.create_key(user_named(username), given["name"])
+    given = loaded(ApiKeyCreate(), {"name": name, "scope": scope, "expiresAt": expires_at})
+    _, key = accounts.create_key(
+        user_named(username),
+        given["name"],
+        scope=Scope(scope),
+        pixel_id=pixel_named(pixel).id if pixel is not None else None,
+        team_id=team_named(team).id if team else None,
+        expires_at=given["expiresAt"],
+    )
     click.echo(key)
 
 
@@ -101,6 +127,10 @@ def list_keys(as_json: bool) -> None:
                 "keyPrefix": key.key_prefix,
                 "createdAt": iso(key.created_at),
                 "lastUsedOn": key.last_used_on,
+                "scope": key.scope,
+                "pixelId": key.pixel_id,
+                "teamId": key.team_id,
+                "expiresAt": iso(key.expires_at) if key.expires_at else None,
             }
             for key in db.session.scalars(statement)
         ),

@@ -47,6 +47,13 @@ class Forbidden(DomainError):
     message = "You don't have permission to do this."
 
 
+class KeyScope(Forbidden):
+    """The caller's API key does not reach this far, whatever its user may do."""
+
+    code = "key-scope"
+    message = "This API key doesn't reach that far. Use another key, or sign in."
+
+
 class NotFound(DomainError):
     """No such thing, or the caller may not know of it."""
 

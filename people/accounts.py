@@ -11,10 +11,11 @@ from sqlalchemy.exc import IntegrityError
 
 import auth
 from core import passwords
+from core.clock import now
 from core.database import Page, db, listing_of
 from core.errors import BadRequest, IdTaken, IncorrectLogin, NotFound, UsernameTaken
 from core.locks import writing
-from core.permissions import Role
+from core.permissions import Role, Scope
 from models import ApiKey, Pixel, User
 from people import login_throttle
 from pixels import pixels
@@ -123,12 +124,25 @@ def _require_another_admin(user: User) -> None:
         raise BadRequest("The last admin can't be deleted or demoted.")
 
 
-def create_key(user: User, name: str) -> tuple[ApiKey, str]:
+def create_key(
+    user: User,
+    name: str,
+    *,
+    scope: Scope = Scope.ALL,
+    pixel_id: uuid.UUID | None = None,
+    team_id: uuid.UUID | None = None,
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, str]:
     """Store a new key; the second value is the key itself, kept nowhere.
 
-    Raises: BadRequest for a user who has `KEYS_PER_USER_MAX` keys.
+    Raises: BadRequest for a user who has `KEYS_PER_USER_MAX` keys, or an end that is past.
     """
-    row, key = auth.create_key(user, name)
+    if expires_at is not None and expires_at <= now():
+        problem = "Must be in the future."
+        raise BadRequest(f"expiresAt: {problem}", {"expiresAt": [problem]})
+    row, key = auth.create_key(
+        user, name, scope=scope, pixel_id=pixel_id, team_id=team_id, expires_at=expires_at
+    )
     count = select(func.count()).where(ApiKey.user_id == user.id)
     with writing():
         if (db.session.scalar(count) or 0) >= KEYS_PER_USER_MAX:

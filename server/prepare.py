@@ -24,7 +24,7 @@ from app import create_app
 from core import secret_keys, settings
 from core.database import db
 from core.locks import ADVISORY_LOCK, write_lock
-from core.permissions import Role
+from core.permissions import Role, Scope
 from core.settings import PROJECT_DIR, Settings, SettingsError
 from core.sqlite import has_wal_reset_bug, is_sqlite_url, sqlite_file, sqlite_version
 from models import User
@@ -96,7 +96,8 @@ def _migrate_and_make_user(chosen: Settings) -> FirstUser | None:
         password = chosen.admin_password or secrets.token_urlsafe(PASSWORD_BYTES)
         _require_usable(chosen.admin_username, password)
         user = accounts.create_user(chosen.admin_username, password, Role.ADMIN)
-        _, key = accounts.create_key(user, "first start")
+        # For scripts that make pixels; what rules over people takes a sign-in.
+        _, key = accounts.create_key(user, "first start", scope=Scope.WRITE)
         return FirstUser(user.username, None if chosen.admin_password else password, key)
 
 

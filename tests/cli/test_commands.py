@@ -78,6 +78,18 @@ def test_short_password_is_refused(server: Server) -> None:
     assert "password: Length must be between 8 and 1000" in said.stderr
 
 
+def test_keys_are_made_with_limits(server: Server, admin: Client) -> None:
+    pixel, name = admin.create_pixel(), unique("limited")
+    limits = ["--scope", "read", "--pixel", pixel["slug"], "--expires-at", "2099-01-31T00:00:00Z"]
+    key = server.cli("keys", "create", "admin", name, *limits).stdout.strip()
+    assert admin.with_token(key).get(f"/api/pixels/{pixel['id']}").status == 200
+    assert admin.with_token(key).get("/api/pixels").status == 403
+    row = next(row for row in listed(server, "keys", "list") if row["name"] == name)
+    assert [row[limit] for limit in ("scope", "pixelId", "teamId", "expiresAt")] == [
+        *("read", pixel["id"], None, "2099-01-31T00:00:00.000Z")
+    ]
+
+
 def test_keys_are_listed_by_prefix_and_end_when_revoked(server: Server, admin: Client) -> None:
     name = unique("key")
     key = server.cli("keys", "create", "admin", name).stdout.strip()

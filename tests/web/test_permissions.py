@@ -13,20 +13,22 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from flask import Flask
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
+from sqlalchemy import update
 
 import auth
 from app import create_app
 from core import passwords, settings
 from core.clock import now
 from core.database import db
-from core.permissions import ROLE_ACTIONS, TEAM_ROLE_ACTIONS, Action, Role, TeamRole
-from models import Pixel, Share, Team, User
+from core.permissions import ROLE_ACTIONS, TEAM_ROLE_ACTIONS, Action, Role, Scope, TeamRole
+from models import ApiKey, Pixel, Share, Team, User
 from people import accounts, teams
 from pixels import pixels, shares
 from tests.conftest import Server, unique
@@ -58,6 +60,14 @@ PEOPLE = (
     Kind("team-view-only", Role.USER, TeamRole.VIEW_ONLY),
 )
 KEY = Kind("key of team-owner", Role.USER, TeamRole.OWNER)
+READ_KEY = Kind("key of team-owner to read", Role.USER, TeamRole.OWNER)
+WRITE_KEY = Kind("key of team-owner to write", Role.USER, TeamRole.OWNER)
+PIXEL_KEY = Kind("key of team-owner for the pixel", Role.USER, TeamRole.OWNER)
+OTHER_PIXEL_KEY = Kind("key of team-owner for another pixel", Role.USER, TeamRole.OWNER)
+TEAM_KEY = Kind("key of team-owner for the team", Role.USER, TeamRole.OWNER)
+OTHER_TEAM_KEY = Kind("key of team-owner for another team", Role.USER, TeamRole.OWNER)
+LIMITED_KEYS = (PIXEL_KEY, OTHER_PIXEL_KEY, TEAM_KEY, OTHER_TEAM_KEY)
+KEYS = (KEY, READ_KEY, WRITE_KEY, *LIMITED_KEYS)
 GUEST = Kind("share of the pixel")
 GUEST_OF_ANOTHER = Kind("share of another pixel")
 NOBODIES = (
@@ -68,10 +78,11 @@ NOBODIES = (
     Kind("expired token"),
     Kind("forged token"),
     Kind("revoked key"),
+    Kind("expired key"),
     Kind("share without its context"),
     Kind("revoked share"),
 )
-KINDS = (*PEOPLE, KEY, GUEST, GUEST_OF_ANOTHER, *NOBODIES)
+KINDS = (*PEOPLE, *KEYS, GUEST, GUEST_OF_ANOTHER, *NOBODIES)
 
 
 # --- What is asked for
@@ -88,7 +99,11 @@ class Row:
     works: int = 200
     subjects: tuple[str, ...] = ("team",)
     takes_share: bool = False
-    takes_keys: bool = True
+    # Which keys reach it: `none`, those of scope `all`, those to `write` as well, or `every` one;
+    # a GET that isn't for `none` is for every one.
+    keys: str = "all"
+    # Whether a key that is limited to a pixel or a team reaches it where its path names neither.
+    takes_limited_keys: bool = False
     # Callers whom something other than a role stops.
     but: dict[str, int] = field(default_factory=dict)
 
@@ -119,7 +134,6 @@ def access_code(subject: Subject) -> dict[str, str]:
 ANYBODY = Row("anybody")
 SIGNED_IN = Row("signed in")
 READ = pixel(Action.READ_PIXEL)
-CHANGE = pixel(Action.CHANGE_PIXEL)
 USERS = Row("here", Action.MANAGE_USERS)
 RANGE = {"startAt": 0, "endAt": 2_000_000_000_000}
 STATISTICS: dict[str, dict[str, Any]] = {
@@ -138,15 +152,15 @@ API: dict[str, Row] = {
     "GET /api/heartbeat": ANYBODY,
     "POST /api/send": Row("anybody", works=400),
     "POST /api/auth/login": Row("anybody", works=400),
-    "POST /api/auth/verify": SIGNED_IN,
-    "GET /api/auth/verify": SIGNED_IN,
-    "POST /api/auth/logout": Row("signed in", takes_keys=False),
-    "GET /api/me": SIGNED_IN,
-    "POST /api/me/password": Row("signed in", works=400),
+    "POST /api/auth/verify": Row("signed in", keys="every", takes_limited_keys=True),
+    "GET /api/auth/verify": Row("signed in", takes_limited_keys=True),
+    "POST /api/auth/logout": Row("signed in", keys="none"),
+    "GET /api/me": Row("signed in", takes_limited_keys=True),
+    "POST /api/me/password": Row("signed in", works=400, keys="none"),
     "GET /api/me/teams": SIGNED_IN,
-    "GET /api/me/api-keys": SIGNED_IN,
-    "POST /api/me/api-keys": Row("signed in", body={"name": "made"}),
-    "DELETE /api/me/api-keys/<uuid:key_id>": Row("own key"),
+    "GET /api/me/api-keys": Row("signed in", keys="none"),
+    "POST /api/me/api-keys": Row("signed in", body={"name": "made"}, keys="none"),
+    "DELETE /api/me/api-keys/<uuid:key_id>": Row("own key", keys="none"),
     "POST /api/users": Row(
         "here",
         Action.MANAGE_USERS,
@@ -177,27 +191,34 @@ API: dict[str, Row] = {
     "DELETE /api/teams/<uuid:team_id>/users/<uuid:user_id>": Row("team", Action.MANAGE_MEMBERS),
     "GET /api/teams/<uuid:team_id>/pixels": Row("team", Action.READ_TEAM),
     "GET /api/pixels": SIGNED_IN,
-    "POST /api/pixels": Row("here", Action.CREATE_PIXEL, body=slug),
+    "POST /api/pixels": Row("here", Action.CREATE_PIXEL, body=slug, keys="write"),
     "GET /api/pixels/<uuid:pixel_id>": READ,
-    "POST /api/pixels/<uuid:pixel_id>": pixel(Action.CHANGE_PIXEL, body={"name": "Renamed"}),
-    "DELETE /api/pixels/<uuid:pixel_id>": CHANGE,
+    "POST /api/pixels/<uuid:pixel_id>": pixel(
+        Action.CHANGE_PIXEL, body={"name": "Renamed"}, keys="write"
+    ),
+    "DELETE /api/pixels/<uuid:pixel_id>": pixel(Action.CHANGE_PIXEL, keys="write"),
     "GET /api/pixels/<uuid:pixel_id>/embed": READ,
     "GET /api/pixels/<uuid:pixel_id>/recipients": READ,
     "POST /api/pixels/<uuid:pixel_id>/recipients": pixel(
-        Action.CHANGE_PIXEL, body={"recipients": ["a@example.org"]}
+        Action.CHANGE_PIXEL, body={"recipients": ["a@example.org"]}, keys="write"
     ),
-    "GET /api/pixels/charts": Row("signed in", query=lambda subject: {"ids": subject.pixel.id}),
+    "GET /api/pixels/charts": Row(
+        "signed in", query=lambda subject: {"ids": subject.pixel.id}, takes_limited_keys=True
+    ),
     "GET /api/websites/<uuid:pixel_id>": READ,
     "GET /api/pixels/<uuid:pixel_id>/shares": READ,
     "POST /api/pixels/<uuid:pixel_id>/shares": pixel(Action.CHANGE_PIXEL, body={"name": "Made"}),
     "POST /api/share": pixel(
         Action.CHANGE_PIXEL,
         body=lambda subject: {"entityId": str(subject.pixel.id), "shareType": 3, "name": "Made"},
+        takes_limited_keys=True,
     ),
     "GET /api/share/<slug>": ANYBODY,
-    "GET /api/share/id/<uuid:share_id>": READ,
-    "POST /api/share/id/<uuid:share_id>": pixel(Action.CHANGE_PIXEL, body={"name": "Renamed"}),
-    "DELETE /api/share/id/<uuid:share_id>": CHANGE,
+    "GET /api/share/id/<uuid:share_id>": pixel(Action.READ_PIXEL, takes_limited_keys=True),
+    "POST /api/share/id/<uuid:share_id>": pixel(
+        Action.CHANGE_PIXEL, body={"name": "Renamed"}, takes_limited_keys=True
+    ),
+    "DELETE /api/share/id/<uuid:share_id>": pixel(Action.CHANGE_PIXEL, takes_limited_keys=True),
     **{
         f"GET /api/{things}/<uuid:pixel_id>/{path}": pixel(
             Action.READ_PIXEL, query=query, takes_share=path != "export", subjects=subjects
@@ -279,6 +300,8 @@ IN_A_TEAM = {
         "in team",
         Action.CREATE_PIXEL,
         body=lambda subject: {**slug(subject), "teamId": str(subject.team.id)},
+        keys="write",
+        takes_limited_keys=True,
     ),
 }
 
@@ -303,18 +326,34 @@ def expected(route: str, row: Row, subject: str, kind: Kind) -> int:
         return row.works
     if row.takes_share and kind is GUEST_OF_ANOTHER:
         return 404
-    if kind.role is None or (is_page and kind is KEY):
+    if kind.role is None or (is_page and kind in KEYS):
         return unauthorized
+    if kind in KEYS and not _reaches(route, row, subject, kind):
+        return 403
     if row.scope == "user" and row.action is None and kind.name == "owner":
         return row.works
     if kind.name in row.but:
         return row.but[kind.name]
-    if kind is KEY and not row.takes_keys:
-        return 403
     if kind.role == Role.ADMIN or row.scope in ("signed in", "own key"):
         return row.works
     may_know, may = _rights(row, subject, kind)
     return row.works if may_know and may else 403 if may_know else 404
+
+
+def _reaches(route: str, row: Row, subject: str, kind: Kind) -> bool:
+    """Return whether a key reaches a route, and what it is asked about."""
+    if row.keys == "none":
+        return False
+    if kind in (READ_KEY, WRITE_KEY) and not route.startswith("GET"):
+        return row.keys == "every" or (row.keys == "write" and kind is WRITE_KEY)
+    if kind not in LIMITED_KEYS:
+        return True
+    if not row.takes_limited_keys and not any(name in route for name in ("pixel_id", "team_id")):
+        return False
+    if row.scope == "pixel":
+        # What the key's user may not know of stays unknown.
+        return subject != "team" or kind in (PIXEL_KEY, TEAM_KEY)
+    return row.scope == "signed in" or (row.scope in ("team", "in team") and kind is TEAM_KEY)
 
 
 def _rights(row: Row, subject: str, kind: Kind) -> tuple[bool, bool]:
@@ -393,8 +432,29 @@ class World:
             "expired token": self._tokens(Expired).dumps([admin.id.hex, 0, "0"]),
             "forged token": self._tokens(TimestampSigner, "guessed").dumps([admin.id.hex, 0, "0"]),
             "revoked key": revoked_key,
-            KEY.name: accounts.create_key(self.users["team-owner"], "key")[1],
+            "expired key": self._key(expires_at=now() + timedelta(milliseconds=1)),
+            KEY.name: self._key(),
+            READ_KEY.name: self._key(scope=Scope.READ),
+            WRITE_KEY.name: self._key(scope=Scope.WRITE),
+            **{kind.name: self._key(pixel_id=uuid.uuid4()) for kind in LIMITED_KEYS},
         }
+
+    def _key(self, **limits: Any) -> str:
+        return accounts.create_key(self.users["team-owner"], "key", **limits)[1]
+
+    def _limit(self, kind: Kind, subject: Subject) -> None:
+        """Limit a key of that kind to what the request is about, or to something else."""
+        another = uuid.uuid4()
+        pixel_id, team_id = {
+            PIXEL_KEY: (subject.pixel.id, None),
+            OTHER_PIXEL_KEY: (another, None),
+            TEAM_KEY: (None, subject.team.id),
+            OTHER_TEAM_KEY: (None, another),
+        }[kind]
+        prefix = self.credentials[kind.name][: auth.KEY_PREFIX_CHARACTERS]
+        limited = update(ApiKey).where(ApiKey.key_prefix == prefix)
+        db.session.execute(limited.values(pixel_id=pixel_id, team_id=team_id))
+        db.session.commit()
 
     def _tokens(self, signer: type[TimestampSigner], *keys: str) -> URLSafeTimedSerializer:
         genuine = auth._tokens()
@@ -409,10 +469,12 @@ class World:
         """Return what a caller of that kind sends to say who they are."""
         if kind in (GUEST, GUEST_OF_ANOTHER) or "share" in kind.name:
             return self._share_headers(kind, subject)
+        if kind in LIMITED_KEYS:
+            self._limit(kind, subject)
         token = self.credentials.get(kind.name)
         if kind in PEOPLE:
             token = auth.issue_token(self.users[kind.name])
-        if page and kind is not KEY:
+        if page and kind not in KEYS:
             return {"Cookie": self.cookie(token=token)}
         return {"Authorization": f"Bearer {token}"} if token else {}
 
@@ -439,7 +501,7 @@ class World:
         share = shares.create(found, "fresh", {}) if ends else self.shares[name]
         team = self._team_for(route, row) if changes else self.team
         owner_of_key = self.users.get(kind.name, self.users["owner"])
-        if kind is KEY:
+        if kind in KEYS:
             owner_of_key = self.users["team-owner"]
         key_id = accounts.create_key(owner_of_key, "own")[0].id if "key_id" in route else team.id
         return Subject(found, team, share, self._user_for(route, row, kind, team), key_id)

@@ -10,7 +10,7 @@ import auth
 from core.clock import now
 from core.database import Page
 from core.errors import BadRequest, Forbidden, IdTaken, IncorrectLogin, NotFound, UsernameTaken
-from core.permissions import Action, Role
+from core.permissions import Action, Role, Scope
 from models import ApiKey, User
 from people import accounts, teams
 from schemas import (
@@ -31,6 +31,11 @@ from schemas import (
 )
 from web.api.blueprint import JsonBlueprint
 from web.request import address
+
+KEY_COLUMNS = (
+    *(ApiKey.id, ApiKey.name, ApiKey.key_prefix, ApiKey.created_at),
+    *(ApiKey.scope, ApiKey.pixel_id, ApiKey.team_id, ApiKey.expires_at),
+)
 
 blueprint = JsonBlueprint("accounts", __name__, url_prefix="/api", description="Accounts")
 
@@ -106,9 +111,20 @@ def list_keys() -> list[ApiKey]:
 @blueprint.response(200, ApiKeyCreated)
 def create_key(given: dict[str, Any]) -> dict[str, Any]:
     """Create an API key. This answer is the only one that holds the key itself."""
-    row, key = accounts.create_key(auth.caller().user, given["name"])
-    columns = ("id", "name", "key_prefix", "created_at")
-    return {"key": key, **{column: getattr(row, column) for column in columns}}
+    caller = auth.caller()
+    if given["pixelId"]:
+        auth.pixel_for(caller, given["pixelId"], Action.READ_PIXEL)
+    if given["teamId"]:
+        auth.team_for(caller, given["teamId"], Action.READ_TEAM)
+    row, key = accounts.create_key(
+        caller.user,
+        given["name"],
+        scope=Scope(given["scope"]),
+        pixel_id=given["pixelId"],
+        team_id=given["teamId"],
+        expires_at=given["expiresAt"],
+    )
+    return {"key": key, **{column.key: getattr(row, column.key) for column in KEY_COLUMNS}}
 
 
 @blueprint.delete("/me/api-keys/<uuid:key_id>", operation_id="deleteMyApiKey", raises=(NotFound,))

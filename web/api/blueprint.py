@@ -127,7 +127,7 @@ def _errors_by_status(
     arguments = getattr(view, "_apidoc", {}).get("arguments", {}).get("parameters", [])
     kinds: set[type[DomainError]] = {*raises, errors.TooManyRequests, errors.Unavailable}
     if getattr(view, "requires_bearer", False):
-        kinds.add(errors.Unauthorized)
+        kinds |= {errors.Unauthorized, errors.KeyScope}
     if arguments:
         kinds.add(errors.BadRequest)
     if any(argument["in"] == "json" for argument in arguments):

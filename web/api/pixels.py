@@ -37,6 +37,7 @@ def create_pixel(given: dict[str, Any]) -> Pixel:
     team_id = given["teamId"]
     if team_id is not None:
         auth.team_for(caller, team_id, Action.CREATE_PIXEL)
+    caller.require_within(None, team_id)
     caller.require(Action.CREATE_PIXEL)
     return pixels.create(
         Pixel(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.conftest import PASSWORD, Client, Server, new_user, unique
+from tests.conftest import PASSWORD, Client, Server, new_user, unique, wait_until
 
 SECRETS = ("password", "secret", "password_hash", "passwordHash", "generation")
 
@@ -135,12 +137,14 @@ def test_whatever_is_no_token_of_ours_lets_nobody_in(server: Server, header: str
 def test_key_is_shown_once_and_listed_by_prefix_and_day(server: Server) -> None:
     client = user_of(server)
     made = client.post("/api/me/api-keys", {"name": " deploy "}).json
-    assert list(made) == ["id", "name", "keyPrefix", "createdAt", "key"]
+    limits = ["scope", "pixelId", "teamId", "expiresAt"]
+    assert list(made) == ["id", "name", "keyPrefix", "createdAt", *limits, "key"]
+    assert [made[name] for name in limits] == ["all", None, None, None]
     assert made["name"] == "deploy"
     assert made["key"].startswith(made["keyPrefix"])
     listed = client.get("/api/me/api-keys").json
     assert [list(each) for each in listed] == [
-        ["id", "name", "keyPrefix", "createdAt", "lastUsedAt"]
+        ["id", "name", "keyPrefix", "createdAt", *limits, "lastUsedAt"]
     ]
     assert listed[0]["lastUsedAt"] is None
     assert client.with_token(made["key"]).get("/api/me").status == 200
@@ -155,6 +159,68 @@ def test_key_ends_at_once_and_only_for_its_owner(server: Server, stranger: Clien
     assert client.with_token(made["key"]).get("/api/me").status == 200
     assert client.delete(f"/api/me/api-keys/{made['id']}").json == {"ok": True}
     assert client.with_token(made["key"]).get("/api/me").status == 401
+
+
+def test_key_ends_at_its_time(server: Server) -> None:
+    client = user_of(server)
+    ends_at = datetime.now(UTC) + timedelta(seconds=2)
+    made = client.post("/api/me/api-keys", {"name": "k", "expiresAt": ends_at.isoformat()}).json
+    assert client.with_token(made["key"]).get("/api/me").status == 200
+    wait_until(lambda: datetime.now(UTC) > ends_at)
+    ended = client.with_token(made["key"]).get("/api/me")
+    assert (ended.status, ended.json["error"]["code"]) == (401, "unauthorized")
+
+
+def test_key_to_read_reads_all_that_its_user_may_and_changes_nothing(server: Server) -> None:
+    client = user_of(server)
+    pixel = client.create_pixel()
+    made = client.post("/api/me/api-keys", {"name": "k", "scope": "read"}).json
+    reader = client.with_token(made["key"])
+    assert reader.get(f"/api/pixels/{pixel['id']}").json["slug"] == pixel["slug"]
+    for refused in (
+        reader.post(f"/api/pixels/{pixel['id']}", {"name": "changed"}),
+        reader.delete(f"/api/pixels/{pixel['id']}"),
+        reader.get("/api/me/api-keys"),
+    ):
+        assert (refused.status, refused.json["error"]["code"]) == (403, "key-scope")
+    assert reader.post("/api/auth/verify").status == 200
+    assert client.get(f"/api/pixels/{pixel['id']}").json["name"] == pixel["name"]
+
+
+def test_key_of_a_pixel_reaches_no_other_and_ends_with_it(server: Server) -> None:
+    client = user_of(server)
+    pixel, another = client.create_pixel(), client.create_pixel()
+    made = client.post("/api/me/api-keys", {"name": "k", "pixelId": pixel["id"]}).json
+    holder = client.with_token(made["key"])
+    assert holder.get(f"/api/pixels/{pixel['id']}").status == 200
+    beyond = holder.get(f"/api/pixels/{another['id']}")
+    assert (beyond.status, beyond.json["error"]["code"]) == (403, "key-scope")
+    ids = {"ids": f"{pixel['id']},{another['id']}"}
+    charts = holder.get(f"/api/pixels/charts?{urlencode(ids)}").json["data"]
+    assert list(charts) == [pixel["id"]]
+    assert client.delete(f"/api/pixels/{pixel['id']}").status == 200
+    assert holder.get(f"/api/pixels/{another['id']}").status == 403
+    assert holder.get("/api/pixels").status == 403
+
+
+@pytest.mark.parametrize(
+    ("limits", "status"),
+    [
+        ({"scope": "admin"}, 400),
+        ({"scope": None}, 400),
+        ({"pixelId": "x"}, 400),
+        ({"pixelId": "00000000-0000-4000-8000-000000000000"}, 404),
+        ({"teamId": "00000000-0000-4000-8000-000000000000"}, 404),
+        ({"expiresAt": "2020-01-01T00:00:00Z"}, 400),
+        ({"expiresAt": "tomorrow"}, 400),
+    ],
+)
+def test_key_with_limits_that_are_none_is_refused(
+    server: Server, limits: dict[str, Any], status: int
+) -> None:
+    client = user_of(server)
+    assert client.post("/api/me/api-keys", {"name": "k", **limits}).status == status
+    assert client.get("/api/me/api-keys").json == []
 
 
 def test_user_has_a_hundred_keys_at_most(server: Server) -> None:
