@@ -21,7 +21,17 @@ from web.api import accounts, recipients, reports, send, service, shares, teams
 from web.api import pixels as pixels_api
 from web.api.blueprint import JsonApi
 from web.api.json_body import BODY_BYTES_MAX
-from web.pages import account, base, pixel_settings, report, sign_in, users
+from web.pages import (
+    account,
+    base,
+    docs,
+    embed,
+    invitations,
+    pixel_settings,
+    report,
+    sign_in,
+    users,
+)
 from web.pages import pixels as pixels_pages
 from web.pages import recipients as recipients_pages
 from web.pages import teams as teams_pages
@@ -89,10 +99,13 @@ def create_app(settings: Settings) -> Flask:
         report.blueprint,
         report.shared,
         recipients_pages.blueprint,
+        embed.blueprint,
         pixel_settings.blueprint,
         account.blueprint,
         teams_pages.blueprint,
         users.blueprint,
+        invitations.blueprint,
+        docs.blueprint,
     ):
         app.register_blueprint(blueprint)
     base.register(app)

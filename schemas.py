@@ -235,6 +235,20 @@ class UserCreate(Shape):
     id = fields.UUID(load_default=None, allow_none=True)
 
 
+class InvitationCreate(Shape):
+    """Whom an invitation lets in: with which role, into which team."""
+
+    role = fields.String(required=True, validate=validate.OneOf(list(Role)))
+    teamId = fields.UUID(load_default=None, allow_none=True)
+
+
+class InvitationAccept(Shape):
+    """The account that somebody invited makes."""
+
+    username = Line(1, 255, required=True)
+    password = Verbatim(PASSWORD_CHARACTERS_MIN, PASSWORD_CHARACTERS_MAX, required=True)
+
+
 class UserUpdate(Shape):
     """What may change of a user; what is left out stays."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
@@ -107,15 +109,35 @@ def change_password(user: User, current: str, new: str, address: str, at: dateti
     return change_user(user, {"password": new})
 
 
-def remove_user(user: User) -> None:
-    """Delete a user with their personal pixels and keys; a team's pixels stay, and so does it.
+class Heir(NamedTuple):
+    """Who gets the pixels of somebody who is deleted: a user or a team."""
 
-    Raises: BadRequest for the last admin.
+    user_id: uuid.UUID | None = None
+    team_id: uuid.UUID | None = None
+
+
+def remove_user(user: User, heir: Heir | None = None) -> None:
+    """Delete a user with their keys; their personal pixels too, unless there is an heir.
+
+    A team's pixels stay, and so does it.
+
+    Raises: BadRequest for the last admin; NotFound for an heir who is deleted meanwhile.
     """
-    with writing():
+    with _heir_there(), writing():
         _require_another_admin(user)
-        pixels.remove_where(Pixel.user_id == user.id)
+        if heir:
+            pixels.move_where(Pixel.user_id == user.id, heir.user_id, heir.team_id)
+        else:
+            pixels.remove_where(Pixel.user_id == user.id)
         db.session.execute(delete(User).where(User.id == user.id))
+
+
+@contextmanager
+def _heir_there() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        raise NotFound("Whoever should get the pixels is no longer there.") from None
 
 
 def _require_another_admin(user: User) -> None:

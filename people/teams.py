@@ -76,6 +76,11 @@ def first_teams_of(user: User) -> list[Team]:
     return list(db.session.scalars(statement.order_by(Team.name, Team.id).limit(TEAMS_SHOWN_MAX)))
 
 
+def every_team(count_max: int) -> list[Team]:
+    """Return the first of all teams, by name."""
+    return list(db.session.scalars(select(Team).order_by(Team.name, Team.id).limit(count_max)))
+
+
 def members_of(team: Team, given: dict[str, Any]) -> Page[TeamUser]:
     """Return a page of a team's members, in the order they came."""
     statement = select(TeamUser).join(User).where(TeamUser.team_id == team.id)

@@ -6,7 +6,7 @@ import re
 import secrets
 import unicodedata
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -76,6 +76,14 @@ def remove_where(condition: ColumnElement[bool]) -> None:
     raise_version()
 
 
+def move_where(
+    condition: ColumnElement[bool], user_id: uuid.UUID | None, team_id: uuid.UUID | None
+) -> None:
+    """Give the pixels that meet `condition` to another owner, inside the caller's `writing()`."""
+    db.session.execute(update(Pixel).where(condition).values(user_id=user_id, team_id=team_id))
+    raise_version()
+
+
 def listing(
     owner: ColumnElement[bool],
     *,
@@ -95,6 +103,18 @@ def listing(
         descending = order_by is None
     statement = statement.order_by(column.desc() if descending else column, Pixel.number)
     return paginate(statement, page, page_size)
+
+
+def counts(user_id: uuid.UUID, team_ids: Collection[uuid.UUID]) -> tuple[int, dict[Any, int]]:
+    """Return how many pixels a user has, and each of some teams."""
+    own = select(func.count()).where(Pixel.user_id == user_id)
+    of_teams = (
+        select(Pixel.team_id, func.count())
+        .where(Pixel.team_id.in_(team_ids))
+        .group_by(Pixel.team_id)
+    )
+    found = db.session.execute(of_teams).all()
+    return db.session.scalar(own) or 0, {row[0]: row[1] for row in found}
 
 
 def raise_version() -> None:

@@ -93,7 +93,7 @@ def breakdown(
 def leaders(
     question: Question, dimensions: Collection[str], *, limit: int
 ) -> dict[str, list[Leader]]:
-    """Return the first values of several dimensions, in `breakdown`'s order, at one reading.
+    """Return the first values of several dimensions, by page views, then name, at one reading.
 
     Visits are left out: to count them takes most of a breakdown's time.
     """
@@ -107,11 +107,11 @@ def leaders(
             for tally in (first, *others):
                 tally.add_views(day)
     found = {
-        dimension: _first(view.words(dimension), tally, "", limit, by_visitors=True)
+        dimension: _first(view.words(dimension), tally, "", limit, by_visitors=False)
         for dimension, tally in tallies.items()
     }
     return {
-        dimension: [Leader(*row[:3]) for row in sorted(rows, key=_by_visitors)[:limit]]
+        dimension: [Leader(*row[:3]) for row in sorted(rows, key=_by_pageviews)[:limit]]
         for dimension, rows in found.items()
     }
 
@@ -126,10 +126,14 @@ def _by_visitors(row: BreakdownRow) -> tuple[int, int, str]:
     return -row.visitors, -row.pageviews, row.name
 
 
+def _by_pageviews(row: BreakdownRow) -> tuple[int, str]:
+    return -row.pageviews, row.name
+
+
 def values(question: Question, dimension: str, search: str = "") -> list[tuple[str, int]]:
     """Return the few values of a dimension that have the most page views, and these."""
     rows = _rows(question, dimension, search, VALUES_MAX, by_visitors=False)
-    rows.sort(key=lambda row: (-row.pageviews, row.name))
+    rows.sort(key=_by_pageviews)
     return [(row.name, row.pageviews) for row in rows[:VALUES_MAX]]
 
 
@@ -159,6 +163,11 @@ def date_range(pixel_number: int) -> tuple[datetime, datetime] | None:
     pruned = [day for day in store.days_of(pixel_number) if state and day < state.pruned_before]
     instants += [from_milliseconds(day * MS_PER_DAY) for day in (pruned[:1] + pruned[-1:])]
     return (min(instants), max(instants)) if instants else None
+
+
+def newest_id(pixel_number: int) -> int | None:
+    """Return the id of a pixel's newest hit that is still stored, one look at the key."""
+    return db.session.scalar(select(func.max(Hit.id)).where(Hit.pixel_number == pixel_number))
 
 
 def event_count(question: Question) -> int:

@@ -78,6 +78,23 @@ def forget_hits(pixel_number: int, before_day: int) -> None:
         )
 
 
+def forget_pruned(pixel_number: int) -> None:
+    """Remove what is kept of days whose hits are pruned, so that nothing is counted of them."""
+    with writing():
+        pruned_before = select(Pixel.pruned_before).where(Pixel.number == pixel_number)
+        db.session.execute(
+            delete(Segment).where(
+                Segment.pixel_number == pixel_number,
+                Segment.day < pruned_before.scalar_subquery(),
+            )
+        )
+        db.session.execute(
+            update(Pixel)
+            .where(Pixel.number == pixel_number)
+            .values(pruned_before=0, revision=Pixel.revision + 1)
+        )
+
+
 def _rebuild_day(pixel_number: int, day: int) -> bool:
     """Make a day again; False if it changed meanwhile."""
     state = state_of(pixel_number)

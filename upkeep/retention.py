@@ -41,7 +41,7 @@ from models import (
     UserAgent,
 )
 from pixels import pixels
-from stats import rebuilding
+from stats import questions, rebuilding
 
 ROWS_AT_ONCE_MAX = 5_000
 # A row that holds a day's arrays may be megabytes.
@@ -73,6 +73,18 @@ def prune(before_day: int) -> Iterator[int]:
         if db.session.scalar(select(exists().where(old))):
             rebuilding.forget_hits(pixel.number, before_day)
             yield from _delete_rows(Hit.__table__, old)
+
+
+def remove_hits(pixel_number: int) -> None:
+    """Remove all hits that a pixel has by now, and what was counted of them.
+
+    Its links, its people and its shares stay. What comes meanwhile stays too.
+    """
+    last = questions.newest_id(pixel_number) or 0
+    for _ in _delete_rows(Hit.__table__, (Hit.pixel_number == pixel_number) & (Hit.id <= last)):
+        pass
+    rebuilding.forget_pruned(pixel_number)
+    rebuilding.rebuild(pixel_number)
 
 
 def forget_salts(today: int) -> int:

@@ -241,33 +241,38 @@ PAGES: dict[str, Row] = {
     "GET /pixels/slug": SIGNED_IN,
     "GET /pixels/<uuid:pixel_id>": READ,
     "GET /pixels/<uuid:pixel_id>/embed": READ,
-    "GET /pixels/<uuid:pixel_id>/first-hit": READ,
-    "GET /pixels/<uuid:pixel_id>/figures": READ,
-    "GET /pixels/<uuid:pixel_id>/hits": READ,
+    "GET /preview/<token>.gif": Row("anybody", works=404),
+    "GET /pixels/<uuid:pixel_id>/newest": READ,
     "GET /pixels/<uuid:pixel_id>/by/<dimension>": READ,
     "GET /pixels/<uuid:pixel_id>/export.<any(csv, jsonl):form>": READ,
     "GET /pixels/<uuid:pixel_id>/settings": READ,
     "POST /pixels/<uuid:pixel_id>/settings": pixel(
         Action.CHANGE_PIXEL, body=slug, works=303, subjects=("team", "owner")
     ),
+    "POST /pixels/<uuid:pixel_id>/privacy": pixel(
+        Action.CHANGE_PIXEL, body={"privacy": "full"}, works=303
+    ),
+    "GET /pixels/<uuid:pixel_id>/start-anew": pixel(Action.CHANGE_PIXEL),
+    "POST /pixels/<uuid:pixel_id>/start-anew": pixel(Action.CHANGE_PIXEL, works=303),
     "POST /pixels/<uuid:pixel_id>/shares": pixel(
         Action.CHANGE_PIXEL, body={"name": "Made"}, works=303
     ),
+    "GET /pixels/<uuid:pixel_id>/shares/<uuid:share_id>/end": pixel(Action.CHANGE_PIXEL),
     "POST /pixels/<uuid:pixel_id>/shares/<uuid:share_id>/end": pixel(
         Action.CHANGE_PIXEL, works=303
     ),
     "POST /pixels/<uuid:pixel_id>/delete": pixel(Action.CHANGE_PIXEL, works=400),
     "GET /pixels/<uuid:pixel_id>/recipients": READ,
-    "POST /pixels/<uuid:pixel_id>/recipients": pixel(
+    "GET /pixels/<uuid:pixel_id>/links": pixel(Action.CHANGE_PIXEL),
+    "POST /pixels/<uuid:pixel_id>/links": pixel(
         Action.CHANGE_PIXEL, body={"list": "a@example.org"}
     ),
     "GET /pixels/<uuid:pixel_id>/recipients.csv": READ,
-    **{
-        f"GET /share/<slug>{path}": ANYBODY for path in ("", "/figures", "/hits", "/by/<dimension>")
-    },
+    **{f"GET /share/<slug>{path}": ANYBODY for path in ("", "/newest", "/by/<dimension>")},
     "GET /account": SIGNED_IN,
     "POST /account/password": Row("signed in", works=400),
     "POST /account/keys": Row("signed in", body={"name": "made"}),
+    "GET /account/keys/<uuid:key_id>/revoke": Row("own key"),
     "POST /account/keys/<uuid:key_id>/revoke": Row("own key", works=303),
     "GET /teams": SIGNED_IN,
     "POST /teams": Row("here", Action.CREATE_TEAM, body={"name": "Made"}, works=303),
@@ -276,13 +281,16 @@ PAGES: dict[str, Row] = {
     "POST /teams/<uuid:team_id>": Row(
         "team", Action.CHANGE_TEAM, body={"name": "Renamed"}, works=303
     ),
+    "GET /teams/<uuid:team_id>/code": Row("team", Action.CHANGE_TEAM),
     "POST /teams/<uuid:team_id>/code": Row("team", Action.CHANGE_TEAM, works=303),
     "POST /teams/<uuid:team_id>/members/<uuid:user_id>": Row(
         "team", Action.MANAGE_MEMBERS, body={"role": "team-view-only"}, works=303
     ),
+    "GET /teams/<uuid:team_id>/members/<uuid:user_id>/remove": Row("team", Action.MANAGE_MEMBERS),
     "POST /teams/<uuid:team_id>/members/<uuid:user_id>/remove": Row(
         "team", Action.MANAGE_MEMBERS, works=303
     ),
+    "GET /teams/<uuid:team_id>/leave": Row("team", Action.READ_TEAM),
     "POST /teams/<uuid:team_id>/leave": Row(
         "team", Action.READ_TEAM, works=303, but={"team-owner": 400, "admin": 404}
     ),
@@ -291,7 +299,12 @@ PAGES: dict[str, Row] = {
     "POST /users": Row("here", Action.MANAGE_USERS, works=400),
     "GET /users/<uuid:user_id>": USERS,
     "POST /users/<uuid:user_id>": Row("here", Action.MANAGE_USERS, works=303),
+    "GET /users/<uuid:user_id>/delete": USERS,
     "POST /users/<uuid:user_id>/delete": Row("here", Action.MANAGE_USERS, works=400),
+    "GET /invite": USERS,
+    "POST /invite": Row("here", Action.MANAGE_USERS, body={"role": "user", "teamId": ""}),
+    "GET /invitation/<token>": Row("anybody", works=404),
+    "POST /invitation/<token>": Row("anybody", works=404),
 }
 
 # The same routes once more, where the body says in which team.
@@ -601,6 +614,7 @@ def _request(route: str, row: Row, about: Subject) -> tuple[str, str]:
         "<uuid:key_id>": about.key_id,
         "<uuid:share_id>": about.share.id,
         "<slug>": about.share.slug,
+        "<token>": "forged",
         "<dimension>": "browser",
         "<any(csv, jsonl):form>": "csv",
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, render_template
+from flask import Blueprint, Response, current_app, jsonify
 
 from core.database import db
 from core.locks import probe_write
@@ -39,9 +39,3 @@ def healthz() -> tuple[Response, int]:
 def metrics() -> Response:
     """Return hits, commits, failures and the queue, for Prometheus."""
     return Response(current_app.extensions["metrics"].text(), mimetype="text/plain")
-
-
-@pages.get("/docs")
-def docs() -> str:
-    """Show the API's document as a page."""
-    return render_template("docs.html", spec=current_app.extensions["api_document"].to_dict())

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import uuid
 
-from flask import flash, render_template
+from flask import flash, render_template, url_for
 from werkzeug.wrappers import Response
 
 import auth
 from core.clock import now
-from core.errors import BadRequest
+from core.errors import BadRequest, NotFound
 from people import accounts
 from schemas import ApiKeyCreate, PasswordChange
 from web.pages import base
 from web.pages.base import Pages, Rendered, back_to
-from web.pages.forms import Form
+from web.pages.forms import Asking, Form, ask
 from web.request import address
 
 blueprint = Pages("account_page", __name__)
@@ -37,7 +37,7 @@ def change_password() -> Rendered:
                 user, given["currentPassword"], given["newPassword"], address(), now()
             )
             base.sign_in(user)
-            flash("Your password is changed, and every other session has ended.")
+            flash("Your password is changed, and all of your other sessions have ended.")
             return back_to("account_page.show_account")
     return _account(password=form), form.status
 
@@ -51,6 +51,26 @@ def create_key() -> Rendered:
             _, key = accounts.create_key(auth.caller().user, form.values["name"])
             return _account(key=key)
     return _account(new_key=form), form.status
+
+
+@blueprint.get("/account/keys/<uuid:key_id>/revoke")
+def ask_to_revoke_key(key_id: uuid.UUID) -> str:
+    """GET: ask whether an API key shall end. 200; 404 for another's."""
+    key = next((each for each in accounts.keys_of(auth.caller().user) if each.id == key_id), None)
+    if key is None:
+        raise NotFound("No such API key.")
+    return ask(
+        Asking(
+            f"Revoke “{key.name}”?",
+            [
+                f"Programs that use {key.key_prefix}… are refused from now on.",
+                "What they have made stays. The key can’t be brought back.",
+            ],
+            "Revoke the key",
+            url_for("account_page.show_account"),
+            "Your account",
+        )
+    )
 
 
 @blueprint.post("/account/keys/<uuid:key_id>/revoke")

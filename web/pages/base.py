@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -26,6 +27,8 @@ from flask import (
     stream_with_context,
     url_for,
 )
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.wrappers import Response as BaseResponse
 
 import auth
@@ -33,8 +36,7 @@ from core.clock import now
 from core.errors import DomainError, Unauthorized
 from core.permissions import Action
 from models import Pixel, User
-from web.pages import charts, wording
-from web.pages.formats import ago, change, clock, day, moment, number, share_of
+from web.pages import formats, wording
 from web.pages.forms import check_form_token, form_token
 
 
@@ -64,15 +66,39 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 FORM_BYTES_MAX = 64 * 1024
 PAGE_SIZE = 20
+# As many as a choice can hold.
+FEW_MAX = 100
 ZONE_COOKIE = "zone"
 ZONE_SECONDS_MAX = 365 * 86_400
 UTC = ZoneInfo("UTC")
-# The pages of one pixel, as its tabs name them.
+
+
+class Tab(NamedTuple):
+    """A tab of a pixel's pages, and the endpoints of the pages that it stands for."""
+
+    name: str
+    endpoint: str
+    others: tuple[str, ...] = ()
+
+
 TABS = (
-    ("report.show", "Report"),
-    ("recipients_page.show_recipients", "Recipients"),
-    ("pixels_page.show_embed", "Embed"),
-    ("pixel_settings_page.show_settings", "Settings"),
+    Tab("Report", "report.show", ("report.show_breakdown",)),
+    Tab(
+        "Recipients",
+        "recipients_page.show_recipients",
+        ("recipients_page.show_links", "recipients_page.issue"),
+    ),
+    Tab("Embed", "embed_page.show_embed"),
+    Tab(
+        "Settings",
+        "pixel_settings_page.show_settings",
+        (
+            "pixel_settings_page.change",
+            "pixel_settings_page.change_privacy",
+            "pixel_settings_page.share",
+            "pixel_settings_page.delete",
+        ),
+    ),
 )
 
 
@@ -111,6 +137,11 @@ def may(check: Callable[..., object], thing_id: uuid.UUID, action: Action) -> bo
     except DomainError:
         return False
     return True
+
+
+def of_pixel(pixel: Pixel) -> dict[str, Any]:
+    """Return what the head and the tabs of a pixel's pages show."""
+    return {"pixel": pixel}
 
 
 def page_number() -> int:
@@ -177,6 +208,11 @@ def download(parts: Iterator[str], name: str) -> Response:
     return response
 
 
+def local_time(at: datetime | None) -> str:
+    """Write an instant as a form's local date and time want it; nothing for none."""
+    return at.astimezone(zone()).strftime("%Y-%m-%dT%H:%M") if at else ""
+
+
 def back_to(endpoint: str, **values: Any) -> BaseResponse:
     """Answer a form that was carried out: the browser reads the page anew."""
     return redirect(url_for(endpoint, **values), HTTPStatus.SEE_OTHER)
@@ -186,32 +222,35 @@ def register(app: Flask) -> None:
     """Give every template what the layout and the figures need."""
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(
-        number=number,
-        share_of=share_of,
-        change=change,
-        moment=moment,
-        clock=clock,
-        day=day,
-        ago=ago,
+        counted=formats.counted,
+        date=formats.date,
+        day=formats.day,
+        fetched_by=wording.fetched_by,
+        moment=formats.moment,
+        number=formats.number,
+        percent=formats.percent,
         program=wording.program,
+        rate=formats.rate,
+        span=formats.span,
+        time_of_day=formats.time_of_day,
         value_of=wording.value_of,
     )
     app.jinja_env.globals.update(
         CLASSES=wording.CLASSES,
-        REASONS=wording.REASONS,
-        DIMENSIONS=wording.DIMENSION_LABELS,
         ONE_OF=wording.ONE_OF,
+        PRIVACY=wording.PRIVACY,
+        REASONS=wording.REASONS,
         ROLES=wording.ROLES,
+        STATUSES=wording.STATUSES,
         TEAM_ROLES=wording.TEAM_ROLES,
-        SPANS_BEFORE=wording.SPANS_BEFORE,
-        spark_points=charts.spark,
         tabs=TABS,
     )
+    app.before_request(_greet)
     app.context_processor(_layout)
 
 
 def _layout() -> dict[str, Any]:
-    """Return what the layout shows on every page; nothing of a user to who is not one."""
+    """Return what the layout shows on every page; nothing of a user to anyone else."""
     found = g.get("caller")
     return {
         "me": found.user if found else None,
@@ -221,8 +260,20 @@ def _layout() -> dict[str, Any]:
         "here": here,
         "beside": beside,
         "zone": zone(),
-        "at_present": now(),
     }
+
+
+def _greet() -> None:
+    """Know who is signed in on pages that are open to everybody too, an unknown address included.
+
+    Nothing is allowed by it: what needs a user asks for one itself. A database that fails leaves
+    the page without its navigation.
+    """
+    view = current_app.view_functions.get(str(request.endpoint))
+    is_open = request.endpoint is None or getattr(view, "is_public", False)
+    if is_open and "token" in session and not request.path.startswith("/api"):
+        with suppress(Unauthorized, OperationalError, PoolTimeout):
+            g.caller = auth.authenticate(f"Bearer {session['token']}", now())
 
 
 def _guard() -> None:

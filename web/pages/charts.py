@@ -1,105 +1,434 @@
-"""Where the shapes of a chart go. A template draws them, in classes that the style sheet colours.
+"""Where the shapes of a chart go. Templates draw them, in classes that the style sheet colours.
 
-Widths are counted in buckets and stretched by the browser to whatever there is; heights are
-pixels, so that type and lines stay what they are on a phone. Pure: numbers in, numbers out.
+Widths are percentages, or units that the browser stretches; heights are pixels, so that type and
+lines stay what they are on a phone. Pure: numbers in, numbers out.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
-HEIGHT = 200
-GRID_LINES_MAX = 4
+from web.pages.formats import NARROW, counted, moment, number, percent
+
+HEIGHT, HEIGHT_OF_COMPARISON = 200, 260
+# Below the curve: opens in each hour.
+HOURS_TOP, HOURS_HEIGHT = 232, 44
+GRID_LINES_MAX = 5
 LABELS_MAX = 8
-# A few bars are slimmer, or they would be blocks.
-BAR_SHARE, BAR_SHARE_OF_FEW, FEW = 0.68, 0.4, 8
-SPARK_WIDTH, SPARK_HEIGHT = 100, 24
+# A label at the end of a line keeps this far from the line and from its neighbours.
+LABEL_ABOVE, LABEL_BELOW, LABEL_APART = 12, 20, 18
+# From here on a tip opens to the left, or it would leave the chart.
+FLIPS_FROM_PERCENT = 42
+# The lines of a comparison, first the one that the page is about.
+LINES = ("now", "second", "third")
+# How far a curve goes, and how its hours are gathered into 24 slots that widen with age.
+SLOT_HOURS = {
+    24: (1,) * 24,
+    48: (1,) * 12 + (2,) * 6 + (4,) * 6,
+    72: (2,) * 12 + (4,) * 12,
+    168: (2,) * 12 + (12,) * 12,
+}
+LABEL_HOURS = {24: 3, 48: 6, 72: 12, 168: 24}
+# Where the two bars of a bucket begin, and how wide they are.
+OPENS_BAR, UNIQUE_BAR = (0.14, 0.4), (0.6, 0.26)
+PART_GAP = 0.3
+SPARK_TOP = 0.6
+SPARK_HOURS, SPARK_STEP_HOURS, SPARK_HEIGHT = 168, 6, 28
+SPARK_DAYS = 10
 
 # How an instant is written below its bar, and in the table behind the chart.
-SHORT = {"minute": "%H:%M", "hour": "%H:%M", "day": "{day} %b", "month": "%b %Y", "year": "%Y"}
-LONG = {
-    "minute": "{day} %b %Y, %H:%M",
-    "hour": "{day} %b %Y, %H:%M",
-    "day": "%a {day} %b %Y",
-    "month": "%B %Y",
-    "year": "%Y",
-}
+SHORT = {"hour": "%H:%M", "day": "{day} %b", "month": "%b %Y"}
+LONG = {"hour": "{day} %b %Y, %H:%M", "day": "%a {day} %b %Y", "month": "%B %Y"}
 
 
-class Bucket(NamedTuple):
-    """One bar: hits and, within it, how many visitors made them."""
-
-    at: datetime
-    hits: int
-    visitors: int
-
-
-class Line(NamedTuple):
+class GridLine(NamedTuple):
     """A line of the grid and what it stands for."""
 
     y: float
-    value: int
+    text: str
+
+
+class Part(NamedTuple):
+    """A part of a bar that is split: its kind, and its place in percent."""
+
+    kind: str
+    x: float
+    width: float
 
 
 class Label(NamedTuple):
-    """A label below the bars; a minor one goes where there is little room."""
+    """A label below a chart, in one line or two; a minor one goes where there is little room."""
 
     percent: float
-    text: str
+    lines: tuple[str, ...]
     is_minor: bool
 
 
+class EndLabel(NamedTuple):
+    """The name of a line, where it ends."""
+
+    percent: float
+    y: float
+    text: str
+    line: str
+
+
+class Dot(NamedTuple):
+    """Where a slot's rule meets a line."""
+
+    y: float
+    line: str
+
+
 class Slot(NamedTuple):
-    """A bucket's place, and what it says to who points at it or reads the table."""
+    """A part of the time: its place, what it says when pointed at, and the row of the table."""
 
-    x: int
+    start: float
+    width: float
+    end: float
+    tip: tuple[str, ...]
+    dots: tuple[Dot, ...]
+    row: tuple[str, ...]
+
+    @property
+    def flips(self) -> bool:
+        """Whether the tip opens to the left."""
+        return self.end > FLIPS_FROM_PERCENT
+
+    @property
+    def said(self) -> str:
+        """What a screen reader says of it."""
+        return f"{self.tip[0]}: {'; '.join(self.tip[1:])}"
+
+
+class Line(NamedTuple):
+    """A line of a curve."""
+
     name: str
-    hits: int
-    visitors: int
+    path: str
+    line: str
 
 
-class Chart(NamedTuple):
-    """Bars of hits, with bars of visitors within them."""
+class Course(NamedTuple):
+    """How one mailing went: people who had opened, and opens, in each hour since sending.
+
+    `age` is in hours and ends the line; `sent` is how many people it went to.
+    """
+
+    name: str
+    sent: int
+    opened: Sequence[int]
+    opens: Sequence[int]
+    age: float
+
+    def had_opened(self, hours: float) -> int:
+        """Return how many had opened so many hours after sending."""
+        return sum(self.opened[: int(hours)])
+
+    def share(self, hours: float) -> float:
+        """Return which part of the people had opened."""
+        return self.had_opened(hours) / self.sent if self.sent else 0.0
+
+
+class Curve(NamedTuple):
+    """Lines of the share of people who had opened, by hours since sending."""
+
+    hours: int
+    height: int
+    grid: list[GridLine]
+    labels: list[Label]
+    lines: list[Line]
+    end_labels: list[EndLabel]
+    slots: list[Slot]
+    bars: str
+    bars_top: int
+
+
+class Unfinished(NamedTuple):
+    """A bar whose time still runs."""
+
+    x: float
+    width: float
+    y: float
+    height: float
+    is_unique: bool
+
+
+class Bucket(NamedTuple):
+    """One bar: opens and, beside it, how many different people or programs made them."""
+
+    at: datetime
+    opens: int
+    unique: int
+
+
+class Bars(NamedTuple):
+    """Bars of opens over time, a thinner one of unique opens beside each."""
 
     width: int
     height: int
-    lines: list[Line]
+    grid: list[GridLine]
     labels: list[Label]
     slots: list[Slot]
-    hits: str
-    visitors: str
+    opens: str
+    unique: str
+    unfinished: list[Unfinished]
 
 
-def bars(buckets: Sequence[Bucket], unit: str) -> Chart:
-    """Lay out a bar for each bucket; the grid ends at a round number above the highest."""
-    step = _grid_step(max((each.hits for each in buckets), default=0))
-    highest = max((each.hits for each in buckets), default=0)
-    lines_count = max(1, -(-highest // step))
-    top = step * lines_count
-    return Chart(
-        width=max(1, len(buckets)),
-        height=HEIGHT,
-        lines=[Line(_y(step * each, top), step * each) for each in range(lines_count + 1)],
-        labels=_labels(buckets, unit),
-        slots=[
-            Slot(x, written(each.at, LONG[unit]), each.hits, each.visitors)
-            for x, each in enumerate(buckets)
-        ],
-        hits=_path([each.hits for each in buckets], top),
-        visitors=_path([each.visitors for each in buckets], top),
+def curve(courses: Sequence[Course], hours: int, sent_at: datetime, zone: ZoneInfo) -> Curve:
+    """Lay out a mailing's course, the one before it in grey, and opens in each hour below."""
+    return _curve(
+        courses, ("now", "was"), hours, HEIGHT, _clock_labels(hours, sent_at, zone), sent_at, zone
     )
 
 
-def spark(counts: Sequence[int]) -> str:
-    """Return the points of a small line, the first count at its left end."""
-    top = max(*counts, 1)
-    step = SPARK_WIDTH / max(1, len(counts) - 1)
-    inset = 2  # Half of the line's own width, and air.
-    return " ".join(
-        f"{place * step:.1f},{SPARK_HEIGHT - inset - count / top * (SPARK_HEIGHT - 2 * inset):.1f}"
+def comparison(courses: Sequence[Course], hours: int) -> Curve:
+    """Lay out several mailings' courses by hours since sending."""
+    return _curve(courses, LINES, hours, HEIGHT_OF_COMPARISON, _hour_labels(hours))
+
+
+def _curve(
+    courses: Sequence[Course],
+    names: Sequence[str],
+    hours: int,
+    height: int,
+    labels: list[Label],
+    sent_at: datetime | None = None,
+    zone: ZoneInfo | None = None,
+) -> Curve:
+    highest = max((each.share(min(each.age + 1, hours)) for each in courses), default=0.0)
+    step = _grid_step(max(1, round(highest * 1000)), (10, 20, 50, 100, 200, 250)) / 1000
+    top = step * max(1, -(-round(highest * 1000) // round(step * 1000)))
+    lines = [
+        Line(each.name, _line(each, hours, top, height), line)
+        for each, line in zip(courses, names, strict=False)
+    ]
+    first = courses[0]
+    return Curve(
+        hours=hours,
+        height=height,
+        grid=[
+            GridLine(_y(step * each, top, height), f"{step * each:.0%}".replace("%", f"{NARROW}%"))
+            for each in range(round(top / step) + 1)
+        ],
+        labels=labels,
+        lines=lines,
+        end_labels=_end_labels(courses, names, hours, top, height, is_alone=sent_at is not None),
+        slots=_slots(courses, names, hours, top, height, sent_at, zone),
+        bars=_hour_bars(first.opens[:hours]),
+        bars_top=max(first.opens[:hours], default=0),
+    )
+
+
+def _line(course: Course, hours: int, top: float, height: int) -> str:
+    ends = [*range(int(min(course.age, hours)) + 1)]
+    points = [f"{hour} {_y(course.share(hour), top, height):g}" for hour in ends]
+    if course.age < hours:
+        # The hour that is running: what came in it so far.
+        points.append(f"{course.age:.2f} {_y(course.share(course.age + 1), top, height):g}")
+    return f"M{'L'.join(points)}"
+
+
+def _slots(
+    courses: Sequence[Course],
+    names: Sequence[str],
+    hours: int,
+    top: float,
+    height: int,
+    sent_at: datetime | None,
+    zone: ZoneInfo | None,
+) -> list[Slot]:
+    found = []
+    ends = list(itertools.accumulate(SLOT_HOURS[hours]))
+    for end, width in zip(ends, SLOT_HOURS[hours], strict=True):
+        dots = tuple(
+            Dot(_y(each.share(min(end, each.age + 1)), top, height), line)
+            for each, line in zip(courses, names, strict=False)
+            if each.age > end - width
+        )
+        tip, row = _said(courses, end, width, sent_at, zone)
+        found.append(
+            Slot(
+                start=round((end - width) / hours * 100, 2),
+                width=round(width / hours * 100, 2),
+                end=round(end / hours * 100, 2),
+                tip=tip,
+                dots=dots,
+                row=row,
+            )
+        )
+    return found
+
+
+def _said(
+    courses: Sequence[Course],
+    end: int,
+    width: int,
+    sent_at: datetime | None,
+    zone: ZoneInfo | None,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what a slot's tip says, line by line, and its row of the table."""
+    after = f"+{end}{NARROW}h"
+    shares = [
+        percent(each.had_opened(end), each.sent) if each.age > end - width else "–"
+        for each in courses
+    ]
+    if sent_at is None or zone is None:
+        words = [
+            f"{each.name} {share}" if share != "–" else f"{each.name}: not there yet"
+            for each, share in zip(courses, shares, strict=True)
+        ]
+        return (f"{after} after sending", *words), (after, *shares)
+    first, before = courses[0], courses[1:]
+    at = (sent_at.astimezone(UTC) + timedelta(hours=end)).astimezone(zone)
+    clock = f"{at.day} {at:%b, %H:%M}"
+    then = [f"{each.name}: {share}" for each, share in zip(before, shares[1:], strict=True)]
+    if first.age <= end - width:
+        return (f"{after} · {clock}", "Not there yet", *then), (
+            *(after, moment(at, zone), "–", "–", "–"),
+            *shares[1:],
+        )
+    opened, opens = first.had_opened(end), sum(first.opens[end - width : end])
+    within = "this hour" if width == 1 else f"in {width}{NARROW}h"
+    tip = (
+        f"{after} · {clock}",
+        f"{number(opened)} opened · {shares[0]}",
+        f"{counted(opens, 'open')} {within}",
+        *then,
+    )
+    row = (after, moment(at, zone), number(opened), shares[0], number(opens), *shares[1:])
+    return tip, row
+
+
+def _end_labels(
+    courses: Sequence[Course],
+    names: Sequence[str],
+    hours: int,
+    top: float,
+    height: int,
+    *,
+    is_alone: bool,
+) -> list[EndLabel]:
+    """Place the names of the lines at their ends, the highest line's first, none upon another."""
+    ends = sorted(
+        (_y(each.share(min(each.age + 1, hours)), top, height), place)
+        for place, each in enumerate(courses)
+    )
+    found, last = [], -LABEL_APART
+    for order, (y, place) in enumerate(ends):
+        course = courses[place]
+        at = y - LABEL_ABOVE if order == 0 else y + LABEL_BELOW
+        at = max(at, last + LABEL_APART, 14)
+        last = round(at)
+        age = min(course.age, hours)
+        text = course.name
+        if is_alone:
+            share = percent(course.had_opened(min(course.age + 1, hours)), course.sent)
+            so_far = f"{share} after {int(age)}{NARROW}h" if course.age >= 1 else share
+            text = so_far if place == 0 else f"{course.name} {share}"
+        elif course.age < hours:
+            text = f"{course.name}, {int(age)}{NARROW}h so far"
+        # A short line's name would leave the chart to the left.
+        found.append(EndLabel(max(round(age / hours * 100, 2), 34), at, text, names[place]))
+    return found
+
+
+def _hour_bars(opens: Sequence[int]) -> str:
+    highest = max(opens, default=0)
+    return "".join(
+        f"M{hour + 0.15:g} {HOURS_HEIGHT}V{HOURS_HEIGHT * (1 - count / highest):.1f}"
+        f"h.7V{HOURS_HEIGHT}z"
+        for hour, count in enumerate(opens)
+        if count
+    )
+
+
+def _clock_labels(hours: int, sent_at: datetime, zone: ZoneInfo) -> list[Label]:
+    """Return labels of hours since sending, the zone's clock in their second lines."""
+    found = []
+    for label in _hour_labels(hours):
+        hour = round(label.percent / 100 * hours)
+        at = (sent_at.astimezone(UTC) + timedelta(hours=hour)).astimezone(zone)
+        clock = f"{at:%H:%M}" if label.is_minor else f"{at:%H:%M}, {at.day} {at:%b}"
+        found.append(label._replace(lines=(*label.lines, clock)))
+    return found
+
+
+def _hour_labels(hours: int) -> list[Label]:
+    every = LABEL_HOURS[hours]
+    whole = {0, hours // 2 // every * every, hours}
+    return [
+        Label(
+            percent=round(hour / hours * 100, 2),
+            lines=(f"+{hour}{NARROW}h" if hour else "Sent",),
+            is_minor=hour not in whole,
+        )
+        for hour in range(0, hours + 1, every)
+    ]
+
+
+def parts(counts: Sequence[tuple[str, int]]) -> list[Part]:
+    """Split a bar by counts, a gap between its parts; what is nothing has none."""
+    shown = [(kind, count) for kind, count in counts if count]
+    whole = sum(count for _, count in shown)
+    free = 100 - PART_GAP * (len(shown) - 1)
+    found, x = [], 0.0
+    for kind, count in shown:
+        width = free * count / whole
+        found.append(Part(kind, round(x, 2), round(width, 2)))
+        x += width + PART_GAP
+    return found
+
+
+def bars(buckets: Sequence[Bucket], unit: str, nouns: tuple[str, str], *, is_running: bool) -> Bars:
+    """Lay out bars for each bucket; the last is unfinished where its time still runs."""
+    highest = max((each.opens for each in buckets), default=0)
+    step = _grid_step(max(1, highest), (1, 2, 5))
+    top = step * max(1, -(-highest // step))
+    width = max(1, len(buckets))
+    whole = buckets[:-1] if is_running else buckets
+    return Bars(
+        width=width,
+        height=HEIGHT,
+        grid=[
+            GridLine(_y(step * each, top, HEIGHT), number(step * each))
+            for each in range(top // step + 1)
+        ],
+        labels=_bucket_labels(buckets, unit, is_running=is_running),
+        slots=[
+            _bucket_slot(place, each, width, unit, nouns, is_last=is_running and place == width - 1)
+            for place, each in enumerate(buckets)
+        ],
+        opens=_bar_path([each.opens for each in whole], *OPENS_BAR, top),
+        unique=_bar_path([each.unique for each in whole], *UNIQUE_BAR, top),
+        unfinished=_unfinished(buckets[-1], width, top) if is_running and buckets else [],
+    )
+
+
+def spark(opened: Sequence[int], sent: int, age: float) -> str:
+    """Return the path of a small line, its scale the same for every mailing."""
+    end = int(min(age, SPARK_HOURS))
+    hours = [*range(0, end, SPARK_STEP_HOURS), end]
+    counts = list(itertools.accumulate(opened[:SPARK_HOURS], initial=0))
+    counts += [counts[-1]] * (SPARK_HOURS + 1 - len(counts))
+    shares = [min(1.0, counts[hour] / sent / SPARK_TOP) if sent else 0.0 for hour in hours]
+    return "M" + "L".join(
+        f"{hour} {SPARK_HEIGHT - 2 - share * (SPARK_HEIGHT - 4):.1f}"
+        for hour, share in zip(hours, shares, strict=True)
+    )
+
+
+def spark_bars(counts: Sequence[int]) -> str:
+    """Return the path of small bars, the highest as high as there is room; none for nothing."""
+    highest = max(counts, default=0)
+    return "".join(
+        f"M{place * 7 + 1} 27V{27 - count / highest * 24:.1f}h5V27z"
         for place, count in enumerate(counts)
+        if count
     )
 
 
@@ -108,38 +437,74 @@ def written(at: datetime, form: str) -> str:
     return at.strftime(form.replace("{day}", str(at.day)))
 
 
-def _grid_step(highest: int) -> int:
-    """Return the smallest of 1, 2, 5, 10, 20, … that needs few lines to reach `highest`."""
+def _bucket_slot(
+    place: int, bucket: Bucket, width: int, unit: str, nouns: tuple[str, str], *, is_last: bool
+) -> Slot:
+    name = written(bucket.at, LONG[unit])
+    said = f"{counted(bucket.opens, *nouns)} · {number(bucket.unique)} unique"
+    return Slot(
+        start=round(place / width * 100, 2),
+        width=round(100 / width, 2),
+        end=round((place + 1) / width * 100, 2),
+        tip=(name, said, "So far") if is_last else (name, said),
+        dots=(),
+        row=(name, number(bucket.opens), number(bucket.unique)),
+    )
+
+
+def _unfinished(bucket: Bucket, width: int, top: int) -> list[Unfinished]:
+    return [
+        Unfinished(
+            x=round((width - 1 + start) / width * 100, 2),
+            width=round(share / width * 100, 2),
+            y=_y(count, top, HEIGHT),
+            height=round(HEIGHT - _y(count, top, HEIGHT), 1),
+            is_unique=is_unique,
+        )
+        for count, start, share, is_unique in (
+            (bucket.opens, *OPENS_BAR, False),
+            (bucket.unique, *UNIQUE_BAR, True),
+        )
+        if count
+    ]
+
+
+def _bucket_labels(buckets: Sequence[Bucket], unit: str, *, is_running: bool) -> list[Label]:
+    every = -(-len(buckets) // LABELS_MAX) or 1
+    last = len(buckets) - 1
+    places = [*range(last % every, last, every), last] if buckets else []
+    return [
+        Label(
+            percent=round((place + 0.5) / len(buckets) * 100, 2),
+            lines=(
+                "Today"
+                if is_running and unit == "day" and place == last
+                else written(buckets[place].at, SHORT[unit]),
+            ),
+            is_minor=(last - place) // every % 2 == 1,
+        )
+        for place in places
+    ]
+
+
+def _grid_step(highest: int, factors: Sequence[int]) -> int:
+    """Return the smallest of these factors, times powers of ten, that needs few lines."""
     scale = 1
     while True:
-        for factor in (1, 2, 5):
+        for factor in factors:
             if factor * scale * GRID_LINES_MAX >= highest:
                 return factor * scale
         scale *= 10
 
 
-def _labels(buckets: Sequence[Bucket], unit: str) -> list[Label]:
-    every = -(-len(buckets) // LABELS_MAX) or 1
-    return [
-        Label(
-            percent=round((place + 0.5) / len(buckets) * 100, 2),
-            text=written(buckets[place].at, SHORT[unit]),
-            is_minor=place // every % 2 == 1,
-        )
-        for place in range(0, len(buckets), every)
-    ]
-
-
-def _path(counts: Sequence[int], top: int) -> str:
+def _bar_path(counts: Sequence[int], start: float, share: float, top: int) -> str:
     """Return all bars as one path, a fraction of the size of as many rectangles."""
-    share = BAR_SHARE_OF_FEW if len(counts) <= FEW else BAR_SHARE
-    start = (1 - share) / 2
     return "".join(
-        f"M{place + start:g} {HEIGHT}V{_y(count, top):g}h{share}V{HEIGHT}z"
+        f"M{place + start:g} {HEIGHT}V{_y(count, top, HEIGHT):g}h{share:g}V{HEIGHT}z"
         for place, count in enumerate(counts)
         if count
     )
 
 
-def _y(count: int, top: int) -> float:
-    return round(HEIGHT * (1 - count / top), 1)
+def _y(value: float, top: float, height: int) -> float:
+    return round(height * (1 - value / top), 1)

@@ -1,33 +1,79 @@
-"""How figures and instants are written on pages."""
+"""How figures, shares, spans and instants are written for a reader. Pure.
+
+A narrow no-break space (U+202F) stands in thousands and before a unit; nothing is an en dash.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+NARROW = "\u202f"
+NOTHING = "–"
+
 
 def number(value: float) -> str:
-    """Return a count with thin spaces between its thousands."""
-    return f"{value:,.0f}".replace(",", "\u202f")
+    """Return a count with narrow spaces between its thousands."""
+    return f"{value:,.0f}".replace(",", NARROW)
 
 
-def share_of(part: float, whole: float) -> str:
-    """Return a part as a percentage."""
-    return f"{part / whole:.0%}" if whole else "–"
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return a count with its noun: `1 open`, `2 opens`."""
+    return f"{number(count)} {noun if count == 1 else plural or noun + 's'}"
 
 
-def change(value: float, before: float) -> str:
-    """Return how a figure changed, as `+12 %`; nothing where there was nothing to compare."""
+def percent(part: float, whole: float | None) -> str:
+    """Return a part as a percentage of one decimal; nothing without a whole."""
+    return f"{part / whole * 100:.1f}{NARROW}%" if whole else NOTHING
+
+
+def rate(share: float | None) -> str:
+    """Return a share as a percentage of one decimal."""
+    return NOTHING if share is None else percent(share, 1)
+
+
+def points(share: float, before: float) -> str:
+    """Return how a rate compares with one before: `3.7 points above`.
+
+    The rates are compared as they are written, so that nobody who subtracts finds another figure.
+    """
+    difference = round(round(share * 100, 1) - round(before * 100, 1), 1)
+    if not difference:
+        return "As many as"
+    unit = "point" if abs(difference) == 1 else "points"
+    return f"{abs(difference):.1f} {unit} {'above' if difference > 0 else 'below'}"
+
+
+def span(seconds: float | None) -> str:
+    """Return how long something took, in its two largest units: `3 h 12 min`."""
+    if seconds is None:
+        return NOTHING
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}{NARROW}s"
+    minutes = whole // 60
+    if minutes < 60:
+        return f"{minutes}{NARROW}min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours}{NARROW}h" + (f" {minutes}{NARROW}min" if minutes else "")
+    days, hours = divmod(hours, 24)
+    return f"{counted(days, 'day')}" + (f" {hours}{NARROW}h" if hours else "")
+
+
+def change(value: float, before: float, noun: str) -> str:
+    """Return how a count changed: `12.4 % more opens than`; empty with nothing to compare."""
     if not before:
         return ""
-    percent = round((value - before) / before * 100)
-    if percent == 0:
-        return "±0 %"
-    return f"{percent:+,d} %".replace("-", "−").replace(",", "\u202f")
+    difference = round((value - before) / before * 100, 1)
+    if not difference:
+        return f"As many {noun} as"
+    word = "more" if difference > 0 else "fewer"
+    return f"{abs(difference):,.1f}{NARROW}% {word} {noun} than".replace(",", NARROW)
 
 
 def moment(at: datetime, zone: ZoneInfo) -> str:
-    """Return an instant to the minute in a zone."""
+    """Return an instant to the minute in a zone, as `23 Nov 2026, 09:00`."""
     return f"{day(at, zone)}, {at.astimezone(zone):%H:%M}"
 
 
@@ -37,19 +83,12 @@ def day(at: datetime, zone: ZoneInfo) -> str:
     return f"{local.day} {local:%b %Y}"
 
 
-def clock(at: datetime, zone: ZoneInfo, at_present: datetime) -> str:
-    """Return an instant in a zone to the second, without its day where that is today."""
-    local = at.astimezone(zone)
-    if local.date() == at_present.astimezone(zone).date():
-        return f"{local:%H:%M:%S}"
-    return f"{local.day} {local:%b, %H:%M}"
+def date(text: str) -> str:
+    """Return a day that is stored as `2026-11-23` as `23 Nov 2026`."""
+    at = datetime.fromisoformat(text)
+    return f"{at.day} {at:%b %Y}"
 
 
-def ago(at: datetime, at_present: datetime) -> str:
-    """Return how long ago an instant was, in one unit."""
-    seconds = max(0, round((at_present - at).total_seconds()))
-    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
-        if seconds >= size:
-            count = seconds // size
-            return f"{count} {unit}{'' if count == 1 else 's'} ago"
-    return "just now" if seconds < 10 else f"{seconds} seconds ago"
+def time_of_day(at: datetime, zone: ZoneInfo) -> str:
+    """Return the clock of an instant in a zone, as `09:00`."""
+    return f"{at.astimezone(zone):%H:%M}"

@@ -7,9 +7,9 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
-from flask import abort, request, session
+from flask import abort, render_template, request, session
 from marshmallow import Schema, ValidationError
 from werkzeug.datastructures import MultiDict
 
@@ -59,6 +59,29 @@ class Form:
     def status(self) -> HTTPStatus:
         """The status of a page that shows this form."""
         return HTTPStatus.BAD_REQUEST if self.errors else HTTPStatus.OK
+
+
+class Asking(NamedTuple):
+    """What a page asks before something goes: what goes and stays, and the way back.
+
+    `name` has to be typed where it is not empty; `fields` are sent along.
+    """
+
+    heading: str
+    lines: list[str]
+    action: str
+    back: str
+    back_name: str
+    is_danger: bool = True
+    name: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+def ask(
+    question: Asking, form: Form | None = None, *, template: str = "ask.html", **more: Any
+) -> str:
+    """Render the page that asks."""
+    return render_template(template, question=question, form=form or Form.empty(), **more)
 
 
 def confirmation_of(name: str) -> Form:

@@ -9,13 +9,14 @@ from zoneinfo import ZoneInfo
 
 Unit = Literal["hour", "day", "month"]
 
-HOURS_OF_PERIOD = {"24h": 24}
-DAYS_OF_PERIOD = {"7d": 7, "30d": 30, "90d": 90}
-DEFAULT = "7d"
+HOURS = {"24h": 24}
+DAYS = {"7d": 7, "30d": 30, "90d": 90}
+SINCE = "since"
 CUSTOM = "custom"
+DEFAULT = "7d"
 # Beyond these the bars of a chart would be too many to see.
 HOURLY_DAYS_MAX = 3
-DAILY_DAYS_MAX = 120
+DAILY_DAYS_MAX = 92
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2199, 12, 31)
 
 
@@ -39,19 +40,41 @@ class Period:
         """The last local day."""
         return self.end.date()
 
+    def is_running(self, at: datetime) -> bool:
+        """Tell whether its last bucket is still to be filled."""
+        return self.end >= at
 
-def period_of(name: str, first: str, last: str, at: datetime, zone: ZoneInfo) -> Period:
-    """Return the period of a name, or of two days; what can't be read counts as the default."""
+
+def period_of(
+    name: str,
+    first: str,
+    last: str,
+    at: datetime,
+    zone: ZoneInfo,
+    sent_at: datetime | None = None,
+) -> Period:
+    """Return the period of a name, or of two days; what can't be read counts as the default.
+
+    The default is the time since sending, where there is one.
+    """
     local = at.astimezone(zone)
-    if name in HOURS_OF_PERIOD:
-        return _of_hours(name, HOURS_OF_PERIOD[name], local, zone)
+    if name in HOURS:
+        return _of_hours(name, HOURS[name], local, zone)
     days = sorted(day for day in (_day(first), _day(last)) if day)
     if name == CUSTOM and days:
         return _of_days(name, days[0], days[-1], zone)
-    name = name if name in DAYS_OF_PERIOD else DEFAULT
+    if name not in DAYS and sent_at is not None and sent_at < at:
+        start = sent_at.astimezone(zone)
+        return Period(SINCE, start, local, start - (at - sent_at), _unit_of(at - sent_at))
+    name = name if name in DAYS else DEFAULT
     today = local.date()
-    whole = _of_days(name, today - timedelta(days=DAYS_OF_PERIOD[name] - 1), today, zone)
+    whole = _of_days(name, today - timedelta(days=DAYS[name] - 1), today, zone)
     return Period(name, whole.start, local, whole.before, whole.unit)
+
+
+def days_before(at: datetime, count: int, zone: ZoneInfo) -> datetime:
+    """Return when the first of so many local days began, of which the last is today."""
+    return _midnight(at.astimezone(zone).date() - timedelta(days=count - 1), zone)
 
 
 def _of_hours(name: str, count: int, local: datetime, zone: ZoneInfo) -> Period:
@@ -67,10 +90,13 @@ def _of_days(name: str, first: date, last: date, zone: ZoneInfo) -> Period:
     count = (last - first).days + 1
     end = _midnight(last + timedelta(days=1), zone) - timedelta(milliseconds=1)
     before = _midnight(first - timedelta(days=count), zone)
-    unit: Unit = "day" if count <= DAILY_DAYS_MAX else "month"
-    if count <= HOURLY_DAYS_MAX:
-        unit = "hour"
-    return Period(name, _midnight(first, zone), end, before, unit)
+    return Period(name, _midnight(first, zone), end, before, _unit_of(timedelta(days=count)))
+
+
+def _unit_of(length: timedelta) -> Unit:
+    if length <= timedelta(days=HOURLY_DAYS_MAX):
+        return "hour"
+    return "day" if length <= timedelta(days=DAILY_DAYS_MAX) else "month"
 
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import uuid
 
-from flask import flash, render_template
+from flask import flash, render_template, url_for
 from werkzeug.wrappers import Response
 
 import auth
+from core.clock import now
 from core.errors import BadRequest, NotFound, SlugTaken
 from core.permissions import Action
-from models import Pixel
+from models import Pixel, Share
 from pixels import pixels, shares
 from schemas import PixelUpdate, ShareCreate
+from stats import questions
+from stats.shapes import Question
+from upkeep import retention
 from web.pages import base, forms
 from web.pages.base import Pages, Rendered, back_to, pixel_to_change
-from web.pages.forms import Form
-from web.pages.recipients import RECIPIENTS_BYTES_MAX, issue
+from web.pages.embed import EVER
+from web.pages.formats import counted, number
+from web.pages.forms import Asking, Form, ask
 from web.request import public_base
 
 blueprint = Pages("pixel_settings_page", __name__)
@@ -43,6 +48,18 @@ def change(pixel_id: uuid.UUID) -> Rendered:
     return _settings(pixel, details=form), form.status
 
 
+@blueprint.post("/pixels/<uuid:pixel_id>/privacy")
+def change_privacy(pixel_id: uuid.UUID) -> Rendered:
+    """POST: change what a pixel keeps of people. 303; 400; 403 for who may only read; 404."""
+    pixel = pixel_to_change(pixel_id)
+    form = Form(PixelUpdate)
+    if not form.errors:
+        pixels.change(pixel, form.values)
+        flash("Saved. It holds from the next hit on.")
+        return back_to("pixel_settings_page.show_settings", pixel_id=pixel_id)
+    return _settings(pixel, privacy=form), form.status
+
+
 @blueprint.post("/pixels/<uuid:pixel_id>/shares")
 def share(pixel_id: uuid.UUID) -> Rendered:
     """POST: make a link that shows the report to everybody. 303; 400; 403; 404."""
@@ -51,20 +68,56 @@ def share(pixel_id: uuid.UUID) -> Rendered:
     if not form.errors:
         with form.errors_at("name", BadRequest):
             shares.create(pixel, form.values["name"], form.values["parameters"])
+            flash("The link is made. It shows the report, and none of the recipients.")
             return back_to("pixel_settings_page.show_settings", pixel_id=pixel_id, _anchor="shares")
     return _settings(pixel, new_share=form), form.status
+
+
+@blueprint.get("/pixels/<uuid:pixel_id>/shares/<uuid:share_id>/end")
+def ask_to_end_share(pixel_id: uuid.UUID, share_id: uuid.UUID) -> str:
+    """GET: ask whether a share shall end. 200; 403; 404 as for the end itself."""
+    pixel = pixel_to_change(pixel_id)
+    found = _share_of(pixel, share_id)
+    return _ask(
+        pixel,
+        f"Stop sharing with “{found.name}”?",
+        ["Whoever has the link sees nothing any more, at once and for good."],
+        "Stop sharing",
+    )
 
 
 @blueprint.post("/pixels/<uuid:pixel_id>/shares/<uuid:share_id>/end")
 def end_share(pixel_id: uuid.UUID, share_id: uuid.UUID) -> Response:
     """POST: end a share. 303; 403; 404 for a stranger, or a share of another pixel."""
     pixel = pixel_to_change(pixel_id)
-    found = shares.find(share_id)
-    if found.pixel_number != pixel.number:
-        raise NotFound(shares.NO_SUCH_SHARE)
-    shares.remove(found)
+    shares.remove(_share_of(pixel, share_id))
     flash("The link shows nothing any more.")
     return back_to("pixel_settings_page.show_settings", pixel_id=pixel_id, _anchor="shares")
+
+
+@blueprint.get("/pixels/<uuid:pixel_id>/start-anew")
+def ask_to_start_anew(pixel_id: uuid.UUID) -> str:
+    """GET: ask whether a pixel's hits shall go, as of tests before sending. 200; 403; 404."""
+    pixel = pixel_to_change(pixel_id)
+    count = _hit_count(pixel)
+    return _ask(
+        pixel,
+        f"Remove {'the hit' if count == 1 else f'all {number(count)} hits'} of {pixel.name}?",
+        [
+            f"{counted(count, 'hit')} and what was counted of them go, at once and for good.",
+            "The pixel, its links, its people and its shared links stay.",
+        ],
+        "Remove them",
+    )
+
+
+@blueprint.post("/pixels/<uuid:pixel_id>/start-anew")
+def start_anew(pixel_id: uuid.UUID) -> Response:
+    """POST: remove a pixel's hits; links and people stay. 303; 403; 404."""
+    pixel = pixel_to_change(pixel_id)
+    retention.remove_hits(pixel.number)
+    flash("It starts anew: nothing has been opened yet.")
+    return back_to("report.show", pixel_id=pixel_id)
 
 
 @blueprint.post("/pixels/<uuid:pixel_id>/delete")
@@ -79,22 +132,38 @@ def delete(pixel_id: uuid.UUID) -> Rendered:
     return back_to("pixels_page.show_pixels", team=pixel.team_id)
 
 
-issue.body_bytes_max = RECIPIENTS_BYTES_MAX  # type: ignore[attr-defined]
+def _ask(pixel: Pixel, heading: str, lines: list[str], action: str) -> str:
+    back = url_for("pixel_settings_page.show_settings", pixel_id=pixel.id)
+    return ask(Asking(heading, lines, action, back, f"Settings of {pixel.name}"))
+
+
+def _share_of(pixel: Pixel, share_id: uuid.UUID) -> Share:
+    found = shares.find(share_id)
+    if found.pixel_number != pixel.number:
+        raise NotFound(shares.NO_SUCH_SHARE)
+    return found
+
+
+def _hit_count(pixel: Pixel) -> int:
+    return questions.totals(Question(pixel.number, EVER, now(), "all")).pageviews
 
 
 def _settings(
     pixel: Pixel,
     details: Form | None = None,
+    privacy: Form | None = None,
     new_share: Form | None = None,
     deletion: Form | None = None,
 ) -> str:
     return render_template(
         "pixel_settings.html",
-        pixel=pixel,
         may_change=base.may(auth.pixel_for, pixel.id, Action.CHANGE_PIXEL),
-        details=details or Form.empty(name=pixel.name, slug=pixel.slug, privacy=pixel.privacy),
+        details=details or Form.empty(name=pixel.name, slug=pixel.slug),
+        privacy=privacy or Form.empty(privacy=pixel.privacy),
+        hit_count=_hit_count(pixel),
         new_share=new_share or Form.empty(),
         deletion=deletion or Form.empty(),
         shares=shares.listing(pixel, 1, SHARES_SHOWN_MAX).data,
         base=public_base(),
+        **base.of_pixel(pixel),
     )

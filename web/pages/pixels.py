@@ -1,10 +1,9 @@
-"""The list of pixels, the form for a new one, and the snippet to embed."""
+"""The list of pixels, and the form for a new one."""
 
 from __future__ import annotations
 
-import shlex
 import uuid
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from flask import render_template, request
@@ -17,19 +16,17 @@ from core.errors import SlugTaken
 from core.permissions import Action
 from models import Pixel, Team
 from people import teams
-from pixels import pixels, recipients
+from pixels import pixels
 from schemas import PixelCreate
-from stats import questions, shapes
+from stats import questions
 from stats.shapes import Question
-from web.pages import base, periods
+from web.pages import base, charts, periods
 from web.pages.base import Pages, Rendered, back_to
+from web.pages.embed import EVER
+from web.pages.formats import counted
 from web.pages.forms import Form
-from web.request import public_base
 
 blueprint = Pages("pixels_page", __name__)
-
-# Before any hit, whatever a clock or an import says.
-EVER = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @blueprint.get("/")
@@ -45,13 +42,14 @@ def show_pixels() -> str:
     found = pixels.listing(
         owner, search=base.search_text(), page=base.page_number(), page_size=base.PAGE_SIZE
     )
-    at = now()
+    at, own_teams = now(), teams.first_teams_of(auth.caller().user)
     return render_template(
         "pixels.html",
         found=found,
         rows=[_overview(each, at) for each in found.data],
         team=team,
-        teams=teams.first_teams_of(auth.caller().user),
+        tabs_of_owners=_owners_tabs(team, own_teams),
+        offers_teams=not own_teams and not found.count and not base.search_text(),
     )
 
 
@@ -60,12 +58,12 @@ def show_new() -> str:
     """GET: the form for a new pixel. 200; 403 for who may not create."""
     auth.caller().require(Action.CREATE_PIXEL)
     form = Form.empty(teamId=request.args.get("team", ""))
-    return render_template("pixel_new.html", form=form, teams=_teams_to_create_in())
+    return render_template("pixel_new.html", form=form, owners=_owners())
 
 
 @blueprint.post("/pixels/new")
 def create() -> Rendered:
-    """POST: create a pixel. 303 to its snippet; 400; 403; 404 for a team of others."""
+    """POST: create a pixel. 303 to its report; 400; 403; 404 for a team of others."""
     auth.caller().require(Action.CREATE_PIXEL)
     sent = request.form.copy()
     if not sent.get("slug", "").strip():
@@ -73,8 +71,8 @@ def create() -> Rendered:
     form = Form(PixelCreate, sent)
     if not form.errors:
         with form.errors_at("slug", SlugTaken):
-            return back_to("pixels_page.show_embed", pixel_id=_create(form.values).id)
-    page = render_template("pixel_new.html", form=form, teams=_teams_to_create_in())
+            return back_to("report.show", pixel_id=_create(form.values).id)
+    page = render_template("pixel_new.html", form=form, owners=_owners())
     return page, form.status
 
 
@@ -84,49 +82,53 @@ def suggest_slug() -> dict[str, str]:
     return {"slug": pixels.free_slug(request.args.get("name", ""))}
 
 
-@blueprint.get("/pixels/<uuid:pixel_id>/embed")
-def show_embed(pixel_id: uuid.UUID) -> str:
-    """GET: what to embed, and whether a hit has come yet. 200; 404 for a stranger."""
-    pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
-    url = recipients.url_of(public_base(), pixel.slug)
-    html = recipients.img_of(url)
-    first = _first_hit(pixel)
-    return render_template(
-        "pixel_embed.html", pixel=pixel, url=url, quoted_url=shlex.quote(url), html=html, hit=first
-    )
+class OwnersTab(NamedTuple):
+    """Whose pixels there are to see, and how many."""
 
-
-@blueprint.get("/pixels/<uuid:pixel_id>/first-hit")
-def show_first_hit(pixel_id: uuid.UUID) -> str:
-    """GET: the line of the snippet's page that waits for the first hit alone. 200; 404."""
-    pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
-    return render_template("_first_hit.html", pixel=pixel, hit=_first_hit(pixel))
+    name: str
+    team_id: uuid.UUID | None
+    pixels: int
+    is_current: bool
 
 
 class Overview(NamedTuple):
     """A pixel as it is listed."""
 
     pixel: Pixel
-    week: list[int]
+    bars: str
+    spark_label: str
     opens: int
     last_open: datetime | None
 
 
 def _overview(pixel: Pixel, at: datetime) -> Overview:
     zone = base.zone()
-    start = periods.period_of("7d", "", "", at, zone).start
-    week = Question(pixel.number, start, at, zone=zone)
+    start = periods.days_before(at, charts.SPARK_DAYS, zone)
     ever = Question(pixel.number, EVER, at)
-    points = questions.series(week, "half-day", filled=True)
+    days = [
+        each.pageviews
+        for each in questions.series(
+            Question(pixel.number, start, at, zone=zone), "day", filled=True
+        )
+    ]
     last = questions.events(ever, page_size=1)
-    opens = questions.totals(ever).pageviews
-    return Overview(pixel, [each.pageviews for each in points], opens, last[0].at if last else None)
+    return Overview(
+        pixel,
+        charts.spark_bars(days),
+        f"{counted(sum(days), 'open')} in {charts.SPARK_DAYS} days",
+        questions.totals(ever).pageviews,
+        last[0].at if last else None,
+    )
 
 
-def _first_hit(pixel: Pixel) -> shapes.Event | None:
-    """Return a hit of any class, the newest, once there is one."""
-    found = questions.events(Question(pixel.number, EVER, now(), "all"), page_size=1)
-    return found[0] if found else None
+def _owners_tabs(team: Team | None, found: list[Team]) -> list[OwnersTab]:
+    """Return one's own pixels and those of one's teams, with how many there are."""
+    user_id = auth.caller().user.id
+    own, of_teams = pixels.counts(user_id, [each.id for each in found])
+    return [
+        OwnersTab("Yours", None, own, team is None),
+        *(OwnersTab(each.name, each.id, of_teams.get(each.id, 0), team == each) for each in found),
+    ]
 
 
 def _create(values: dict[str, Any]) -> Pixel:
@@ -153,6 +155,8 @@ def _owner_asked_for() -> tuple[ColumnElement[bool], Team | None]:
     return Pixel.team_id == team_id, auth.team_for(caller, team_id, Action.READ_PIXEL)
 
 
-def _teams_to_create_in() -> list[Team]:
+def _owners() -> list[tuple[str, str]]:
+    """Return whom a new pixel may belong to, as a choice."""
     found = teams.first_teams_of(auth.caller().user)
-    return [each for each in found if base.may(auth.team_for, each.id, Action.CREATE_PIXEL)]
+    allowed = [each for each in found if base.may(auth.team_for, each.id, Action.CREATE_PIXEL)]
+    return [("", "You"), *((str(each.id), each.name) for each in allowed)]

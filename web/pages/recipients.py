@@ -36,7 +36,13 @@ def show_recipients(pixel_id: uuid.UUID) -> str:
     return _recipients(auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL))
 
 
-@blueprint.post("/pixels/<uuid:pixel_id>/recipients")
+@blueprint.get("/pixels/<uuid:pixel_id>/links")
+def show_links(pixel_id: uuid.UUID) -> str:
+    """GET: the form that makes a link for each person. 200; 403; 404."""
+    return _links(pixel_to_change(pixel_id), Form.empty())
+
+
+@blueprint.post("/pixels/<uuid:pixel_id>/links")
 def issue(pixel_id: uuid.UUID) -> Rendered:
     """POST: sign a link for each recipient of a list. 200 with a CSV; 400; 403; 404."""
     pixel = pixel_to_change(pixel_id)
@@ -48,11 +54,14 @@ def issue(pixel_id: uuid.UUID) -> Rendered:
         )
     except (ValidationError, BadRequest) as error:
         form.errors["list"] = [_first_fault(error)]
-        return _recipients(pixel, form), form.status
+        return _links(pixel, form), form.status
     rows = (each._asdict() for each in issued)
     # The recipients go back as they came: a mail merge needs them unchanged.
     parts = exports.as_csv(rows, Link._fields, cell=str)
     return base.download(parts, "links.csv")
+
+
+issue.body_bytes_max = RECIPIENTS_BYTES_MAX  # type: ignore[attr-defined]
 
 
 @blueprint.get("/pixels/<uuid:pixel_id>/recipients.csv")
@@ -63,16 +72,19 @@ def export_recipients(pixel_id: uuid.UUID) -> Response:
     return base.download(exports.as_csv(rows, exports.RECIPIENT_COLUMNS), "recipients.csv")
 
 
-def _recipients(pixel: Pixel, form: Form | None = None) -> str:
+def _links(pixel: Pixel, form: Form) -> str:
+    return render_template("pixel_links.html", form=form, **base.of_pixel(pixel))
+
+
+def _recipients(pixel: Pixel) -> str:
     found = recipients.listing(
         pixel, search=base.search_text(), page=base.page_number(), page_size=RECIPIENTS_A_PAGE
     )
     return render_template(
         "pixel_recipients.html",
-        pixel=pixel,
         may_change=base.may(auth.pixel_for, pixel.id, Action.CHANGE_PIXEL),
         found=found,
-        form=form or Form.empty(),
+        **base.of_pixel(pixel),
     )
 
 
@@ -109,7 +121,7 @@ def _sent_at() -> str | None:
     try:
         return base.in_zone(text).isoformat() if text else None
     except ValueError:
-        raise BadRequest("The time of sending is not one.") from None
+        raise BadRequest("That is not a date and time.") from None
 
 
 def _first_fault(error: ValidationError | BadRequest) -> str:

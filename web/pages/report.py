@@ -1,14 +1,17 @@
-"""The pages that show what a pixel's hits come to: figures, chart, breakdowns, recent hits."""
+"""The report of a pixel: how its mailing did, when people opened, and all that fetched the image.
+
+Everything on the page is asked here, once and at one instant, so that no figure contradicts
+another and no template decides how many queries run.
+"""
 
 from __future__ import annotations
 
 import functools
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from flask import Response, render_template, request
@@ -18,12 +21,14 @@ from core.clock import now
 from core.errors import NotFound
 from core.permissions import Action
 from models import Pixel
-from pixels import exports, shares
+from pixels import exports, recipients, shares
 from stats import questions, shapes
 from stats.shapes import Filter, Question
-from web.pages import base, charts, periods, wording
+from web.pages import base, charts, embed, periods, wording
 from web.pages.base import Pages, public
+from web.pages.formats import change, counted
 from web.pages.periods import Period
+from web.request import public_base
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -31,6 +36,8 @@ blueprint = Pages("report", __name__)
 shared = Pages("shared", __name__)
 
 ROWS_SHOWN = 6
+# So many values are read that the rest, which have none, can be told by subtraction.
+ROWS_READ_MAX = 300
 ROWS_A_PAGE = 50
 HITS_SHOWN = 10
 FILTER_CHARACTERS_MAX = 500
@@ -44,11 +51,11 @@ def report_page(path: str) -> Callable[[View], View]:
         @functools.wraps(view)
         def of_pixel(pixel_id: uuid.UUID, **given: Any) -> Any:
             pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
-            return view(_report(pixel, is_public=False), **given)
+            return view(_asked(pixel, is_public=False), **given)
 
         @functools.wraps(view)
         def of_share(slug: str, **given: Any) -> Any:
-            return view(_report(shares.find_by_slug(slug).pixel, is_public=True), **given)
+            return view(_asked(shares.find_by_slug(slug).pixel, is_public=True), **given)
 
         blueprint.get(f"/pixels/<uuid:pixel_id>{path}")(of_pixel)
         shared.get(f"/share/<slug>{path}")(public(of_share))
@@ -58,43 +65,42 @@ def report_page(path: str) -> Callable[[View], View]:
 
 
 @report_page("")
-def show(report: Report) -> str:
+def show(asked: Asked) -> str:
     """GET: a pixel's page. 200; 404 for a stranger."""
-    return render_template("report.html", report=report)
+    return render_template("report.html", report=_report(asked), **base.of_pixel(asked.pixel))
 
 
-@report_page("/figures")
-def show_figures(report: Report) -> str:
-    """GET: the figures of a pixel's page alone, for a page that updates itself. 200; 404."""
-    return render_template("_figures.html", report=report)
-
-
-@report_page("/hits")
-def show_hits(report: Report) -> str:
-    """GET: the recent hits of a pixel's page alone, for a page that updates itself. 200; 404."""
-    return render_template("_hits.html", report=report)
+@report_page("/newest")
+def show_newest(asked: Asked) -> str:
+    """GET: the id of the newest hit, for a page that shows whether there is more. 200; 404."""
+    return str(questions.newest_id(asked.pixel.number) or "")
 
 
 @report_page("/by/<dimension>")
-def show_breakdown(report: Report, dimension: str) -> str:
+def show_breakdown(asked: Asked, dimension: str) -> str:
     """GET: all values of a dimension, searched and paged. 200; 404."""
-    if dimension not in report.dimensions:
+    if dimension not in asked.dimensions:
         raise NotFound("There is no such list.")
     page = base.page_number()
     rows = questions.breakdown(
-        report.question,
+        asked.question,
         dimension,
         limit=ROWS_A_PAGE + 1,
         offset=(page - 1) * ROWS_A_PAGE,
         search=base.search_text(),
     )
+    totals = questions.totals(asked.question)
     return render_template(
         "breakdown.html",
-        report=report,
+        report=asked,
+        totals=totals,
         dimension=dimension,
-        rows=rows[:ROWS_A_PAGE],
+        title=wording.DIMENSION_LABELS[dimension],
+        rows=_rows(dimension, rows[:ROWS_A_PAGE]),
         page=page,
+        page_size=ROWS_A_PAGE,
         has_more=len(rows) > ROWS_A_PAGE,
+        **base.of_pixel(asked.pixel),
     )
 
 
@@ -102,14 +108,14 @@ def show_breakdown(report: Report, dimension: str) -> str:
 def export(pixel_id: uuid.UUID, form: str) -> Response:
     """GET: the hits that a pixel's page counts, as a file. 200; 404 for a stranger."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
-    rows = exports.hits(pixel, _report(pixel, is_public=False).question)
+    rows = exports.hits(pixel, _asked(pixel, is_public=False).question)
     parts = exports.as_csv(rows, exports.HIT_COLUMNS) if form == "csv" else None
     return base.download(parts or exports.as_json_lines(rows), f"{pixel.id}.{form}")
 
 
 @dataclass(frozen=True)
-class Report:
-    """What the address asks about a pixel, and the answers, each found when it is shown."""
+class Asked:
+    """What the address asks about a pixel."""
 
     pixel: Pixel
     period: Period
@@ -117,12 +123,13 @@ class Report:
     at: datetime
     hit_class: str
     filters: dict[str, str]
+    hours: int
     is_public: bool
 
     @property
     def dimensions(self) -> dict[str, str]:
-        """The lists that are shown; who shares figures doesn't share people."""
-        hidden = {"recipient"} if self.is_public else set()
+        """What can be listed and filtered by; a share shows figures, not people or addresses."""
+        hidden = {"recipient", "query"} if self.is_public else set()
         return {
             name: title for name, title in wording.DIMENSION_LABELS.items() if name not in hidden
         }
@@ -139,69 +146,187 @@ class Report:
             self.zone,
         )
 
-    @cached_property
-    def classes(self) -> dict[str, shapes.BreakdownRow]:
-        """What the span comes to in each class, whichever is shown."""
-        question = replace(self.question, hit_class=ALL)
-        found = {row.name: row for row in questions.breakdown(question, "class", limit=9)}
-        return {
-            each: found.get(each, shapes.BreakdownRow(each, 0, 0, 0, 0, 0))
-            for each in wording.CLASSES
-        }
-
-    @cached_property
-    def totals(self) -> shapes.BreakdownRow | shapes.Totals:
-        """What the span comes to."""
-        if self.hit_class == ALL:
-            return questions.totals(self.question)
-        return self.classes[self.hit_class]
-
-    @cached_property
-    def totals_before(self) -> shapes.Totals:
-        """What the span before comes to."""
-        before, end = self.period.before, self.period.end_before
-        return questions.totals(replace(self.question, start=before, end=end))
-
     @property
     def noun(self) -> str:
+        """What one of the hits that are shown is called."""
+        return wording.NOUNS[self.hit_class].one
+
+    @property
+    def nouns(self) -> str:
         """What the hits that are shown are called."""
-        return "Hits" if self.hit_class == ALL else wording.CLASSES[self.hit_class].plural
-
-    def chart(self) -> charts.Chart:
-        """Return the bars of the span."""
-        points = questions.series(self.question, self.period.unit, filled=True)
-        return charts.bars([charts.Bucket(*each) for each in points], self.period.unit)
-
-    @cached_property
-    def lists(self) -> dict[str, list[shapes.Leader]]:
-        """The first values of each dimension, and one more if there are more."""
-        return questions.leaders(self.question, self.dimensions, limit=ROWS_SHOWN + 1)
-
-    def hits(self) -> list[shapes.Event]:
-        """Return the newest hits."""
-        return questions.events(self.question, page_size=HITS_SHOWN)
-
-    def active(self) -> int:
-        """Return how many visitors opened within the last minutes."""
-        return questions.active(self.pixel.number, self.at)
+        return wording.NOUNS[self.hit_class].many
 
 
-def _report(pixel: Pixel, *, is_public: bool) -> Report:
-    """Return the report that the address asks for; what it can't mean counts as not said."""
-    at, zone = now(), base.zone()
-    asked = request.args.get
-    hit_class = asked("class", "")
-    report = Report(
+class ListRow(NamedTuple):
+    """A value of a breakdown: its name, its bar in percent of the longest; `value` filters."""
+
+    value: str | None
+    name: str
+    hits: int
+    bar: float
+
+
+class Breakdown(NamedTuple):
+    """The first values of a dimension, and what has none."""
+
+    dimension: str
+    title: str
+    rows: list[ListRow]
+    has_more: bool
+
+
+class ClassLink(NamedTuple):
+    """A class of what fetched the image, and what it asks for."""
+
+    asked: str | None
+    mark: str
+    name: str
+    hits: int
+    is_current: bool
+
+
+@dataclass(frozen=True)
+class Report(Asked):
+    """All that the page shows."""
+
+    is_new: bool
+    newest_id: str
+    may_change: bool
+    totals: shapes.BreakdownRow | shapes.Totals
+    compared: str
+    chart: charts.Bars
+    fetches: int
+    class_parts: list[charts.Part]
+    class_label: str
+    class_links: list[ClassLink]
+    lists: list[Breakdown]
+    hits: list[shapes.Event]
+    snippet: str
+    preview_url: str
+
+
+def _asked(pixel: Pixel, *, is_public: bool) -> Asked:
+    """Return what the address asks; what it can't mean counts as not said."""
+    at, zone, given = now(), base.zone(), request.args.get
+    hit_class, hours = given("class", ""), given("hours", "")
+    asked = Asked(
         pixel=pixel,
-        period=periods.period_of(asked("range", ""), asked("from", ""), asked("to", ""), at, zone),
+        period=periods.period_of(
+            given("range", ""), given("from", ""), given("to", ""), at, zone, None
+        ),
         zone=zone,
         at=at,
         hit_class=hit_class if hit_class in (*wording.CLASSES, ALL) else "open",
         filters={},
+        hours=int(hours) if hours in ("24", "168") else 48,
         is_public=is_public,
     )
-    for name in report.dimensions:
-        value = asked(name, "").replace("\0", "")[:FILTER_CHARACTERS_MAX]
+    for name in asked.dimensions:
+        value = given(name, "").replace("\0", "")[:FILTER_CHARACTERS_MAX]
         if value:
-            report.filters[name] = value
-    return report
+            asked.filters[name] = value
+    return asked
+
+
+def _report(asked: Asked) -> Report:
+    """Ask all that the page shows."""
+    pixel, newest_id = asked.pixel, questions.newest_id(asked.pixel.number)
+    by_class = _by_class(asked)
+    fetches = sum(row.pageviews for row in by_class.values())
+    totals = (
+        questions.totals(asked.question) if asked.hit_class == ALL else by_class[asked.hit_class]
+    )
+    points = questions.series(asked.question, asked.period.unit, filled=True)
+    url = recipients.url_of(public_base(), pixel.slug)
+    counts = [(wording.CLASSES[name], by_class[name].pageviews) for name in wording.CLASSES]
+    return Report(
+        **vars(asked),
+        is_new=newest_id is None and questions.date_range(pixel.number) is None,
+        newest_id=str(newest_id or ""),
+        may_change=not asked.is_public and base.may(auth.pixel_for, pixel.id, Action.CHANGE_PIXEL),
+        totals=totals,
+        compared=_compared(asked, totals.pageviews),
+        chart=charts.bars(
+            [charts.Bucket(*each) for each in points],
+            asked.period.unit,
+            (asked.noun, asked.nouns),
+            is_running=asked.period.is_running(asked.at),
+        ),
+        fetches=fetches,
+        class_parts=charts.parts([(each.mark, count) for each, count in counts]),
+        class_label=", ".join(
+            counted(count, each.singular.lower(), each.plural.lower()) for each, count in counts
+        ),
+        class_links=[
+            ClassLink(
+                None if name == "open" else name,
+                each.mark,
+                each.plural,
+                by_class[name].pageviews,
+                name == asked.hit_class,
+            )
+            for name, each in wording.CLASSES.items()
+        ],
+        lists=_lists(asked, totals.pageviews),
+        hits=questions.events(asked.question, page_size=HITS_SHOWN),
+        snippet=recipients.img_of(url),
+        preview_url="" if asked.is_public else embed.preview_url(pixel),
+    )
+
+
+def _by_class(asked: Asked) -> dict[str, shapes.BreakdownRow]:
+    """Return the figures of each class, whichever is shown."""
+    question = replace(asked.question, hit_class=ALL)
+    found = {row.name: row for row in questions.breakdown(question, "class", limit=9)}
+    return {
+        each: found.get(each, shapes.BreakdownRow(each, 0, 0, 0, 0, 0)) for each in wording.CLASSES
+    }
+
+
+def _compared(asked: Asked, count: int) -> str:
+    """Return how the span compares with the one before, in a sentence; empty for none."""
+    if asked.period.name not in wording.SPANS_BEFORE:
+        return ""
+    start, end = asked.period.before, asked.period.end_before
+    before = questions.totals(replace(asked.question, start=start, end=end)).pageviews
+    span = wording.SPANS_BEFORE[asked.period.name]
+    found = change(count, before, asked.nouns)
+    return f"{found} in {span}." if found else f"No {asked.nouns} in {span}."
+
+
+def _lists(asked: Asked, whole: int) -> list[Breakdown]:
+    """Return the first values of each dimension; those few that are rarely there only if so."""
+    shown = [name for name in wording.LISTED if name in asked.dimensions]
+    found = questions.leaders(asked.question, shown, limit=ROWS_READ_MAX)
+    lists = []
+    for name, leaders in found.items():
+        if name in wording.RARELY_THERE and not leaders:
+            continue
+        rest = whole - sum(each.pageviews for each in leaders)
+        unknown = wording.UNKNOWN.get(name) if len(leaders) < ROWS_READ_MAX else None
+        rows = _rows(name, leaders[:ROWS_SHOWN], (unknown, rest) if unknown and rest > 0 else None)
+        lists.append(
+            Breakdown(name, wording.DIMENSION_LABELS[name], rows, len(leaders) > ROWS_SHOWN)
+        )
+    return lists
+
+
+def _rows(
+    dimension: str,
+    found: Sequence[shapes.Leader | shapes.BreakdownRow],
+    rest: tuple[str, int] | None = None,
+) -> list[ListRow]:
+    counts = [each.pageviews for each in found] + ([rest[1]] if rest else [])
+    longest = max(counts, default=0) or 1
+    rows = [
+        ListRow(
+            each.name,
+            wording.value_of(dimension, each.name),
+            each.pageviews,
+            round(each.pageviews / longest * 100, 1),
+        )
+        for each in found
+    ]
+    if rest:
+        rows.append(ListRow(None, rest[0], rest[1], round(rest[1] / longest * 100, 1)))
+    return rows

@@ -33,9 +33,12 @@ def do_sign_in() -> Rendered:
     """POST: start a session. No session. 303; 400 for a form that can't be right; 401; 429."""
     form = Form(LoginArgs)
     if not form.errors:
-        with form.errors_at("password", IncorrectLogin):
+        try:
             username, password = form.values["username"], form.values["password"]
             base.sign_in(accounts.login(username, password, address(), now()))
+        except IncorrectLogin:
+            form.errors["password"] = ["That name and password don’t go together."]
+        else:
             target = base.local_target(request.args.get("next", ""))
             return redirect(target or url_for("pixels_page.show_pixels"), HTTPStatus.SEE_OTHER)
     status = HTTPStatus.UNAUTHORIZED if form.values else HTTPStatus.BAD_REQUEST
@@ -53,7 +56,11 @@ def do_sign_out() -> Response:
 @public
 def show_zone() -> str:
     """GET: the choice of the zone that times are shown in. No session. 200."""
-    return render_template("zone.html", zones=sorted(available_timezones()))
+    return render_template(
+        "zone.html",
+        zones=sorted(available_timezones()),
+        back=base.local_target(request.args.get("next", "")),
+    )
 
 
 @blueprint.post("/zone")

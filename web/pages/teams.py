@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from flask import flash, render_template
+from flask import flash, render_template, url_for
 from werkzeug.wrappers import Response
 
 import auth
@@ -16,7 +16,7 @@ from people import teams
 from schemas import MemberUpdate, TeamCreate, TeamJoin, TeamUpdate
 from web.pages import base, forms
 from web.pages.base import Pages, Rendered, back_to, list_args
-from web.pages.forms import Form
+from web.pages.forms import Asking, Form, ask
 from web.request import address
 
 blueprint = Pages("teams_page", __name__)
@@ -37,6 +37,7 @@ def create_team() -> Rendered:
     form = Form(TeamCreate)
     if not form.errors:
         team, _ = teams.create_team(form.values["name"], auth.caller().user)
+        flash(f"{team.name} is made. Invite others with its access code.")
         return back_to("teams_page.show_team", team_id=team.id)
     return _teams(new_team=form), form.status
 
@@ -49,7 +50,8 @@ def join_team() -> Rendered:
         with form.errors_at("accessCode", NotFound, BadRequest):
             code = form.values["accessCode"]
             member = teams.join_team(auth.caller().user, code, address(), now())
-            return back_to("teams_page.show_team", team_id=member.team_id)
+            flash("You are in.")
+            return back_to("pixels_page.show_pixels", team=member.team_id)
     return _teams(joining=form), form.status
 
 
@@ -71,6 +73,19 @@ def rename_team(team_id: uuid.UUID) -> Rendered:
     return _team(team, details=form), form.status
 
 
+@blueprint.get("/teams/<uuid:team_id>/code")
+def ask_to_renew_code(team_id: uuid.UUID) -> str:
+    """GET: ask whether the access code shall change. 200; 403; 404."""
+    team = auth.team_for(auth.caller(), team_id, Action.CHANGE_TEAM)
+    return _ask(
+        team,
+        f"A new access code for {team.name}?",
+        ["The old code lets nobody in any more.", "Everybody who is in the team stays in it."],
+        "Make a new code",
+        is_danger=False,
+    )
+
+
 @blueprint.post("/teams/<uuid:team_id>/code")
 def renew_code(team_id: uuid.UUID) -> Response:
     """POST: make a new access code; the old one lets nobody in. 303; 403; 404."""
@@ -90,8 +105,24 @@ def change_member(team_id: uuid.UUID, user_id: uuid.UUID) -> Response:
     auth.team_for(auth.caller(), team_id, needed_for(role))
     team = _team_without(team_id, user_id)
     teams.change_member(team, user_id, role)
-    flash("Saved.")
+    flash("The role is saved.")
     return back_to("teams_page.show_team", team_id=team_id)
+
+
+@blueprint.get("/teams/<uuid:team_id>/members/<uuid:user_id>/remove")
+def ask_to_remove_member(team_id: uuid.UUID, user_id: uuid.UUID) -> str:
+    """GET: ask whether a member shall leave a team. 200; 403; 404."""
+    team = _team_without(team_id, user_id)
+    username = teams.member_of(team, user_id).user.username
+    return _ask(
+        team,
+        f"Remove {username} from {team.name}?",
+        [
+            "They see none of its pixels any more.",
+            "What they made for the team stays with it. They can join again with the access code.",
+        ],
+        f"Remove {username}",
+    )
 
 
 @blueprint.post("/teams/<uuid:team_id>/members/<uuid:user_id>/remove")
@@ -100,6 +131,21 @@ def remove_member(team_id: uuid.UUID, user_id: uuid.UUID) -> Response:
     teams.remove_member(_team_without(team_id, user_id), user_id)
     flash("They are no longer in the team.")
     return back_to("teams_page.show_team", team_id=team_id)
+
+
+@blueprint.get("/teams/<uuid:team_id>/leave")
+def ask_to_leave_team(team_id: uuid.UUID) -> str:
+    """GET: ask whether one wants to leave a team. 200; 404 for a stranger."""
+    team = auth.team_for(auth.caller(), team_id, Action.READ_TEAM)
+    return _ask(
+        team,
+        f"Leave {team.name}?",
+        [
+            "You see none of its pixels any more.",
+            "Its pixels stay with the team. To come back you need its access code.",
+        ],
+        "Leave this team",
+    )
 
 
 @blueprint.post("/teams/<uuid:team_id>/leave")
@@ -121,6 +167,11 @@ def delete_team(team_id: uuid.UUID) -> Rendered:
     teams.remove_team(team)
     flash(f"{team.name} and its pixels are deleted.")
     return back_to("teams_page.show_teams")
+
+
+def _ask(team: Team, heading: str, lines: list[str], action: str, *, is_danger: bool = True) -> str:
+    back = url_for("teams_page.show_team", team_id=team.id)
+    return ask(Asking(heading, lines, action, back, team.name, is_danger))
 
 
 def _team_without(team_id: uuid.UUID, user_id: uuid.UUID) -> Team:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import uuid
 
-from flask import flash, render_template, request
+from flask import flash, render_template, request, url_for
 
 import auth
 from core.errors import BadRequest, UsernameTaken
 from core.permissions import Action, Role
-from people import accounts
+from models import User
+from people import accounts, teams
+from people.accounts import Heir
+from pixels import pixels
 from schemas import UserCreate, UserUpdate
 from web.pages import base, forms
 from web.pages.base import Pages, Rendered, back_to, list_args
-from web.pages.forms import Form
+from web.pages.forms import Asking, Form, ask
 
 blueprint = Pages("users_page", __name__)
 
@@ -64,19 +67,76 @@ def change_user(user_id: uuid.UUID) -> Rendered:
     return _user(user_id, details=form), form.status
 
 
+@blueprint.get("/users/<uuid:user_id>/delete")
+def ask_to_delete_user(user_id: uuid.UUID) -> str:
+    """GET: ask whether a user shall go, and where their pixels go. 200; 403; 404."""
+    return _ask_to_delete(_user_to_delete(user_id), Form.empty())
+
+
 @blueprint.post("/users/<uuid:user_id>/delete")
 def delete_user(user_id: uuid.UUID) -> Rendered:
-    """POST: delete a user and their pixels, the name having been typed. 303; 400; 403; 404."""
+    """POST: delete a user whose name was typed; their pixels go where it says. 303; 400; 403."""
+    user = _user_to_delete(user_id)
+    form = forms.confirmation_of(user.username)
+    form.sent["pixels"] = request.form.get("pixels", "")
+    heir = _heir_of(form)
+    if form.errors:
+        return _ask_to_delete(user, form), form.status
+    username = user.username
+    accounts.remove_user(user, heir)
+    pixels_text = "their pixels have a new owner" if heir else "their pixels are deleted"
+    flash(f"{username} is deleted, and {pixels_text}.")
+    return back_to("users_page.show_users")
+
+
+def _user_to_delete(user_id: uuid.UUID) -> User:
     auth.caller().require(Action.MANAGE_USERS)
     user = accounts.user_of(user_id)
     if user.id == auth.caller().user.id:
-        raise BadRequest("You cannot delete yourself.")
-    form = forms.confirmation_of(user.username)
-    if form.errors:
-        return _user(user_id, deletion=form), form.status
-    accounts.remove_user(user)
-    flash(f"{user.username} and their pixels are deleted.")
-    return back_to("users_page.show_users")
+        raise BadRequest("You can’t delete yourself.")
+    return user
+
+
+def _heir_of(form: Form) -> Heir | None:
+    """Return who gets the pixels, as the form says; None where they go too."""
+    choice = form.sent["pixels"]
+    if choice == "me":
+        return Heir(user_id=auth.caller().user.id)
+    found = next((each for each in teams.every_team(base.FEW_MAX) if str(each.id) == choice), None)
+    if found:
+        return Heir(team_id=found.id)
+    if choice != "delete":
+        form.errors["pixels"] = ["Say where their pixels go."]
+    return None
+
+
+def _ask_to_delete(user: User, form: Form) -> str:
+    count, _ = pixels.counts(user.id, [])
+    owners = [
+        ("me", "go to me"),
+        *((str(each.id), f"go to {each.name}") for each in teams.every_team(base.FEW_MAX)),
+        ("delete", "are deleted with all of their hits"),
+    ]
+    question = Asking(
+        f"Delete {user.username}?",
+        [
+            "Their sessions and API keys end at once.",
+            "What belongs to a team stays with it.",
+        ],
+        "Delete this user",
+        url_for("users_page.show_user", user_id=user.id),
+        user.username,
+        name=user.username,
+        # Nobody has to say where nothing goes.
+        fields=() if count else (("pixels", "delete"),),
+    )
+    return ask(
+        question,
+        form,
+        template="ask_user.html",
+        owners=owners if count else [],
+        pixel_count=count,
+    )
 
 
 def _users(new_user: Form | None = None) -> str:
@@ -87,11 +147,10 @@ def _users(new_user: Form | None = None) -> str:
     )
 
 
-def _user(user_id: uuid.UUID, details: Form | None = None, deletion: Form | None = None) -> str:
+def _user(user_id: uuid.UUID, details: Form | None = None) -> str:
     user = accounts.user_of(user_id)
     return render_template(
         "user.html",
         user=user,
         details=details or Form.empty(username=user.username, role=user.role),
-        deletion=deletion or Form.empty(),
     )

@@ -4,32 +4,42 @@ from __future__ import annotations
 
 import functools
 from importlib.resources import files
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from stats.shapes import Event
 
 
 class Class(NamedTuple):
-    """A class of hits: its name, and what it means in a sentence."""
+    """A class of hits: its names, and how it is marked: filled, hatched or hollow."""
 
     plural: str
     singular: str
-    meaning: str
+    mark: str
+
+
+class Noun(NamedTuple):
+    """What one hit, and what several are called."""
+
+    one: str
+    many: str
 
 
 CLASSES = {
-    "open": Class(
-        "Opens",
-        "Open",
-        "Somebody looked at it, directly or through their mail provider's image proxy.",
-    ),
-    "prefetch": Class(
-        "Prefetches",
-        "Prefetch",
-        "A machine was ahead of any person: Apple fetched this image before anybody read the mail.",
-    ),
-    "bot": Class(
-        "Bots", "Bot", "No person at all: crawlers, scanners, link previews, tools such as curl."
-    ),
+    "open": Class("Opens", "Open", "opened"),
+    "prefetch": Class("Machines", "Machine", "machine"),
+    "bot": Class("Bots", "Bot", "unopened"),
 }
+
+# What is counted when the hits of a class are shown.
+NOUNS = {
+    "open": Noun("open", "opens"),
+    "prefetch": Noun("machine fetch", "machine fetches"),
+    "bot": Noun("bot fetch", "bot fetches"),
+    "all": Noun("fetch", "fetches"),
+}
+
+STATUSES = {"opened": "Opened", "machine": "Machine only", "unopened": "Not opened"}
 
 REASONS = {
     "prefetch-header": "Announced as a prefetch",
@@ -46,7 +56,7 @@ REASONS = {
     "forged-token": "Link with a forged recipient",
 }
 
-# What a period is compared with.
+# What a period is compared with; the time since sending with nothing.
 SPANS_BEFORE = {
     "24h": "the 24 hours before",
     "7d": "the 7 days before",
@@ -55,29 +65,61 @@ SPANS_BEFORE = {
     "custom": "as many days before",
 }
 
-# The dimensions that a pixel's page shows, in its order, and what each is a list of.
+# What can be listed, and what its list is called.
 DIMENSION_LABELS = {
-    "browser": "Mail programs and browsers",
-    "os": "Systems",
+    "browser": "Mail programs",
     "device": "Devices",
     "country": "Countries",
+    "reason": "How it was opened",
+    "os": "Systems",
     "referrer": "Referrers",
+    "channel": "Channels",
     "utmCampaign": "Campaigns",
-    "reason": "Reasons",
+    "utmSource": "Sources",
+    "utmMedium": "Media",
+    "utmContent": "Contents",
+    "utmTerm": "Terms",
+    "language": "Languages",
+    "hostname": "Host names",
+    "query": "Queries",
     "recipient": "Recipients",
+}
+# The lists on the report, in its order; some of them only where there is something in them.
+LISTED = ("browser", "device", "country", "reason", "os", "referrer", "utmCampaign", "recipient")
+RARELY_THERE = frozenset({"os", "referrer", "utmCampaign", "recipient"})
+# What is left where a value is not known.
+UNKNOWN = {
+    "browser": "Unknown program",
+    "device": "Unknown or behind a proxy",
+    "country": "Unknown or behind a proxy",
+    "os": "Unknown or behind a proxy",
 }
 
 # What a filter by one value of a dimension is called.
 ONE_OF = {
     "browser": "Program",
-    "os": "System",
     "device": "Device",
     "country": "Country",
-    "referrer": "Referrer",
-    "utmCampaign": "Campaign",
     "reason": "Reason",
+    "os": "System",
+    "referrer": "Referrer",
+    "channel": "Channel",
+    "utmCampaign": "Campaign",
+    "utmSource": "Source",
+    "utmMedium": "Medium",
+    "utmContent": "Content",
+    "utmTerm": "Term",
+    "language": "Language",
+    "hostname": "Host name",
+    "query": "Query",
     "recipient": "Recipient",
 }
+
+# How much of people a pixel keeps.
+PRIVACY = (
+    ("full", "Full", "Who opened, by name where a link is somebody’s own."),
+    ("anonymous", "Anonymous", "Opens and countries only. Nobody can be told apart."),
+)
 
 ROLES = {
     "admin": "Admin: everything",
@@ -137,6 +179,13 @@ def program(name: str) -> str:
         return name
     words = name.removesuffix("-proxy").replace("-", " ").split()
     return " ".join(word.capitalize() for word in words)
+
+
+def fetched_by(hit: Event) -> str:
+    """Return what fetched the image, and on what: `Outlook · Windows`."""
+    browser, system = hit.values.get("browser"), hit.values.get("os")
+    name = program(browser) if browser else REASONS.get(hit.source.reason, hit.source.reason)
+    return f"{name} · {program(system)}" if system and program(system) != name else name
 
 
 @functools.cache

@@ -111,7 +111,11 @@ def test_sign_in_with_a_wrong_password_says_so_and_starts_nothing(
 ) -> None:
     answer = browser.send("/sign-in", username=username, password="wrong password")
     assert answer.status == 401
-    assert "Incorrect username or password." in text_of(answer)
+    page = text_of(answer)
+    assert "That name and password don’t go together." in page
+    # The name stays, and the focus is where the fault may be.
+    assert f'value="{username}"' in page
+    assert re.search(r'id="password"[^>]*autofocus', page)
     assert browser.get("/pixels").status == 303
 
 
@@ -148,10 +152,9 @@ def test_create_leads_to_the_snippet_of_a_pixel_that_works(person: Browser) -> N
     slug = unique("mail")
     answer = person.send("/pixels/new", name="March newsletter", slug=slug)
     assert answer.status == 303
-    page = text_of(person.get(answer.headers["Location"]))
-    url = f"{person.client.base}/p/{slug}"
-    assert f'<img src="{url}" width="1" height="1" alt="" />' in page
-    assert f"![]({url})" in page
+    location, url = answer.headers["Location"], f"{person.client.base}/p/{slug}"
+    assert f'<img src="{url}" width="1" height="1" alt="" />' in text_of(person.get(location))
+    assert f"![]({url})" in text_of(person.get(f"{location}/embed"))
     assert person.client.get(f"/p/{slug}").status == 200
 
 
@@ -205,6 +208,9 @@ def test_unknown_page_is_a_page_too(person: Browser, path: str) -> None:
     assert answer.status == 404
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     assert "<h1>Not Found</h1>" in text_of(answer)
+    # Whoever is signed in finds the way from there.
+    assert 'href="/teams"' in text_of(answer)
+    assert 'href="/teams"' not in text_of(Browser(person.client).get("/nowhere"))
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Nowhere/Else", "../../etc/passwd", "a" * 5000])
@@ -226,6 +232,19 @@ def test_pages_forbid_what_is_inline_or_from_elsewhere(person: Browser) -> None:
         assert not re.search(r'(?:src|href|action)="(?:https?:)?//', page)
 
 
+def headline(page: str) -> str:
+    found = re.search(r'<h2 class="headline[^>]*>(.*?)</h2>', page)
+    assert found
+    return re.sub(r"<[^>]+>", "", found[1])
+
+
+def row(page: str, name: str) -> tuple[str, ...]:
+    """Return the figures beside a name of a breakdown."""
+    found = re.search(rf">{re.escape(name)}</a></th><td>.*?</td>(.*?)</tr>", page)
+    assert found
+    return tuple(re.findall(r'<td class="n">([^<]+)</td>', found[1]))
+
+
 def create_pixel(person: Browser, **fields: str) -> tuple[str, str]:
     """Create a pixel; return its id and its slug."""
     slug = unique("pixel")
@@ -242,34 +261,91 @@ THUNDERBIRD = "Mozilla/5.0 (X11; Linux x86_64; rv:115.0) Gecko/20100101 Thunderb
 APPLE = "Mozilla/5.0"
 
 
-def test_snippet_page_waits_and_then_says_what_came(person: Browser) -> None:
+def test_new_pixel_waits_and_then_says_what_came(person: Browser) -> None:
     pixel_id, slug = create_pixel(person)
-    path = f"/pixels/{pixel_id}/first-hit"
-    assert "Waiting for the first open…" in text_of(person.get(f"/pixels/{pixel_id}/embed"))
-    assert "Waiting for the first open…" in text_of(person.get(path))
+    for path in (f"/pixels/{pixel_id}", f"/pixels/{pixel_id}/embed"):
+        assert "Waiting for the first open" in text_of(person.get(path))
+    assert person.get(f"/pixels/{pixel_id}/newest").body == b""
     open_as(person, slug, "curl/8.5.0")
-    answer = text_of(person.get(path))
+    assert person.get(f"/pixels/{pixel_id}/newest").body.isdigit()
+    answer = text_of(person.get(f"/pixels/{pixel_id}/embed"))
     assert "It works." in answer
-    assert "bot" in answer
+    assert "bot, Command-line tool or library" in answer
+    assert "Waiting for the first open" not in text_of(person.get(f"/pixels/{pixel_id}"))
+
+
+def test_preview_is_the_image_and_no_hit(person: Browser) -> None:
+    pixel_id, slug = create_pixel(person)
+    page = text_of(person.get(f"/pixels/{pixel_id}/embed"))
+    preview = re.search(rf'href="{person.client.base}(/preview/[^"]+)"', page)
+    assert preview
+    answer = person.client.get(preview[1])
+    assert answer.body == person.client.get(f"/p/{unique('nothing')}").body
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "image/gif")
+    assert person.get(f"/pixels/{pixel_id}/newest").body == b""
+    assert person.client.get(preview[1].replace(".gif", "x.gif")).status == 404
+    person.send(f"/pixels/{pixel_id}/delete", f"/pixels/{pixel_id}/settings", confirmation=slug)
+    assert person.client.get(preview[1]).status == 404
+
+
+@pytest.mark.parametrize(
+    ("sender", "tag"),
+    [
+        ("mailchimp", "*|EMAIL|*"),
+        ("buttondown", "{{ subscriber.email }}"),
+        ("listmonk", "{{ .Subscriber.Email }}"),
+        ("mailcoach", "{{ subscriber.email }}"),
+        ("keila", "{{ contact.email }}"),
+    ],
+)
+def test_snippet_of_a_program_has_its_tag_and_the_campaign(
+    person: Browser, sender: str, tag: str
+) -> None:
+    pixel_id, slug = create_pixel(person)
+    query = urlencode({"sender": sender, "campaign": "märz & april"})
+    page = person.get(f"/pixels/{pixel_id}/embed?{query}").body.decode()
+    shown = re.search(r'<pre id="html"[^>]*><code>(.*?)</code>', page)
+    assert shown
+    snippet = html.unescape(re.sub(r"</?mark[^>]*>", "", shown[1]))
+    campaign = "&amp;utm_campaign=m%C3%A4rz%20%26%20april"
+    assert snippet == (
+        f'<img src="{person.client.base}/p/{slug}?r={tag}{campaign}" width="1" height="1" alt="">'
+    )
+    assert "102 KB" in page
+    assert "few words" in page
+    assert "These links carry 127.0.0.1" in page
 
 
 def test_report_counts_each_class_apart_and_filters(person: Browser) -> None:
     pixel_id, slug = create_pixel(person)
-    open_as(person, slug, THUNDERBIRD, "?utm_campaign=march")
+    open_as(person, slug, THUNDERBIRD, "?utm_campaign=march&utm_source=list")
     open_as(person, slug, THUNDERBIRD, "?r=anna@example.org")
     open_as(person, slug, APPLE)
     page = text_of(person.get(f"/pixels/{pixel_id}"))
-    assert re.search(r"<dt>Opens</dt><dd>2\b", page)
-    assert "Apple fetched this image before anybody read the mail." in page
-    assert re.search(r"Thunderbird</a></th><td class=\"figure\">2</td>", page)
+    assert headline(page) == "2 opens · 2 unique"
+    assert "3 fetches of the image" in page
+    assert row(page, "Thunderbird") == ("2", "100.0\u202f%")
     page = text_of(person.get(f"/pixels/{pixel_id}?utmCampaign=march"))
-    assert re.search(r"<dt>Opens</dt><dd>1\b", page)
+    assert headline(page) == "1 open · 1 unique"
     assert "Remove the filter Campaign: march" in page
+    # What is in no list of the page is a filter all the same.
+    page = text_of(person.get(f"/pixels/{pixel_id}?utmSource=list"))
+    assert headline(page) == "1 open · 1 unique"
+    assert "Remove the filter Source: list" in page
     page = text_of(person.get(f"/pixels/{pixel_id}?class=prefetch&range=24h"))
-    assert re.search(r"<dt>Prefetches</dt><dd>1\b", page)
+    assert headline(page) == "1 machine fetch · 1 unique"
     assert "Apple Mail Privacy Protection" in page
     page = text_of(person.get(f"/pixels/{pixel_id}?class=all&range=90d&recipient=anna@example.org"))
-    assert re.search(r"<dt>Hits</dt><dd>1\b", page)
+    assert headline(page) == "1 fetch · 1 unique"
+
+
+def test_report_speaks_of_mail(person: Browser) -> None:
+    pixel_id, slug = create_pixel(person)
+    open_as(person, slug, THUNDERBIRD, "?r=anna@example.org")
+    for path in ("", "/by/browser", "/recipients", "/embed", "/settings"):
+        page = text_of(person.get(f"/pixels/{pixel_id}{path}"))
+        shown = re.sub(r"<[^>]+>", " ", page)
+        assert not re.search(r"\b(visitors?|visits?|bounces?|sessions?)\b", shown, re.IGNORECASE)
 
 
 @pytest.mark.parametrize(
@@ -287,22 +363,22 @@ def test_report_counts_each_class_apart_and_filters(person: Browser) -> None:
 )
 def test_report_takes_any_address(person: Browser, query: str) -> None:
     pixel_id, _ = create_pixel(person)
-    for path in (f"/pixels/{pixel_id}", f"/pixels/{pixel_id}/hits", f"/pixels/{pixel_id}/figures"):
+    for path in (f"/pixels/{pixel_id}", f"/pixels/{pixel_id}/by/browser"):
         answer = person.get(f"{path}?{query}")
         assert answer.status == 200
         assert b"<script>alert" not in answer.body
 
 
-def test_list_shows_the_opens_of_the_week_and_the_last(person: Browser) -> None:
+def test_list_shows_the_opens_and_the_last(person: Browser) -> None:
     _, slug = create_pixel(person)
-    assert "no opens yet" in text_of(person.get(f"/pixels?search={slug}"))
+    assert "Last open</th>" in text_of(person.get(f"/pixels?search={slug}"))
     open_as(person, slug, THUNDERBIRD)
     page = text_of(person.get(f"/pixels?search={slug}"))
-    assert "just now" in page or "seconds ago" in page
-    assert '<span class="figure">1<span class="unit"> opens in 7 days' in page
+    assert "1 open in 10 days" in page
+    assert re.search(r'data-label="Last open"><time datetime=', page)
 
 
-@pytest.mark.parametrize("page", ["", "/embed", "/first-hit", "/hits", "/figures", "/by/browser"])
+@pytest.mark.parametrize("page", ["", "/embed", "/newest", "/by/browser", "/links"])
 def test_stranger_may_not_know_of_any_page_of_a_pixel(
     person: Browser, other: Browser, page: str
 ) -> None:
@@ -323,7 +399,11 @@ def test_lists_of_the_report_agree_with_the_api(person: Browser, username: str) 
         path = f"/api/pixels/{pixel_id}/metrics/expanded?type={dimension}&class=all"
         rows = api.get(f"{path}&startAt=0&endAt=4102444800000").json
         shown = re.findall(
-            rf'[?&]{dimension}=([\w-]+)"[^>]*>[^<]*</a></th><td class="figure">(\d+)</td>', page
+            rf'[?&]{dimension}=([\w-]+)"[^>]*>[^<]*</a></th><td>.*?</td><td class="n">(\d+)<', page
         )
-        assert shown == [(row["name"], str(row["pageviews"])) for row in rows]
+        found = {(row["name"], str(row["pageviews"])) for row in rows}
+        assert len(shown) == len(found)
+        assert {*shown} == found
+        counts = [int(count) for _, count in shown]
+        assert counts == sorted(counts, reverse=True)
         assert rows

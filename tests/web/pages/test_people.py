@@ -10,7 +10,14 @@ import secrets
 import pytest
 
 from tests.conftest import PASSWORD, Answer, Client, Server, new_user, unique
-from tests.web.pages.test_pages import THUNDERBIRD, Browser, create_pixel, open_as, text_of
+from tests.web.pages.test_pages import (
+    THUNDERBIRD,
+    Browser,
+    create_pixel,
+    headline,
+    open_as,
+    text_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,26 +52,34 @@ def rows_of(answer: Answer) -> list[dict[str, str]]:
 def test_rename_holds_for_the_next_request(person: Browser) -> None:
     pixel_id, slug = create_pixel(person)
     path, renamed = f"/pixels/{pixel_id}/settings", unique("renamed")
-    answer = person.send(path, name="Renamed", slug=renamed, privacy="anonymous")
-    assert answer.status == 303
+    assert person.send(path, name="Renamed", slug=renamed).status == 303
     page = text_of(person.get(path))
     assert "Saved." in page
     assert "<h1>Renamed</h1>" in page
-    assert '<option value="anonymous" selected>' in page
     assert person.client.get(f"/p/{slug}").status == 404
     assert person.client.get(f"/p/{renamed}").status == 200
 
 
 def test_settings_say_what_is_wrong_at_the_field(person: Browser) -> None:
     _, taken = create_pixel(person)
-    pixel_id, slug = create_pixel(person)
+    pixel_id, _ = create_pixel(person)
     path = f"/pixels/{pixel_id}/settings"
-    answer = person.send(path, name="Name", slug=taken, privacy="full")
+    answer = person.send(path, name="Name", slug=taken)
     assert answer.status == 400
-    assert 'id="slug-note">That slug is already taken.' in answer.body.decode()
-    answer = person.send(path, name="Name", slug=slug, privacy="nonsense")
-    assert answer.status == 400
-    assert 'id="privacy-note">Must be one of' in answer.body.decode()
+    page = answer.body.decode()
+    assert 'id="slug-note">That slug is already taken.' in page
+    # What was typed stays, the focus is there, and the tab is still marked.
+    assert re.search(rf'id="slug"[^>]*aria-invalid="true" autofocus value="{taken}"', page)
+    assert re.search(r'/settings" aria-current="page">Settings', page)
+
+
+def test_privacy_is_chosen_by_itself(person: Browser) -> None:
+    pixel_id, slug = create_pixel(person)
+    path, page = f"/pixels/{pixel_id}/privacy", f"/pixels/{pixel_id}/settings"
+    assert person.send(path, page, privacy="nonsense").status == 400
+    assert person.send(path, page, privacy="anonymous").status == 303
+    assert 'value="anonymous" checked' in text_of(person.get(page))
+    assert slug in text_of(person.get(page))
 
 
 def test_delete_wants_the_name_typed(person: Browser) -> None:
@@ -87,7 +102,7 @@ def test_shared_link_shows_the_report_to_everybody_until_it_ends(person: Browser
     found = re.search(r'href="(/share/[^"]+)"', person.get(page).body.decode())
     assert found
     nobody = Browser(person.client)
-    for path in ("", "/hits", "/figures", "/by/browser", "?utmCampaign=march&range=24h"):
+    for path in ("", "/newest", "/by/browser", "?utmCampaign=march&range=24h"):
         answer = nobody.get(found[1] + path)
         assert answer.status == 200, path
         text = text_of(answer)
@@ -95,9 +110,12 @@ def test_shared_link_shows_the_report_to_everybody_until_it_ends(person: Browser
         assert pixel_id not in text
     assert nobody.get(f"{found[1]}?recipient=secret.person@example.org").status == 200
     assert nobody.get(f"{found[1]}/by/recipient").status == 404
-    ending = re.search(r'action="(/pixels/[^"]+/end)"', person.get(page).body.decode())
+    assert nobody.get(f"{found[1]}/by/query").status == 404
+    ending = re.search(r'href="(/pixels/[^"]+/end)"', person.get(page).body.decode())
     assert ending
-    assert person.send(ending[1], page).status == 303
+    assert "Stop sharing with “The board”?" in text_of(person.get(ending[1]))
+    assert nobody.get(found[1]).status == 200
+    assert person.send(ending[1]).status == 303
     assert nobody.get(found[1]).status == 404
 
 
@@ -105,9 +123,10 @@ def test_share_of_another_pixel_is_not_ended(person: Browser) -> None:
     ids = [create_pixel(person)[0] for _ in range(2)]
     page = f"/pixels/{ids[0]}/settings"
     person.send(f"/pixels/{ids[0]}/shares", page, name="One")
-    ending = re.search(r'action="(/pixels/[^"]+/end)"', person.get(page).body.decode())
+    ending = re.search(r'href="(/pixels/[^"]+/end)"', person.get(page).body.decode())
     assert ending
     wrong = ending[1].replace(ids[0], ids[1])
+    assert person.get(wrong).status == 404
     assert person.send(wrong, page).status == 404
 
 
@@ -125,7 +144,7 @@ def test_pasted_list_comes_back_with_links_that_count(
 ) -> None:
     pixel_id, _ = create_pixel(person)
     path = f"/pixels/{pixel_id}/recipients"
-    rows = rows_of(person.send(path, list=text))
+    rows = rows_of(person.send(f"/pixels/{pixel_id}/links", list=text))
     assert [row["recipient"] for row in rows] == names
     for row in rows:
         assert row["html"].startswith("<img src=")
@@ -136,7 +155,7 @@ def test_pasted_list_comes_back_with_links_that_count(
 
 def test_file_of_recipients_may_be_larger_than_other_forms(person: Browser) -> None:
     pixel_id, _ = create_pixel(person)
-    path = f"/pixels/{pixel_id}/recipients"
+    path = f"/pixels/{pixel_id}/links"
     lines = "\n".join(f"recipient-number-{number}@example.org" for number in range(5000))
     boundary = secrets.token_hex(8)
     parts = [
@@ -160,7 +179,7 @@ def test_file_of_recipients_may_be_larger_than_other_forms(person: Browser) -> N
     [
         ({"list": " \n"}, "Paste a list, or choose a file."),
         ({"list": "anna\n" + "x" * 201}, "Recipient 2: Must be 1 to 200 characters long"),
-        ({"list": "anna", "sentAt": "soon"}, "The time of sending is not one."),
+        ({"list": "anna", "sentAt": "soon"}, "That is not a date and time."),
         ({"list": '"anna'}, ""),
     ],
 )
@@ -168,7 +187,7 @@ def test_list_that_cannot_be_used_says_why(
     person: Browser, fields: dict[str, str], words: str
 ) -> None:
     pixel_id, _ = create_pixel(person)
-    answer = person.send(f"/pixels/{pixel_id}/recipients", **fields)
+    answer = person.send(f"/pixels/{pixel_id}/links", **fields)
     assert answer.status == (400 if words else 200)
     assert words in text_of(answer)
 
@@ -185,12 +204,14 @@ def test_export_is_of_what_the_page_counts(person: Browser) -> None:
 def test_stranger_may_change_nothing_of_a_pixel(person: Browser, other: Browser) -> None:
     pixel_id, slug = create_pixel(person)
     base = f"/pixels/{pixel_id}"
-    for path in ("/settings", "/recipients", "/recipients.csv", "/export.csv"):
+    for path in ("/settings", "/recipients", "/recipients.csv", "/export.csv", "/start-anew"):
         assert other.get(base + path).status == 404
     for path, fields in (
-        ("/settings", {"name": "Mine", "slug": slug, "privacy": "full"}),
+        ("/settings", {"name": "Mine", "slug": slug}),
+        ("/privacy", {"privacy": "full"}),
         ("/shares", {"name": "Mine"}),
-        ("/recipients", {"list": "anna"}),
+        ("/links", {"list": "anna"}),
+        ("/start-anew", {}),
         ("/delete", {"confirmation": slug}),
     ):
         assert other.send(base + path, "/pixels/new", **fields).status == 404
@@ -207,22 +228,25 @@ def test_team_is_made_joined_and_left(person: Browser, other: Browser, server: S
     wrong = other.send("/teams/join", "/teams", accessCode="team_wrong")
     assert wrong.status == 400
     assert "No team has this access code." in text_of(wrong)
-    assert other.send("/teams/join", "/teams", accessCode=code[0]).headers["Location"] == location
-    assert code[0] not in text_of(other.get(location))
     team_id = location.rpartition("/")[2]
+    joined = other.send("/teams/join", "/teams", accessCode=code[0]).headers["Location"]
+    assert joined == f"/pixels?team={team_id}"
+    assert code[0] not in text_of(other.get(location))
     pixel_id, slug = create_pixel(person, teamId=team_id)
     assert slug in text_of(other.get(f"/pixels?team={team_id}"))
     assert other.get(f"/pixels/{pixel_id}").status == 200
-    member = re.search(
-        rf'action="({location}/members/[^"]+)/remove"', text_of(person.get(location))
-    )
+    member = re.search(rf'href="({location}/members/[^"]+)/remove"', text_of(person.get(location)))
     assert member
+    assert "Remove" in text_of(person.get(f"{member[1]}/remove"))
     assert person.send(member[1], location, role="team-view-only").status == 303
     assert "but not change it" in text_of(other.get(f"/pixels/{pixel_id}/settings"))
     fields = {"confirmation": slug}
     assert other.send(f"/pixels/{pixel_id}/delete", "/pixels/new", **fields).status == 403
     assert other.send(member[1], location, role="team-owner").status == 403
+    assert other.get(f"{member[1]}/remove").status == 403
+    assert other.get(f"{location}/code").status == 403
     assert other.send(f"{location}/code", location).status == 403
+    assert "You see none of its pixels any more." in text_of(other.get(f"{location}/leave"))
     assert other.send(f"{location}/leave", location).status == 303
     assert other.get(f"/pixels/{pixel_id}").status == 404
     only_owner = person.send(f"{location}/leave", location)
@@ -246,9 +270,11 @@ def test_api_key_is_shown_once_and_revoked(person: Browser) -> None:
     assert key[0] not in page
     client = person.client.with_token(key[0])
     assert client.get("/api/me").status == 200
-    revoking = re.search(r'action="(/account/keys/[^"]+/revoke)"', page)
+    revoking = re.search(r'href="(/account/keys/[^"]+/revoke)"', page)
     assert revoking
-    assert person.send(revoking[1], "/account").status == 303
+    assert "Revoke “For the newsletter”?" in text_of(person.get(revoking[1]))
+    assert client.get("/api/me").status == 200
+    assert person.send(revoking[1]).status == 303
     assert client.get("/api/me").status == 401
 
 
@@ -289,9 +315,90 @@ def test_users_are_for_admins(person: Browser, admin_browser: Browser, server: S
     managed.sign_in(username)
     assert "New pixel" not in text_of(managed.get("/pixels"))
     deletion = f"{found[1]}/delete"
-    assert admin_browser.send(deletion, found[1], confirmation="?").status == 400
-    assert admin_browser.send(deletion, found[1], confirmation=username).status == 303
+    assert person.get(deletion).status == 403
+    assert admin_browser.send(deletion, confirmation="?", pixels="delete").status == 400
+    assert admin_browser.send(deletion, confirmation=username, pixels="delete").status == 303
     assert managed.get("/pixels").status == 303
+
+
+def test_deleting_a_user_asks_where_their_pixels_go(admin_browser: Browser, server: Server) -> None:
+    username, slugs = new_user(server)[0], []
+    owner = Browser(Client(server.base)).sign_in(username)
+    for _ in range(2):
+        slugs.append(create_pixel(owner)[1])
+    page = text_of(admin_browser.get(f"/users?search={username}"))
+    found = re.search(r'href="(/users/[^"]+)"', page)
+    assert found
+    deletion = f"{found[1]}/delete"
+    assert "Their 2 pixels" in text_of(admin_browser.get(deletion))
+    answer = admin_browser.send(deletion, confirmation=username)
+    assert answer.status == 400
+    assert "Say where their pixels go." in text_of(answer)
+    assert admin_browser.send(deletion, confirmation=username, pixels="me").status == 303
+    for slug in slugs:
+        assert slug in text_of(admin_browser.get(f"/pixels?search={slug}"))
+        assert owner.client.get(f"/p/{slug}").status == 200
+
+
+def test_invitation_makes_one_account_in_the_team(
+    admin_browser: Browser, person: Browser, server: Server
+) -> None:
+    name = unique("Invited to")
+    team = admin_browser.send("/teams", name=name).headers["Location"]
+    team_id = team.rpartition("/")[2]
+    assert person.get("/invite").status == 403
+    assert person.send("/invite", "/account", role="admin").status == 403
+    wrong = admin_browser.send("/invite", role="emperor", teamId="")
+    assert wrong.status == 400
+    page = text_of(admin_browser.send("/invite", role="user", teamId=team_id))
+    link = re.search(rf"{server.base}(/invitation/[\w.-]+)", page)
+    assert link
+    guest = Browser(Client(server.base))
+    assert name in text_of(guest.get(link[1]))
+    taken = guest.send(link[1], username="admin", password=PASSWORD)
+    assert taken.status == 400
+    assert "already taken" in text_of(taken)
+    username = unique("invited")
+    assert guest.send(link[1], username=username, password=PASSWORD).status == 303
+    assert f"Welcome, {username}." in text_of(guest.get("/pixels"))
+    assert name in text_of(guest.get("/pixels"))
+    # Once.
+    late = Browser(Client(server.base))
+    assert late.get(link[1]).status == 404
+    token = late.token_on("/sign-in")
+    again = {"form_token": token, "username": unique("second"), "password": PASSWORD}
+    assert late.send(link[1], "/sign-in", **again).status == 404
+    assert Browser(Client(server.base)).sign_in(username).get(team).status == 200
+
+
+def test_invitation_ends_with_the_code_of_its_team(admin_browser: Browser, server: Server) -> None:
+    team = admin_browser.send("/teams", name=unique("Code")).headers["Location"]
+    page = text_of(admin_browser.send("/invite", role="user", teamId=team.rpartition("/")[2]))
+    link = re.search(rf"{server.base}(/invitation/[\w.-]+)", page)
+    assert link
+    guest = Browser(Client(server.base))
+    assert guest.get(link[1]).status == 200
+    assert guest.get(link[1][:-1] + ("A" if link[1][-1] != "A" else "B")).status == 404
+    assert admin_browser.send(f"{team}/code").status == 303
+    assert guest.get(link[1]).status == 404
+
+
+def test_start_anew_removes_what_came_and_nothing_else(person: Browser) -> None:
+    pixel_id, slug = create_pixel(person)
+    base = f"/pixels/{pixel_id}"
+    rows = rows_of(person.send(f"{base}/links", list="anna@example.org"))
+    link = rows[0]["url"].removeprefix(person.client.base)
+    for path in (link, link, f"/p/{slug}"):
+        assert person.client.get(path, headers={"User-Agent": THUNDERBIRD}).status == 200
+    assert headline(text_of(person.get(base))) == "3 opens · 2 unique"
+    assert "Remove all 3 hits" in text_of(person.get(f"{base}/start-anew"))
+    assert person.send(f"{base}/start-anew").status == 303
+    assert "Waiting for the first open" in text_of(person.get(base))
+    assert rows_of(person.get(f"{base}/recipients.csv"))[0]["opens"] == "0"
+    # The link is still good, and counts from one again.
+    assert person.client.get(link, headers={"User-Agent": THUNDERBIRD}).status == 200
+    assert headline(text_of(person.get(base))) == "1 open · 1 unique"
+    assert rows_of(person.get(f"{base}/recipients.csv"))[0]["opens"] == "1"
 
 
 def test_admin_neither_deletes_nor_demotes_the_last_admin(admin_browser: Browser) -> None:

@@ -1,7 +1,7 @@
-// Comfort alone: every page does all it does without this file.
+// Comfort only: every page does all it does without this file.
 "use strict";
 
-const find = (selector) => document.querySelectorAll(selector);
+const find = (selector, root = document) => root.querySelectorAll(selector);
 
 // Days and hours in the reader's own zone, unless they have chosen one.
 if (!document.cookie.split("; ").some((each) => each.startsWith("zone="))) {
@@ -11,19 +11,29 @@ if (!document.cookie.split("; ").some((each) => each.startsWith("zone="))) {
   if (shown && zone && shown !== zone && document.cookie.includes("zone=")) location.reload();
 }
 
-for (const button of find("[data-copy]")) {
-  button.hidden = false;
-  button.addEventListener("click", async () => {
-    const source = document.getElementById(button.dataset.copy);
-    try {
-      await navigator.clipboard.writeText(source.textContent);
-      button.textContent = "Copied";
-    } catch {
-      // Without TLS a browser keeps its clipboard to itself: select, for the reader to copy.
-      getSelection().selectAllChildren(source);
-      button.textContent = "Selected, press Ctrl+C";
-    }
-    setTimeout(() => { button.textContent = "Copy"; }, 2500);
+const offerCopies = (root) => {
+  for (const button of find("[data-copy]", root)) button.hidden = false;
+};
+offerCopies(document);
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const source = document.getElementById(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+    button.textContent = "Copied";
+  } catch {
+    // Without TLS a browser keeps its clipboard to itself: select, for the reader to copy.
+    getSelection().selectAllChildren(source);
+    button.textContent = "Selected, press Ctrl+C";
+  }
+  setTimeout(() => { button.textContent = "Copy"; }, 2500);
+});
+
+for (const label of find("[data-show]")) {
+  label.hidden = false;
+  label.addEventListener("change", () => {
+    document.getElementById(label.dataset.show).type = label.control.checked ? "text" : "password";
   });
 }
 
@@ -40,26 +50,58 @@ for (const slug of find("[data-suggest]")) {
     const answer = name.value && await fetch(`${slug.dataset.suggest}?${new URLSearchParams({ name: name.value })}`);
     if (turn === last && !own) slug.value = answer ? (await answer.json()).slug : "";
   });
-  // Who types fast has begun before this file came.
+  // Whoever types fast has begun before this file came.
   if (name.value) name.dispatchEvent(new Event("input"));
 }
 
-// What lives: asked for again every few seconds while somebody looks.
-for (const place of find("[data-live]")) {
-  const again = async () => {
-    if (!document.hidden) {
-      try {
-        const answer = await fetch(place.dataset.live, { redirect: "error" });
-        const text = answer.ok && await answer.text();
-        if (text && text !== place.dataset.shown) {
-          const known = new Set(Array.from(place.children, (each) => each.id));
-          place.innerHTML = text;
-          place.dataset.shown = text;
-          for (const each of place.children) each.classList.toggle("new", each.id !== "" && !known.has(each.id));
-        }
-      } catch { /* The server is away; the next turn asks again. */ }
-    }
-    if (!place.querySelector("[data-done]")) setTimeout(again, 3000);
-  };
-  setTimeout(again, 3000);
+// Popovers close on Escape and on whatever is outside of them.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const each of find("details.popover[open]")) {
+    each.open = false;
+    each.querySelector("summary").focus();
+  }
+});
+document.addEventListener("click", (event) => {
+  for (const each of find("details.popover[open]")) if (!each.contains(event.target)) each.open = false;
+});
+
+// How many are checked, beside what can be done with them.
+for (const form of find("form.choosing")) {
+  const place = form.querySelector("[data-checked]");
+  const count = () => { place.textContent = `${find("tbody :checked", form).length} checked`; };
+  if (place) form.addEventListener("change", count), count();
 }
+
+// What lives is read anew as one page, all of its figures together, when a hit has come.
+const live = document.querySelector("[data-live]");
+const focusable = "a, button, summary, input, select, [tabindex]";
+const swap = (place, fresh) => {
+  const focus = [...find(focusable, place)].indexOf(document.activeElement);
+  const open = [...find("details", place)].map((each) => each.open);
+  const known = new Set([...find("[id]", place)].map((each) => each.id));
+  place.replaceChildren(...fresh.childNodes);
+  place.dataset.live = fresh.dataset.live;
+  place.dataset.seen = fresh.dataset.seen;
+  [...find("details", place)].forEach((each, index) => { each.open = open[index] ?? each.open; });
+  for (const row of find("tbody tr[id]", place)) row.classList.toggle("new", !known.has(row.id));
+  if (focus >= 0) find(focusable, place)[focus]?.focus({ preventScroll: true });
+  offerCopies(place);
+};
+const again = async () => {
+  // Nobody's typing is swapped away, nor a value that somebody points at.
+  const busy = document.hidden || live.querySelector("details.popover[open], input:focus, .slots g:hover, .slots g:focus");
+  if (!busy) {
+    try {
+      const newest = await fetch(live.dataset.live, { redirect: "error" });
+      if (newest.ok && (await newest.text()) !== live.dataset.seen) {
+        const answer = await fetch(location.href, { redirect: "error" });
+        const page = answer.ok && new DOMParser().parseFromString(await answer.text(), "text/html");
+        const fresh = page && page.querySelector("[data-live]");
+        if (fresh) swap(live, fresh);
+      }
+    } catch { /* The server is away; the next turn asks again. */ }
+  }
+  setTimeout(again, 3000);
+};
+if (live) setTimeout(again, 3000);

@@ -1,0 +1,263 @@
+"""The API's document as a page: its operations by subject, their fields, and a curl for each.
+
+Everything is read from the same document that /openapi.json answers, so that the two can't differ.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from flask import current_app, render_template
+
+from web.pages.base import Pages, public
+from web.request import public_base
+
+blueprint = Pages("docs_page", __name__)
+
+METHODS = ("get", "post", "put", "delete")
+# What reads a pixel's statistics answers under this prefix too; said once instead of listed.
+FOR_UMAMI = "/api/websites/{pixel_id}/"
+# Parameters that so many operations share are described once, as filters.
+SHARED_BY_MIN = 6
+# Values that say more in an example than the name of their type.
+EXAMPLES: dict[str, Any] = {
+    "name": "March newsletter",
+    "slug": "march-newsletter",
+    "username": "ben",
+    "password": "correct horse battery staple",
+    "currentPassword": "…",
+    "newPassword": "correct horse battery staple",
+    "accessCode": "…",
+    "role": "user",
+    "recipients": ["anna@example.org", "ben@example.com"],
+    "sentAt": "2026-11-23T09:00:00.000Z",
+    "sentCount": 197,
+    "timezone": "Europe/Berlin",
+    "type": "browser",
+    "unit": "day",
+    "url": "https://example.org/hook",
+    "events": ["first-open"],
+}
+
+
+class Field(NamedTuple):
+    """A parameter, or a property of a body or of an answer."""
+
+    name: str
+    kind: str
+    shape: str
+    is_required: bool
+    note: str
+
+
+class Operation(NamedTuple):
+    """One method of one path."""
+
+    id: str
+    method: str
+    path: str
+    summary: str
+    description: str
+    parameters: list[Field]
+    has_filters: bool
+    body: list[Field]
+    answer: str
+    curl: str
+
+
+class Group(NamedTuple):
+    """The operations of one subject."""
+
+    id: str
+    name: str
+    operations: list[Operation]
+
+
+@blueprint.get("/docs")
+@public
+def show_docs() -> str:
+    """GET: the API's document as a page. No authentication. 200."""
+    document = current_app.extensions["api_document"].to_dict()
+    shared = _shared_parameters(document)
+    return render_template(
+        "docs.html",
+        version=document["info"]["version"],
+        groups=_groups(document, set(shared), public_base()),
+        filters=list(shared.values()),
+        shapes={
+            name: [*_fields(schema)] for name, schema in document["components"]["schemas"].items()
+        },
+    )
+
+
+def _groups(document: dict[str, Any], shared: set[str], base: str) -> list[Group]:
+    found = {tag["name"]: Group(tag["name"], tag["description"], []) for tag in document["tags"]}
+    for path, method, operation in _operations(document):
+        for tag in operation.get("tags", [])[:1]:
+            found[tag].operations.append(
+                _operation(document, path, method, operation, shared, base)
+            )
+    return [group for group in found.values() if group.operations]
+
+
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in document["paths"].items():
+        if path.startswith(FOR_UMAMI):
+            continue
+        for method in METHODS:
+            if method in item:
+                own = item[method]
+                parameters = [*item.get("parameters", []), *own.get("parameters", [])]
+                yield path, method, {**own, "parameters": parameters}
+
+
+def _shared_parameters(document: dict[str, Any]) -> dict[str, Field]:
+    """Return the parameters of a query that many operations share: the filters."""
+    counts: dict[str, int] = {}
+    fields: dict[str, Field] = {}
+    for _, _, operation in _operations(document):
+        for each in operation["parameters"]:
+            if each.get("in") == "query":
+                counts[each["name"]] = counts.get(each["name"], 0) + 1
+                fields[each["name"]] = _field(each["name"], each, required=False)
+    paging = {"page", "pageSize", "search", "orderBy", "sortDescending"}
+    return {
+        name: fields[name]
+        for name, count in counts.items()
+        if count >= SHARED_BY_MIN and name not in paging
+    }
+
+
+def _operation(
+    document: dict[str, Any],
+    path: str,
+    method: str,
+    operation: dict[str, Any],
+    shared: set[str],
+    base: str,
+) -> Operation:
+    schema = _content(operation.get("requestBody", {}))
+    body = _resolved(document, schema)
+    own = [each for each in operation["parameters"] if "name" in each]
+    summary = re.sub(r"^[A-Z]+: ", "", operation.get("summary", ""))
+    return Operation(
+        id=f"{method}-{re.sub(r'[^a-z]+', '-', path.lower()).strip('-')}",
+        method=method,
+        path=path,
+        summary=summary[:1].upper() + summary[1:],
+        description=operation.get("description", ""),
+        parameters=[
+            _field(each["name"], each, required=each.get("required", False))
+            for each in own
+            if each["name"] not in shared
+        ],
+        has_filters=any(each["name"] in shared for each in own),
+        body=[*_fields(body)],
+        answer=_shape_of(_content(operation["responses"].get("200", {}))),
+        curl=_curl(document, base, path, method, operation, body),
+    )
+
+
+def _content(holder: dict[str, Any]) -> dict[str, Any]:
+    for content in holder.get("content", {}).values():
+        return dict(content.get("schema", {}))
+    return {}
+
+
+def _resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    name = _shape_of(schema)
+    return document["components"]["schemas"].get(name, {}) if name else schema
+
+
+def _fields(schema: dict[str, Any]) -> Iterator[Field]:
+    required = schema.get("required", [])
+    for name, each in schema.get("properties", {}).items():
+        yield _field(name, {"schema": each, **each}, required=name in required)
+
+
+def _field(name: str, holder: dict[str, Any], *, required: bool) -> Field:
+    schema = holder.get("schema", {})
+    items = schema.get("items", {}) if schema.get("type") == "array" else schema
+    notes = [holder.get("description") or schema.get("description") or ""]
+    choices = [str(each) for each in schema.get("enum", []) if each is not None]
+    if choices:
+        notes.append(f"One of {', '.join(choices)}.")
+    if schema.get("default") not in (None, ""):
+        notes.append(f"Default {json.dumps(schema['default'])}.")
+    return Field(
+        name, _kind(schema), _shape_of(items), required, " ".join(each for each in notes if each)
+    )
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    kinds = schema.get("type", "")
+    words = [kinds] if isinstance(kinds, str) else list(kinds)
+    if words == ["array"]:
+        items = schema.get("items", {})
+        return f"list of {_kind(items) or 'objects'}"
+    if schema.get("format") in ("uuid", "date-time"):
+        kind = {"uuid": "UUID", "date-time": "instant"}[schema["format"]]
+        words = [kind if each == "string" else each for each in words]
+    return " or ".join(each for each in words if each)
+
+
+def _shape_of(schema: dict[str, Any]) -> str:
+    reference = schema.get("$ref") or schema.get("items", {}).get("$ref") or ""
+    return str(reference).rpartition("/")[2]
+
+
+def _curl(
+    document: dict[str, Any],
+    base: str,
+    path: str,
+    method: str,
+    operation: dict[str, Any],
+    body: dict[str, Any],
+) -> str:
+    """Return a command to copy; what has to be filled in stands in capitals."""
+    filled = re.sub(r"\{(\w+?)(_id)?\}", lambda found: found[0][1:-1].upper(), path)
+    needed = [
+        f"{each['name']}={_example(document, each['name'], each.get('schema', {}))}"
+        for each in operation["parameters"]
+        if each.get("in") == "query" and each.get("required")
+    ]
+    lines = ["curl"]
+    if operation.get("security"):
+        lines.append('-H "Authorization: Bearer $PIXELKEEP_KEY"')
+    if method != "get" and not body:
+        lines.append(f"-X {method.upper()}")
+    if body:
+        sent = {
+            name: _example(document, name, each)
+            for name, each in body.get("properties", {}).items()
+            if name in body.get("required", [])
+        }
+        lines.append("-H 'Content-Type: application/json'")
+        lines.append(f"-d '{json.dumps(sent, ensure_ascii=False)}'")
+    url = f"{base}{filled}" + (f"?{'&'.join(needed)}" if needed else "")
+    return " \\\n  ".join([*lines, f"'{url}'"])
+
+
+def _example(document: dict[str, Any], name: str, schema: dict[str, Any]) -> Any:
+    if "example" in schema:
+        return schema["example"]
+    if name in EXAMPLES:
+        return EXAMPLES[name]
+    choices = [each for each in schema.get("enum", []) if each is not None]
+    if choices:
+        return choices[0]
+    if "$ref" in schema:
+        inner = _resolved(document, schema)
+        return {
+            key: _example(document, key, each)
+            for key, each in inner.get("properties", {}).items()
+            if key in inner.get("required", [])
+        }
+    kinds = schema.get("type", "string")
+    kind = kinds if isinstance(kinds, str) else next(iter(kinds), "string")
+    if schema.get("format") == "uuid":
+        return "00000000-0000-0000-0000-000000000000"
+    return {"integer": 1, "number": 1, "boolean": True, "array": [], "object": {}}.get(kind, "…")
