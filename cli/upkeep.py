@@ -21,6 +21,7 @@ from core.database import db
 from core.locks import probe_write
 from core.settings import PREFIX, Settings
 from core.sqlite import has_wal_reset_bug, sqlite_file, sqlite_version
+from core.tables import tables_problem
 from hits.classify import RULES_VERSION
 from models import Pixel
 from pixels import pixels
@@ -55,11 +56,12 @@ def show_settings(as_json: bool) -> None:
 
 @main.command()
 def check() -> None:
-    """Check settings, database, SQLite's version, migrations and disk; exit 1 if any fails."""
+    """Check settings, database, migrations, tables, SQLite and disk; exit 1 if any fails."""
     found = [
         ("settings", None),
         ("database", probe_write()),
         ("migrations", migration_problem()),
+        ("tables", tables_problem()),
         ("SQLite", _sqlite_problem()),
         ("disk", _disk_problem()),
         ("rules", _rules_problem()),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 PREFIX = "PIXELKEEP_"
 PROJECT_DIR = Path(__file__).resolve().parent.parent
@@ -72,7 +72,13 @@ def _path(text: str) -> Path:
 def _directory(text: str) -> Path:
     if not text:
         raise ValueError("expected a directory")
+    if not _is_utf8(text):
+        raise ValueError("a name in it is not UTF-8")
     return _path(text)
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\udc80" <= character <= "\udcff" for character in text)
 
 
 def _existing_file(text: str) -> Path:
@@ -84,13 +90,20 @@ def _existing_file(text: str) -> Path:
 
 def _database_url(text: str) -> str:
     for scheme in ("sqlite:///", "sqlite+pysqlite:///"):
-        path = text.removeprefix(scheme)
-        if path not in (text, "", ":memory:"):
-            return f"sqlite:///{_path(path)}"
+        path, question_mark, _ = text.removeprefix(scheme).partition("?")
+        if text.startswith(scheme) and path not in ("", ":memory:"):
+            if question_mark or path.startswith("file:"):
+                raise ValueError("a SQLite URL names a file and takes no options; %3F is a ?")
+            return _sqlite_url(_path(unquote(path)))
     for scheme in ("postgresql+psycopg://", "postgresql://", "postgres://"):
         if text.startswith(scheme) and _has_good_port(text):
             return "postgresql+psycopg://" + text.removeprefix(scheme)
     raise ValueError("expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME")
+
+
+def _sqlite_url(path: Path) -> str:
+    """Return the URL of a file, whatever characters its path has."""
+    return f"sqlite:///{quote(str(path))}"
 
 
 def _public_url(text: str) -> str:
@@ -250,7 +263,7 @@ class Settings:
     @property
     def sqlalchemy_url(self) -> str:
         """The database in use, `database_url` or the SQLite file in the data directory."""
-        return self.database_url or f"sqlite:///{self.data_dir / 'pixelkeep.db'}"
+        return self.database_url or _sqlite_url(self.data_dir / "pixelkeep.db")
 
     @property
     def base_url(self) -> str:

@@ -11,13 +11,14 @@ import secrets
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Flask
 from flask_migrate import Migrate, upgrade
 from marshmallow import ValidationError
-from sqlalchemy import select, text
+from sqlalchemy import make_url, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import create_app
@@ -27,6 +28,7 @@ from core.locks import ADVISORY_LOCK, write_lock
 from core.permissions import Role, Scope
 from core.settings import PROJECT_DIR, Settings, SettingsError
 from core.sqlite import has_wal_reset_bug, is_sqlite_url, sqlite_file, sqlite_version
+from core.tables import problem_of_tables
 from models import User
 from people import accounts
 from schemas import UserCreate
@@ -75,6 +77,7 @@ def prepare(app: Flask) -> FirstUser | None:
     with app.app_context():
         path = sqlite_file(db.engine)
         if path is not None:
+            _refuse_astray(app.config["SETTINGS"], path)
             path.parent.mkdir(parents=True, exist_ok=True)
             # Connections open a file that is there and never make one (see `database`).
             path.touch(mode=0o600)
@@ -86,11 +89,24 @@ def prepare(app: Flask) -> FirstUser | None:
             db.engine.dispose()
 
 
+def _refuse_astray(chosen: Settings, path: Path) -> None:
+    """Stop before an empty database is made where an older version read its path as a URL."""
+    astray = Path(make_url(f"sqlite:///{path}").database or "")
+    if not chosen.database_url and not path.exists() and astray.is_file():
+        raise SettingsError(
+            f"PIXELKEEP_DATA_DIR is {path.parent}, and an older version kept its database in"
+            f" {astray}: move it, with its -wal and -shm, to {path}."
+        )
+
+
 def _migrate_and_make_user(chosen: Settings) -> FirstUser | None:
     with db.engine.connect() as turn:
         if turn.dialect.name == "postgresql":
             turn.execute(text(f"SELECT pg_advisory_lock({ADVISORY_LOCK} + 1)"))
         _migrate()
+        problem = problem_of_tables(turn)
+        if problem:
+            raise SettingsError(f"The database can't be used: {problem}.")
         if db.session.scalar(select(User.id).limit(1)) is not None:
             return None
         password = chosen.admin_password or secrets.token_urlsafe(PASSWORD_BYTES)

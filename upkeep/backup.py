@@ -12,11 +12,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.pool import StaticPool
 
 from core.database import BUSY_TIMEOUT_MS, is_database_error
 from core.locks import write_lock
 from core.sqlite import sqlite_file
+from core.tables import problem_of_tables
 
 COPY_MODE = 0o600
 
@@ -72,12 +74,15 @@ def restore(engine: Engine, source: Path) -> None:
     with _open(engine, source) as backup:
         _check(backup)
         revision = _revision(backup)
+        problem = _tables_problem(backup)
         with _open(engine, path) as database, write_lock(engine):
             if revision != _revision(database):
                 raise BackupError(
                     f"{source} is of another release. Stop the server, put the file in the place of"
                     f" {path}, remove {path}-wal and {path}-shm, and start it: it migrates."
                 )
+            if problem:
+                raise BackupError(f"{source} can't be used: {problem}.")
             # The copy would wait for a stranger's transaction without an end; this does not.
             database.execute("BEGIN IMMEDIATE")
             database.execute("ROLLBACK")
@@ -120,6 +125,12 @@ def _check(connection: Any) -> None:
 
 def _revision(connection: Any) -> str:
     return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+
+def _tables_problem(connection: Any) -> str | None:
+    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+    with engine.connect() as wrapped:
+        return problem_of_tables(wrapped)
 
 
 def _version(connection: Any) -> int:

@@ -65,6 +65,7 @@ def test_an_empty_secret_key_file_is_refused(tmp_path) -> None:
         ("sqlite:////a/b.db", "sqlite:////a/b.db"),
         ("sqlite+pysqlite:////a/b.db", "sqlite:////a/b.db"),
         ("sqlite:///b.db", f"sqlite:///{PROJECT_DIR}/b.db"),
+        ("sqlite:////a%20b/c%25.db", "sqlite:////a%20b/c%25.db"),
         ("postgresql://u:p@h:5433/d", "postgresql+psycopg://u:p@h:5433/d"),
     ],
 )
@@ -104,6 +105,9 @@ def test_relative_paths_are_the_projects_wherever_the_command_is_called(
         ("SECRET_KEY_FILE", "~no-such-user/key"),
         ("DATABASE_URL", "sqlite:///"),
         ("DATABASE_URL", "sqlite:///:memory:"),
+        ("DATABASE_URL", "sqlite:////srv/q?x/a.db"),
+        ("DATABASE_URL", "sqlite:///file:a.db"),
+        ("DATA_DIR", "/srv/\udcff"),
         ("DATABASE_URL", "postgresql://u:p@h:abc/d"),
         ("DATABASE_URL", "mysql://h/d"),
         ("PUBLIC_URL", "https://x y"),

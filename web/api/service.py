@@ -9,6 +9,7 @@ from flask import Blueprint, Response, current_app, jsonify
 from core.database import db
 from core.locks import probe_write
 from core.sqlite import has_wal_reset_bug, sqlite_version
+from core.tables import tables_problem
 from schemas import Ok
 from web.api.blueprint import JsonBlueprint
 
@@ -25,8 +26,8 @@ def heartbeat() -> dict[str, bool]:
 
 @pages.get("/healthz")
 def healthz() -> tuple[Response, int]:
-    """Tell whether a write to the database works; 503 if it doesn't."""
-    problem = probe_write()
+    """Tell whether a write to the database works, into this release's tables; 503 if it doesn't."""
+    problem = probe_write() or tables_problem()
     shape: dict[str, Any] = {"ok": problem is None, "problems": [problem] if problem else []}
     if db.engine.dialect.name == "sqlite" and has_wal_reset_bug():
         shape["warnings"] = [
