@@ -24,6 +24,8 @@ _IMAGE = re.compile(
     rb"GET (/(?:p/|api/send\?)[!\"$-~]*) (HTTP/1\.[01])\r\n"
     rb"((?:[A-Za-z0-9-]+:[\t -~\x80-\xff]*\r\n)*)\r\n"
 )
+_LINE = re.compile(rb"(?:\r\n)?[^\r\n]*")
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
 # They come with a body, or ask for more than an answer.
 _ODD = frozenset(
     f"HTTP_{name}"
@@ -67,6 +69,21 @@ def read(received: bytes | bytearray) -> Asked | None:
         "SERVER_PROTOCOL": protocol,
     }
     return Asked(environ, found.end(), _is_last(protocol, environ.get("HTTP_CONNECTION", "")))
+
+
+def quoted(received: bytes | bytearray) -> bytes | bytearray:
+    """Return a request with its first line in ASCII: other bytes are percent-encoded.
+
+    Mail programs and browsers do so themselves; `curl` and merge tags leave them as they are.
+    """
+    line = _LINE.match(received)
+    if line is None or line[0].isascii():
+        return received
+    return _NOT_ASCII.sub(_escape, line[0]) + received[line.end() :]
+
+
+def _escape(found: re.Match[bytes]) -> bytes:
+    return b"%%%02X" % found[0][0]
 
 
 def _is_last(protocol: str, connection: str) -> bool:

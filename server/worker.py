@@ -2,19 +2,21 @@
 
 A thread gets a request that has arrived whole, so clients that send slowly, or open a connection
 and leave it, hold no thread; and what is left of a finished connection is waited for without
-holding up the others. Bodies of more than `RECEIVED_BYTES_MAX` are read by the thread, which gives
-up after `READ_SECONDS_MAX`. A reverse proxy in front does the same and more.
+holding up the others. What a body has beyond `receiving.BODY_BYTES_MAX` is read by the thread,
+once the application knows who is asking; it gives up after `READ_SECONDS_MAX`. Requests that are
+not answered yet hold `HELD_BYTES_MAX` in all. A reverse proxy in front does the same and more.
 
 Images that `heads` can read are answered by the event loop, all that have been asked for meanwhile
 as a group: it calls the application for each, has their hits committed, and then takes the answers,
 so that no thread waits for another (docs/benchmarks.md). Where the commit may take longer than a
-moment, a thread for images does the rest. Slow requests don't hold up images.
+moment, a thread for images does the rest. Neither slow requests nor bodies hold up images: they
+are answered before more is received of what has come in part.
 """
 
 from __future__ import annotations
 
+import errno
 import io
-import re
 import socket
 import struct
 import time
@@ -26,34 +28,36 @@ from functools import partial
 from selectors import EVENT_READ
 from typing import Any
 
+from gunicorn.http.errors import LimitRequestHeaders, NoMoreData
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.http.wsgi import base_environ
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from server import http_heads
 from server.http_heads import Asked
+from server.receiving import Arrival, Chunks, State
+from server.refusals import reason_for, refusal
 
-HEAD_BYTES_MAX = 64 * 1024
-# A head at its largest, and a body of 64 KiB, the most that most routes take.
-RECEIVED_BYTES_MAX = 128 * 1024
+# What requests that are not answered yet may hold in a process, all together.
+HELD_BYTES_MAX = 16 * 1024 * 1024
+# To which the largest half-received ones make room.
+HELD_BYTES_AFTER_OVERFLOW = HELD_BYTES_MAX * 3 // 4
 RECEIVE_SECONDS_MAX = 10.0
 READ_SECONDS_MAX = 30.0
 WRITE_SECONDS_MAX = 30
 # What is left of a body that nobody wanted is taken if it is here, and not waited for.
 DRAIN_SECONDS_MAX = 0.1
+NO_ROOM = (503, "Too many requests are arriving at once; send this one again, all of it at once.")
 LINGER_SECONDS_MAX = 2.0
 LINGER_BYTES_MAX = 256 * 1024
 GROUP_IMAGES_MAX = 64
 GATHERINGS_MAX = 64
+# Between two groups of images, what has come of requests in part is received for so long.
+RECEIVE_SECONDS_A_TURN = 0.0005
 
 # The kernel's own limit costs a connection one call, Python's two for every answer.
 _WRITE_TIMEOUT = struct.pack("ll", WRITE_SECONDS_MAX, 0)
-_HEAD_END = b"\r\n\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_EXPECTS = re.compile(rb"\r\nexpect[ \t]*:[ \t]*100-continue", re.IGNORECASE)
-_LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
-_CHUNKED = re.compile(rb"\r\ntransfer-encoding[ \t]*:[^\r\n]*chunked", re.IGNORECASE)
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[^\r\n]*\r\n")
 _KEPT = Future[bool]()
 _KEPT.set_result(True)
 
@@ -69,8 +73,12 @@ class Worker(ThreadWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Each in the order of its deadline, since all wait equally long.
-        self._receiving: dict[TConn, bytearray] = {}
+        self._receiving: dict[TConn, Arrival] = {}
         self._lingering: dict[TConn, int] = {}
+        # Of which there is more, in the order of its arrival.
+        self._readable: deque[TConn] = deque()
+        self._held: dict[TConn, int] = {}
+        self._held_bytes = 0
         self._images: deque[Answer] = deque()
         self._image_thread = ThreadPoolExecutor(max_workers=1)
         self._is_answering = False
@@ -84,62 +92,140 @@ class Worker(ThreadWorker):
         """Finish what was taken on Ctrl-C too, which gunicorn would drop."""
         self.handle_exit(sig, frame)
 
+    def accept(self, listener: socket.socket) -> None:
+        """Accept a connection, if need be in place of the one that has been idle for longest."""
+        if self.nr_conns >= self.worker_connections and not self._end_oldest_idle():
+            return
+        try:
+            super().accept(listener)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            self._end_oldest_idle()
+
     def enqueue_req(self, conn: TConn) -> None:
         """Give a connection to a thread, now or as soon as its request is whole."""
-        received = bytearray(conn.parser.unreader.take_buffered() if conn.parser else b"")
-        if received:  # It comes straight from a thread, where it could block.
+        arrival = Arrival(conn.parser.unreader.take_buffered() if conn.parser else b"")
+        if arrival.held:  # It comes straight from a thread, where it could block.
             conn.sock.setblocking(False)
-        if _is_whole(received):
-            self._hand_over(conn, received)
-        elif not self._is_settled(conn, received):
+        if arrival.state is not State.PARTIAL or not self._receive(conn, arrival):
+            self._settle(conn, arrival)
+        else:
             conn.timeout = time.monotonic() + RECEIVE_SECONDS_MAX
-            self._receiving[conn] = received
+            self._receiving[conn] = arrival
+            self._await_more(conn, arrival)
+
+    def _receive(self, conn: TConn, arrival: Arrival) -> bool:
+        """Take what has arrived; tell whether there is more to wait for."""
+        if arrival.has_work:
+            arrival.work()
+            return arrival.state is State.PARTIAL
+        try:
+            received = conn.sock.recv(arrival.room)
+        except BlockingIOError:
+            return True
+        except OSError:
+            received = b""
+        if not received:
+            return False
+        arrival.take(received)
+        return arrival.state is State.PARTIAL
+
+    def _settle(self, conn: TConn, arrival: Arrival) -> None:
+        """Have a request answered, of which no more is to be waited for."""
+        self._receiving.pop(conn, None)
+        if arrival.state in (State.WHOLE, State.LARGE):
+            self._hand_over(conn, arrival)
+        elif arrival.held:
+            self._refuse(conn, arrival, *arrival.error)
+        else:
+            self._see_off(conn)
+
+    def _await_more(self, conn: TConn, arrival: Arrival) -> None:
+        self._hold(conn, arrival.held)
+        if conn not in self._receiving:  # It had to make room.
+            return
+        if arrival.expects_continue:
+            arrival.expects_continue = False
+            _say_continue(conn.sock)
+        if arrival.has_work:
+            self._readable.append(conn)
+        else:
             self.poller.register(conn.sock, EVENT_READ, partial(self._on_more, conn))
 
     def _on_more(self, conn: TConn, client: socket.socket) -> None:
+        """Note that there is more of a request, which comes after the images."""
         self.poller.unregister(client)
-        if self._is_settled(conn, self._receiving[conn]):
-            self._receiving.pop(conn, None)
-        else:
-            self.poller.register(client, EVENT_READ, partial(self._on_more, conn))
+        self._readable.append(conn)
 
-    def _is_settled(self, conn: TConn, received: bytearray) -> bool:
-        """Take what has arrived; tell whether there is nothing more to wait for."""
-        had_head = _HEAD_END in received
-        try:
-            more: bytes | None = conn.sock.recv(65_536)
-        except BlockingIOError:
-            more = None
-        except OSError:
-            more = b""
-        received += more or b""
-        if _is_whole(received):
-            self._hand_over(conn, received)
-        elif more == b"" or (_HEAD_END not in received and len(received) > HEAD_BYTES_MAX):
-            self._see_off(conn)
-        else:
-            if not had_head and _EXPECTS.search(received):
-                _say_continue(conn.sock)
-            return False
-        return True
+    def _receive_more(self) -> None:
+        """Take what has come of half-received requests, each a little at a time."""
+        give_up_at = time.monotonic() + RECEIVE_SECONDS_A_TURN
+        while self._readable:
+            conn = self._readable.popleft()
+            arrival = self._receiving.get(conn)
+            if arrival is None:  # It was closed meanwhile.
+                continue
+            if self._receive(conn, arrival):
+                self._await_more(conn, arrival)
+            else:
+                self._settle(conn, arrival)
+            if time.monotonic() > give_up_at:
+                break
 
-    def _hand_over(self, conn: TConn, received: bytearray) -> None:
+    def _hold(self, conn: TConn, count: int) -> bool:
+        """Count what a request holds, and have the largest half-received ones make room for it.
+
+        Tell whether there is room.
+        """
+        self._held_bytes += count - self._held.get(conn, 0)
+        self._held[conn] = count
+        if self._held_bytes > HELD_BYTES_MAX:
+            self._make_room()
+        return self._held_bytes <= HELD_BYTES_MAX
+
+    def _make_room(self) -> None:
+        for largest in sorted(self._receiving, key=self._held.__getitem__, reverse=True):
+            if self._held_bytes <= HELD_BYTES_AFTER_OVERFLOW:
+                break
+            self._refuse(largest, self._receiving.pop(largest), *NO_ROOM)
+
+    def _release(self, conn: TConn) -> None:
+        self._held_bytes -= self._held.pop(conn, 0)
+
+    def _refuse(self, conn: TConn, arrival: Arrival, status: int, message: str) -> None:
+        """Answer a request that no application is called for."""
+        self._forget(conn)
+        with suppress(OSError):
+            conn.sock.setblocking(False)
+            conn.sock.send(refusal(arrival.first_line(), status, message))
+        self._see_off(conn)
+
+    def _hand_over(self, conn: TConn, arrival: Arrival) -> None:
         if not conn.initialized:
             conn.init()
             conn.sock.setblocking(False)
             conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _WRITE_TIMEOUT)
             conn.parser.unreader = BoundedUnreader(conn.sock)
-        asked = http_heads.read(received) if isinstance(conn.client, tuple) else None
+        received = arrival.taken()
+        asked = http_heads.read(received)
+        if asked is None and (quoted := http_heads.quoted(received)) is not received:
+            received, asked = quoted, http_heads.read(quoted)
         if asked is not None:
-            conn.parser.unreader.start(received[asked.length :])
+            conn.parser.unreader.buf.write(received[asked.length :])
             self._images.append(Answer(conn, asked))
+        elif not self._hold(conn, len(received)):
+            self._refuse(conn, arrival, *NO_ROOM)
         else:
-            conn.parser.unreader.start(received)
+            conn.parser.unreader.start(arrival, received)
             super().enqueue_req(conn)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Handle what happens; once nothing more does, have the images answered."""
-        if self._can_answer():
+        """Handle what happens; once nothing more does, have the images answered.
+
+        Then there is a moment for what is received in part.
+        """
+        if self._can_answer() or self._readable:
             timeout = 0
         for _ in range(GATHERINGS_MAX):
             has_happened = self._dispatch(timeout)
@@ -151,6 +237,7 @@ class Worker(ThreadWorker):
         if self._can_answer():
             count = min(len(self._images), GROUP_IMAGES_MAX)
             self._answer_group([self._images.popleft() for _ in range(count)])
+        self._receive_more()
 
     def _can_answer(self) -> bool:
         return bool(self._images) and not self._is_answering
@@ -216,12 +303,28 @@ class Worker(ThreadWorker):
             else:
                 self._keep(answer.conn)
 
-    def handle_request(self, req: Any, conn: TConn) -> bool:
-        """Answer a request, unless the client takes too long to read the answer."""
+    def handle(self, conn: TConn) -> bool:
+        """Answer a request, in a thread; tell whether its connection stays."""
+        conn.sock.setblocking(True)
         try:
-            return bool(super().handle_request(req, conn))
-        except (BlockingIOError, TimeoutError):
+            request = next(conn.parser, None)
+            if request is None:
+                return False
+            _say_nothing_twice(request, conn.parser.unreader)
+            return self._keepalive_after(conn, self.handle_request(request, conn))
+        except (OSError, StopIteration):  # The client is gone, or takes too long.
             return False
+        except Exception as error:
+            self._refuse_parsed(conn, error)
+            return False
+
+    def _refuse_parsed(self, conn: TConn, error: Exception) -> None:
+        """Answer what gunicorn's parser can't read, or what failed outside of the application."""
+        status, message = reason_for(error)
+        if status == 500:
+            self.log.exception("Error handling request")
+        with suppress(OSError):
+            conn.sock.sendall(refusal(conn.parser.unreader.first_line, status, message))
 
     def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
         if not keepalive:
@@ -239,6 +342,7 @@ class Worker(ThreadWorker):
 
     def _keep(self, conn: TConn) -> None:
         """Wait for a connection's next request, some of which may have come already."""
+        self._release(conn)
         super().finish_request(conn, _KEPT)
 
     def _see_off(self, conn: TConn) -> None:
@@ -247,6 +351,7 @@ class Worker(ThreadWorker):
         Closing with bytes unread would reset the connection, and the answer be lost (RFC 9112,
         section 9.6). gunicorn waits for this in the event loop itself, all others with it.
         """
+        self._release(conn)
         try:
             conn.sock.setblocking(False)
             conn.sock.shutdown(socket.SHUT_WR)
@@ -272,6 +377,28 @@ class Worker(ThreadWorker):
         self._close(conn)
         return True
 
+    def murder_keepalived(self, force: bool = False) -> None:
+        """Close what has been idle for too long, and one more where the next has no place."""
+        super().murder_keepalived(force)
+        if self.nr_conns >= self.worker_connections:
+            self._end_oldest_idle()
+
+    def _end_oldest_idle(self) -> bool:
+        """Close the connection whose client we have waited for longest; tell if there was one."""
+        kept = self.keepalived_conns[0] if self.keepalived_conns else None
+        begun = next(iter(self._receiving), None)
+        if kept and begun:
+            kept_since = kept.timeout - self.cfg.keepalive
+            oldest = kept if kept_since < begun.timeout - RECEIVE_SECONDS_MAX else begun
+        else:
+            oldest = kept or begun or next(iter(self._lingering), None)
+        if oldest is None:
+            return False
+        if oldest is kept:
+            self.keepalived_conns.popleft()
+        self._close(oldest)
+        return True
+
     def murder_pending(self) -> None:
         """Close the connections that have waited for their client for too long."""
         at = time.monotonic()
@@ -290,10 +417,14 @@ class Worker(ThreadWorker):
     def _close(self, conn: TConn) -> None:
         self._receiving.pop(conn, None)
         self._lingering.pop(conn, None)
-        with suppress(OSError, KeyError, ValueError):  # It may not be registered.
-            self.poller.unregister(conn.sock)
+        self._release(conn)
+        self._forget(conn)
         self.nr_conns -= 1
         conn.close()
+
+    def _forget(self, conn: TConn) -> None:
+        with suppress(OSError, KeyError, ValueError):  # It may not be registered.
+            self.poller.unregister(conn.sock)
 
 
 class Answer:
@@ -325,17 +456,42 @@ class BoundedUnreader(SocketUnreader):
     """Gives a request's bytes to its parser; waits for what lacks, but not forever."""
 
     deadline = 0.0
+    first_line = b""
+    has_said_continue = False
+    chunks: Chunks | None = None
 
-    def start(self, received: bytearray) -> None:
+    def start(self, arrival: Arrival, received: bytes | bytearray) -> None:
         """Begin a request with what has arrived of it."""
         self.buf.write(received)
+        self.first_line = arrival.first_line()
+        # Of a request that is whole there is nothing to ask for.
+        self.has_said_continue = arrival.state is State.WHOLE or arrival.chunks is not None
+        self.chunks = arrival.chunks if arrival.state is State.LARGE else None
         self.deadline = time.monotonic() + READ_SECONDS_MAX
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        """Return more of the request from the socket."""
+        """Return more of the request from the socket; of a body in chunks, one made of several."""
+        if self.chunks is None:
+            return self._receive(size_hint)
+        while True:
+            while self.chunks.has_work:
+                self.chunks.step()
+            if self.chunks.error:
+                raise LimitRequestHeaders(self.chunks.error.message)
+            if piece := self.chunks.taken():
+                self.chunks = None if self.chunks.is_over else self.chunks
+                return piece
+            received = self._receive(None)
+            if not received:
+                return b""
+            self.chunks.take(received)
+
+    def _receive(self, size_hint: int | None) -> bytes:
         self.sock.settimeout(max(self.deadline - time.monotonic(), 0.001))
         try:
             return bytes(super().chunk(size_hint))
+        except TimeoutError:
+            raise NoMoreData from None
         finally:
             self.sock.setblocking(True)
 
@@ -346,27 +502,10 @@ def _say_continue(client: socket.socket) -> None:
         client.send(_CONTINUE)
 
 
-def _is_whole(received: bytes | bytearray) -> bool:
-    """Tell whether a request has arrived with all of its body, or is too large to wait for."""
-    head_length = received.find(_HEAD_END)
-    if head_length < 0:
-        return False
-    body_at = head_length + len(_HEAD_END)
-    if received.startswith((b"GET ", b"HEAD ")):
-        return True
-    if found := _LENGTH.search(received, 0, body_at):
-        length = body_at + int(found[1])
-        return len(received) >= length or length > RECEIVED_BYTES_MAX
-    if _CHUNKED.search(received, 0, body_at):
-        return _has_last_chunk(received, body_at)
-    return True
-
-
-def _has_last_chunk(received: bytes | bytearray, at: int) -> bool:
-    while found := _CHUNK_SIZE.match(received, at):
-        size = int(found[1], 16)
-        if size == 0:
-            return received.find(b"\r\n", found.end()) >= 0
-        at = found.end() + size + len(b"\r\n")
-    # What is no chunk is for the parser to refuse.
-    return at < len(received) and b"\r\n" in received[at:]
+def _say_nothing_twice(request: Any, unreader: BoundedUnreader) -> None:
+    """Keep gunicorn from asking for a body that is here, and from waiting for one nobody reads."""
+    if unreader.has_said_continue:
+        request._expected_100_continue = False
+    has_body = getattr(request.body.reader, "length", None) != 0
+    if has_body and request.method in ("GET", "HEAD"):
+        request.force_close()

@@ -7,14 +7,16 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, jsonify, make_response, render_template, request
+from gunicorn.http.errors import ParseException
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm.exc import StaleDataError
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from core.errors import DomainError, NotFound, Unavailable
+from core.errors import BadRequest, DomainError, NotFound, Unavailable
 
 PATH_CHARACTERS_SHOWN_MAX = 200
+UNREADABLE = "The body's chunks can't be read."
 
 log = logging.getLogger("pixelkeep.errors")
 
@@ -24,6 +26,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(DomainError, _domain_error)
     app.register_error_handler(OperationalError, _database_error)
     app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(ParseException, lambda _: _domain_error(BadRequest(UNREADABLE)))
     app.register_error_handler(PoolTimeout, lambda _: _domain_error(Unavailable()))
     # Two requests met: what this one read was deleted before it wrote.
     app.register_error_handler(StaleDataError, lambda _: _domain_error(NotFound()))

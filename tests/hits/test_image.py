@@ -326,3 +326,107 @@ def test_new_pixel_is_served_at_once_though_its_slug_was_asked_for_before(
     assert set(at_once(8, lambda: anybody.get(f"/p/{slug}").status)) == {404}
     admin.create_pixel(slug)
     assert set(at_once(8, lambda: anybody.get(f"/p/{slug}").status)) == {200}
+
+
+# What an HTTP client would not send.
+
+
+def asked(server: Server, sent: bytes) -> Answer:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+        client.sendall(sent)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        return Answer(answer.status, answer.headers, answer.read())
+
+
+@pytest.mark.parametrize("end", [b"", b"Expect: 100-continue\r\n", b"X: 1\r\nX: 2\r\n"])
+def test_bytes_that_nobody_escaped_are_a_hit(server: Server, admin: Client, end: bytes) -> None:
+    pixel = admin.create_pixel(unique("né\N{PILE OF POO}"))
+    slug = pixel["slug"].encode()
+    for target in (b"/p/" + slug, b"/p/x.gif?".replace(b"x", slug), b"/api/send?slug=" + slug):
+        line = b"GET " + target + (b"&" if b"?" in target else b"?") + "r=José".encode()
+        assert is_image(asked(server, line + b" HTTP/1.1\r\nHost: a\r\n" + end + b"\r\n"), 200)
+    assert [row[2] for row in verdicts(server, pixel)] == ["José"] * 3
+
+
+LINES = [b"X-%d: 1" % number for number in range(61)]
+UNREADABLE = {
+    "a line too long": (b"GET /p/%b?" + b"x" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+    "more than 60 headers": (b"GET /p/%b HTTP/1.1\r\n" + b"\r\n".join(LINES) + b"\r\n\r\n", 431),
+    "a header too long": (b"GET /p/%b HTTP/1.1\r\nX: " + b"x" * 9000 + b"\r\n\r\n", 431),
+    "a head too long": (b"GET /p/%b HTTP/1.1\r\n" + b"X: " + b"x" * 40_000, 431),
+    "a space": (b"GET /p/%b x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "a control": (b"GET /p/%b\x01 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "no version": (b"GET /p/%b\r\n\r\n", 400),
+    "a header without a colon": (b"GET /p/%b HTTP/1.1\r\nHost\r\n\r\n", 400),
+    "two hosts": (b"GET /p/%b HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+    "bare line feeds": (b"GET /p/%b HTTP/1.1\nHost: a\n\n", 400),
+    "a transfer coding": (b"GET /p/%b HTTP/1.1\r\nTransfer-Encoding: br\r\n\r\n", 400),
+    "an expectation": (b"GET /p/%b HTTP/1.1\r\nExpect: much\r\n\r\n", 400),
+    "another form": (b"GET http://a/p/%b HTTP/1.1\r\nHost\r\n\r\n", 400),
+}
+
+
+@pytest.mark.parametrize("sent", UNREADABLE)
+@pytest.mark.parametrize("path", [b"/p/%b", b"/%70/%b", b"/api/send?slug=%b"])
+def test_what_cannot_be_read_is_its_error_with_the_image(
+    server: Server, admin: Client, sent: str, path: bytes
+) -> None:
+    pixel = admin.create_pixel()
+    request, status = UNREADABLE[sent]
+    request = request.replace(b"/p/%b", path).replace(b"%b", pixel["slug"].encode())
+    assert is_image(asked(server, request), status)
+    assert verdicts(server, pixel) == []
+
+
+@pytest.mark.parametrize("sent", UNREADABLE)
+def test_what_cannot_be_read_of_the_api_has_the_one_error_shape(server: Server, sent: str) -> None:
+    request, status = UNREADABLE[sent]
+    answer = asked(server, request.replace(b"/p/%b", b"/api/me"))
+    assert answer.status == status
+    assert answer.headers["Content-Type"] == "application/json"
+    codes = {400: "bad-request", 414: "uri-too-long", 431: "request-header-fields-too-large"}
+    assert answer.code == codes[status]
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 2", b"Transfer-Encoding: chunked"])
+def test_body_that_nobody_wants_is_no_reason_to_wait(
+    server: Server, admin: Client, framing: bytes
+) -> None:
+    pixel = admin.create_pixel()
+    line = b"GET /p/%b HTTP/1.1\r\nHost: a\r\n" % pixel["slug"].encode()
+    answer = asked(server, line + framing + b"\r\n\r\n")
+    assert is_image(answer, 200)
+    assert answer.headers["Connection"] == "close"
+
+
+def test_ampersands_of_a_mail_that_was_escaped_twice(server: Server, admin: Client) -> None:
+    pixel = admin.create_pixel()
+    query = f"slug={pixel['slug']}&amp;r=Ann&amp;amp;utm_source=mail&amp;x=a%26amp;b"
+    assert is_image(admin.get(f"/api/send?{query}"), 200)
+    assert [row[2] for row in verdicts(server, pixel)] == ["Ann"]
+    (event,) = admin.get(f"/api/pixels/{pixel['id']}/events?class=all").json["data"]
+    assert event["urlQuery"] == "utm_source=mail&x=a%26amp;b"
+
+
+@pytest.mark.parametrize(
+    ("query", "recipient"),
+    [
+        ("r=ann+news@example.org", "ann+news@example.org"),
+        ("r=ann+a+b%40example.org", "ann+a+b@example.org"),
+        ("r=ann%20news@example.org", "ann+news@example.org"),
+        ("r=ann%2Bnews@example.org", "ann+news@example.org"),
+        ("r=+49171@example.org", "+49171@example.org"),
+        ("r=%20ann@example.org%20", "ann@example.org"),
+        ("r=Ann+Lee", "Ann Lee"),
+        ("r=Ann+Lee+%3Cann@example.org%3E", "Ann Lee <ann@example.org>"),
+        ("r=ann@example.org,+bob@example.org", "ann@example.org, bob@example.org"),
+        ("r=ann+b@example.org+and+more", "ann b@example.org and more"),
+    ],
+)
+def test_plus_in_a_mail_address_is_a_plus(
+    server: Server, admin: Client, query: str, recipient: str
+) -> None:
+    pixel = admin.create_pixel()
+    assert is_image(admin.get(f"/p/{pixel['slug']}?{query}"), 200)
+    assert [row[2] for row in verdicts(server, pixel)] == [recipient]

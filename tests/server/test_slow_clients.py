@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import resource
 import socket
@@ -11,18 +12,26 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
+from hits.image import GIF
+from server import worker
 from tests.conftest import WAIT_SECONDS_MAX, Server, verdicts
 
 CONNECTIONS = 10_000
 SLOW_CLIENTS = 200
 SPARE_FILES = 500
 HEAD = b"POST /api/auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+LAST = b"GET /api/heartbeat HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 UNFINISHED = {
     "nothing": b"",
     "half a head": b"GET /p/slow HTTP/1.1\r\nHost: a\r\nX-Slow: ",
     "half a body": HEAD + b'Content-Length: 60000\r\n\r\n{"username": "',
     "half a large body": HEAD + b'Content-Length: 6000000\r\n\r\n{"username": "',
-    "half a chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{",
+    "half a chunk": CHUNKED + b"5\r\n{",
+    "half a body of small chunks": CHUNKED + b"1\r\n{\r\n" * 5000,
+    "half a chunk's extension": CHUNKED + b"1;" + b"a" * 5000,
+    "half a large chunk": CHUNKED + b"FFFFFFF\r\n" + b"x" * 60_000,
+    "half of the trailers": CHUNKED + b"0\r\nX: " + b"y" * 5000,
     "an expectation": HEAD + b"Expect: 100-continue\r\nContent-Length: 600\r\n\r\n",
     "a request, and never the end": b"GET /api/heartbeat HTTP/1.0\r\n\r\n",
 }
@@ -79,10 +88,87 @@ def test_body_that_comes_in_pieces_is_read(one_process: Server) -> None:
     assert b"username" in answer
 
 
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"1\r\nx\r\n" * 500_000 + b"0\r\n\r\n", 413, "payload-too-large"),
+        (b"FFFFFFF\r\n" + b"x" * 500_000, 413, "payload-too-large"),
+        (b"2\r\n{}\r\n0\r\n" + b"X: y\r\n" * 10_000, 431, "request-header-fields-too-large"),
+        (b"2;" + b"a" * 20_000 + b"\r\n{}\r\n0\r\n\r\n", 400, "bad-request"),
+        (b"2\r\n{}}\r\n0\r\n\r\n", 400, "bad-request"),
+        (b"zz\r\n", 400, "bad-request"),
+    ],
+    ids=["small chunks", "a large chunk", "trailers", "an extension", "a wrong size", "no size"],
+)
+def test_body_that_is_too_large_or_odd_has_its_error(
+    one_process: Server, body: bytes, status: int, code: str
+) -> None:
+    with connected(one_process, 1, b"") as [client]:
+        with suppress(ConnectionError):  # It may be refused before all is sent.
+            client.sendall(CHUNKED + body)
+        answer = b"".join(iter(lambda: client.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert f'"{code}"'.encode() in answer
+    assert "Traceback" not in one_process.log
+
+
+def test_form_in_unreadable_chunks_is_the_senders_fault(one_process: Server) -> None:
+    request = CHUNKED.replace(b"/api/auth/login", b"/sign-in") + b"zz\r\n"
+    request = request.replace(b"application/json", b"application/x-www-form-urlencoded")
+    with connected(one_process, 1, request) as [client]:
+        assert client.recv(65_536).startswith(b"HTTP/1.1 400 ")
+    assert "Traceback" not in one_process.log
+
+
+def test_small_chunks_with_extensions_and_trailers_are_read(one_process: Server) -> None:
+    pixel = one_process.admin.create_pixel()
+    payload = {"type": "event", "payload": {"pixel": pixel["id"], "url": "/" + "x" * 400}}
+    chunks = b"".join(b"1;a=b\r\n%c\r\n" % byte for byte in json.dumps(payload).encode())
+    request = CHUNKED.replace(b"/api/auth/login", b"/api/send") + chunks + b"0\r\nX-Sum: 1\r\n\r\n"
+    with connected(one_process, 1, request + LAST) as [client]:
+        answer = b"".join(iter(lambda: client.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b'{"ok":true}\n'), "the next request on the connection is answered"
+    assert len(verdicts(one_process, pixel)) == 1
+
+
+@pytest.mark.parametrize("size", [1, 7, 8000, 500_000])
+def test_ten_thousand_recipients_in_chunks_are_taken(one_process: Server, size: int) -> None:
+    pixel = one_process.admin.create_pixel()
+    count = 10_000 if size > 1 else 6000
+    body = json.dumps({"recipients": [f"somebody-{number}" for number in range(count)]}).encode()
+    chunks = [body[at : at + size] for at in range(0, len(body), size)]
+    sent = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in [*chunks, b""])
+    head = CHUNKED.replace(b"/api/auth/login", f"/api/pixels/{pixel['id']}/recipients".encode())
+    known = f"Authorization: Bearer {one_process.admin.token}\r\nConnection: close\r\n\r\n".encode()
+    with connected(one_process, 1, head.removesuffix(b"\r\n") + known + sent) as [client]:
+        answer = b"".join(iter(lambda: client.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b'"recipient"') == count
+
+
+def test_half_received_bodies_make_room_for_each_other(one_process: Server) -> None:
+    pixel = one_process.admin.create_pixel()
+    sent = HEAD + b"Content-Length: 60000\r\n\r\n" + b"x" * 59_000
+    count = worker.HELD_BYTES_MAX // 59_000 + 50
+    with connected(one_process, count, sent) as clients:
+        assert one_process.admin.get(f"/p/{pixel['slug']}").status == 200
+        assert one_process.admin.create_pixel()
+        answers = []
+        for client in clients:
+            client.setblocking(False)
+            with suppress(BlockingIOError):
+                answers.append(client.recv(65_536))
+    assert 50 <= len(answers) < count, "the others are still waited for"
+    for answer in answers:
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"Retry-After: " in answer
+        assert b'"service-unavailable"' in answer
+
+
 def test_requests_sent_at_once_are_answered_in_turn(one_process: Server) -> None:
     request = b"GET /api/heartbeat HTTP/1.1\r\nHost: a\r\n\r\n"
-    last = request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-    with connected(one_process, 1, request * 3 + last) as [client]:
+    with connected(one_process, 1, request * 3 + LAST) as [client]:
         answer = b"".join(iter(lambda: client.recv(65_536), b""))
     assert answer.count(b'{"ok":true}') == 4
 
@@ -138,11 +224,20 @@ def test_client_that_asks_first_is_told_to_go_on(one_process: Server) -> None:
     assert b"incorrect-username-password" in answer
 
 
+def test_request_that_ends_in_its_middle_is_refused(one_process: Server) -> None:
+    with connected(one_process, 1, b"GET /p/a HTTP/1.1\r\nHost: a\r\n") as [client]:
+        client.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: client.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.endswith(GIF)
+
+
 def test_endless_head_is_refused(one_process: Server) -> None:
     def send_without_end(client: socket.socket) -> None:
         for _ in range(1000):
             client.sendall(b"x" * 65_536)
 
-    begun = connected(one_process, 1, b"GET / HTTP/1.1\r\nX: ")
-    with begun as [client], pytest.raises(ConnectionError):
-        send_without_end(client)
+    with connected(one_process, 1, b"GET / HTTP/1.1\r\nX: ") as [client]:
+        with pytest.raises(ConnectionError):
+            send_without_end(client)
+        assert client.recv(65_536).startswith(b"HTTP/1.1 431 ")

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from flask import Request, request
-from gunicorn.http.errors import ParseException
 
 from core import errors
 
@@ -65,8 +64,6 @@ def _body(req: Request) -> bytes:
     req.max_content_length = bytes_max + 1
     try:
         data = req.get_data()
-    except ParseException:
-        raise errors.BadRequest("The body's chunks can't be read.") from None
     finally:
         req.max_content_length = bytes_max
     if len(data) > bytes_max:
