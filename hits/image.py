@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 from core.clock import now
 from hits.intake import (
-    RECIPIENT,
     TOKEN,
     Fetch,
     Intake,
     has_prefetch_header,
     kept_query,
     parameters_of,
+    recipient_of,
+    unescaped,
 )
 from hits.recorder import PixelName, Unstored, reason_of
 
@@ -75,7 +76,7 @@ class Collector:
     def _begin(self, environ: WSGIEnvironment) -> Callable[[], str]:
         """Have a hit stored; return what waits for that and says the status."""
         try:
-            query = _utf8(environ["QUERY_STRING"])
+            query = unescaped(_utf8(environ["QUERY_STRING"]))
             parameters = parameters_of(query) if query else {}
             request = _request(environ["PATH_INFO"], parameters)
             finish = self._intake.begin(request, _seen(environ, query, parameters), now())
@@ -85,7 +86,7 @@ class Collector:
 
     def _head_status(self, environ: WSGIEnvironment) -> str:
         try:
-            parameters = parameters_of(_utf8(environ["QUERY_STRING"]))
+            parameters = parameters_of(unescaped(_utf8(environ["QUERY_STRING"])))
             known = self._intake.knows(_request(environ["PATH_INFO"], parameters))
         except Exception as error:
             return _failed(error)
@@ -133,7 +134,7 @@ def _seen(environ: WSGIEnvironment, query: str, parameters: dict[str, str]) -> F
         referrer=_utf8(header("HTTP_REFERER", "")),
         query=kept_query(query) if query else "",
         token=parameters.get(TOKEN),
-        recipient=parameters.get(RECIPIENT, ""),
+        recipient=recipient_of(query, parameters),
         prefetch_header=has_prefetch_header(environ),
         opted_out=header("HTTP_DNT") == "1" or header("HTTP_SEC_GPC") == "1",
     )

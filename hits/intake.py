@@ -40,6 +40,9 @@ REFERRER_CHARACTERS_MAX = 500
 # A pixel that is renamed again while its hit waits is looked up again, so many times.
 ATTEMPTS_MAX = 3
 _LANGUAGE = re.compile(r"\s*([A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3})\s*(?:[,;]|$)")
+_ESCAPED_AMPERSAND = re.compile(r"&(?:amp;)+")
+# One and no more: neither a name beside it, nor a list.
+_MAIL_ADDRESS = re.compile(r"[^\t\r\n@<>()\\,;:\"]+@[^\s+@<>()\\,;:\"]+")
 _CUT_ESCAPE = re.compile(r"%[0-9A-Fa-f]?\Z")
 _HOSTNAME = re.compile(r"([A-Za-z0-9._-]{1,100}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]*)?$")
 
@@ -158,11 +161,30 @@ class Intake:
         return circumstances, Identity(seen.address, name, verified)
 
 
+def unescaped(query: str) -> str:
+    """Return a query with `&amp;` read as `&`: mails are escaped twice."""
+    return _ESCAPED_AMPERSAND.sub("&", query) if "&amp;" in query else query
+
+
 def parameters_of(query: str) -> dict[str, str]:
     """Return a query's parameters, percent-decoded once; of a repeated one the first."""
     # No limit on their number: the length of a request's first line is one.
     pairs = parse_qsl(query, keep_blank_values=True, errors="replace")
     return dict(reversed(pairs))
+
+
+def recipient_of(query: str, parameters: dict[str, str]) -> str:
+    """Return the plain recipient of a link.
+
+    A merge tag puts `ann+news@example.org` into a link as it is, where a plus means a space: in
+    what is one mail address and no more, the spaces before the `@` are pluses.
+    """
+    recipient = parameters.get(RECIPIENT, "")
+    if " " not in recipient or "@" not in recipient:
+        return recipient
+    # Only here a plus is a plus, so that blanks at the ends can be told from it.
+    literal = parameters_of(query.replace("+", "%2B"))[RECIPIENT].strip()
+    return literal.replace(" ", "+") if _MAIL_ADDRESS.fullmatch(literal) else recipient
 
 
 def kept_query(query: str) -> str:

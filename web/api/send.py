@@ -15,7 +15,15 @@ from itsdangerous import URLSafeSerializer
 from core import errors
 from core.clock import now
 from core.errors import NotFound
-from hits.intake import TOKEN, Fetch, Intake, has_prefetch_header, kept_query, parameters_of
+from hits.intake import (
+    TOKEN,
+    Fetch,
+    Intake,
+    has_prefetch_header,
+    kept_query,
+    parameters_of,
+    unescaped,
+)
 from hits.recorder import PixelName, Stored, Unstored
 from models import HIT_ID_SHIFT
 from schemas import Send, SendOut
@@ -67,7 +75,7 @@ def _seen(payload: dict[str, Any]) -> Fetch:
 
 def _query(url: str) -> str:
     try:
-        return urlsplit(url).query
+        return unescaped(urlsplit(url).query)
     except ValueError:
         return ""
 
