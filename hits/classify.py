@@ -1,54 +1,41 @@
-"""What fetched the image: user agent and headers in; class, reason and client out.
+"""What fetched the image: user agent and signals in; class, reason and client out.
 
-Pure: no Flask, no database, no clock, nothing kept but a bounded cache. First match wins:
+Pure: no Flask, no database, no clock, nothing kept but a bounded cache. The rules about user
+agents are data, in `hits.user_agents`. First match wins:
 
-1. a header announces a prefetch: prefetch
+1. no user agent: bot
 2. Apple Mail Privacy Protection, by its exact user agent: prefetch
 3. Gmail's fetch at delivery, by the end of its user agent: prefetch
-4. Gmail's image proxy, sent by a person who opened the mail: open
-5. Yahoo's image proxy: open
-6. mail clients, and the image proxies of smaller mail providers: open
-7. crawlers, link previews, camo proxies, headless browsers, tools and HTTP libraries: bot
-8. a browser: open
-9. anything else, no user agent included: open
+4. the image proxies of mail providers, sent by a person who opened the mail: open
+5. robots' words, browsers that a program drives, monitors: bot
+6. mail programs: open
+7. an agent of nothing but a browser's own words: open
+8. tools and HTTP libraries, crawlers and link previews: bot
+9. a browser: open
+10. a product and nothing that only a person's program says: bot
+11. anything else: open
 
-What is an open by these rules, but came sooner than a person can, is a prefetch after all.
+A header that announces a prefetch goes before all of them. What is an open by these rules, but
+came sooner than a person can, is a prefetch after all.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
-from hits.user_agents import (
-    APPLE_MAIL,
-    APPLE_MPP,
-    BROWSERS,
-    CRAWLER,
-    DESKTOP,
-    DESKTOP_MAIL_CLIENTS,
-    GMAIL_PREFETCH_END,
-    LISTED_CRAWLERS,
-    MAIL_CLIENTS,
-    MAIL_PROXIES,
-    MOBILE,
-    NO_DEVICE,
-    ORDINARY_BROWSER,
-    ROBOT,
-    SYSTEMS,
-    TABLET,
-    TOOL,
-)
+from hits import user_agents as rules
+from hits.user_agents import RULES_VERSION, Mark, Name
 
-# Raise it with every change of a rule, and of the release of crawler-user-agents: stored hits
-# whose rules are older can then be found and classified again.
-RULES_VERSION: Final = 1
+__all__ = ["RULES_VERSION", "Agent", "Verdict", "classify_agent", "classify_hit", "explain"]
 
-USER_AGENT_CHARACTERS_MAX: Final = 1000
+USER_AGENT_CHARACTERS_MAX: Final = 512
 AGENTS_CACHED_MAX: Final = 2048
 TOO_SOON_SECONDS_MAX: Final = 3.0
+SOON_SECONDS_MAX: Final = 30.0
 CLOCK_SKEW_SECONDS_MAX: Final = 10.0
 
 HitClass = Literal["open", "prefetch", "bot"]
@@ -61,9 +48,11 @@ Reason = Literal[
     "mail-client",
     "crawler",
     "tool",
+    "no-agent",
     "browser",
     "unknown",
     "too-soon",
+    "soon",
     "forged-token",
 ]
 # The class that goes with a reason; a forged token is noted whatever the class.
@@ -76,15 +65,18 @@ CLASS_OF_REASON: Final[Mapping[Reason, HitClass]] = {
     "mail-client": "open",
     "crawler": "bot",
     "tool": "bot",
+    "no-agent": "bot",
     "browser": "open",
     "unknown": "open",
     "too-soon": "prefetch",
+    "soon": "open",
 }
 
 # What a request tells of itself beside its user agent, as bits that are stored with a hit.
 PREFETCH_HEADER: Final = 1
 TOO_SOON: Final = 2
 FORGED_TOKEN: Final = 4
+SOON: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +108,14 @@ class Verdict(NamedTuple):
     own_machine: bool
 
 
+class Decision(NamedTuple):
+    """What an agent is, what decided it, and why that does."""
+
+    agent: Agent
+    matched: str
+    why: str
+
+
 def classify_hit(agent: Agent, signals: int = 0) -> Verdict:
     """Return the verdict on one hit from its agent and its signals, PREFETCH_HEADER and so on.
 
@@ -128,16 +128,21 @@ def classify_hit(agent: Agent, signals: int = 0) -> Verdict:
         verdict = Verdict("prefetch", "prefetch-header", agent.own_machine)
     elif signals & TOO_SOON and agent.hit_class == "open":
         verdict = Verdict("prefetch", "too-soon", False)
+    elif signals & SOON and agent.reason == "browser":
+        verdict = verdict._replace(reason="soon")
     return verdict._replace(reason="forged-token") if signals & FORGED_TOKEN else verdict
 
 
-def is_too_soon(seconds_since_sent: float) -> bool:
-    """Tell whether a hit came before a person can have opened the mail.
+def signal_of_delay(seconds_since_sent: float) -> int:
+    """Return the signal of a hit that came so many seconds after its mail was sent, 0 for none.
 
-    A sender's clock may be ahead of ours, so a little below zero is at once. Far below zero the
+    Nobody opens a mail within 3 s; gateways fetch up to 30 s after sending (gophish#2803). A
+    sender's clock may be ahead of ours, so a little below zero is at once. Far below zero the
     time of sending is wrong or was only planned, and proves nothing.
     """
-    return -CLOCK_SKEW_SECONDS_MAX <= seconds_since_sent <= TOO_SOON_SECONDS_MAX
+    if -CLOCK_SKEW_SECONDS_MAX <= seconds_since_sent <= TOO_SOON_SECONDS_MAX:
+        return TOO_SOON
+    return SOON if TOO_SOON_SECONDS_MAX < seconds_since_sent <= SOON_SECONDS_MAX else 0
 
 
 def classify_agent(user_agent: str) -> Agent:
@@ -146,88 +151,230 @@ def classify_agent(user_agent: str) -> Agent:
     Only the first USER_AGENT_CHARACTERS_MAX characters count, so that no string is slow: store no
     more than these, and classifying again sees what the first time saw.
     """
+    return _cut(user_agent)[0]
+
+
+def explain(user_agent: str) -> Decision:
+    """Return what a user-agent string says, with the row of the rules that decides it."""
+    agent, row = _cut(user_agent)
+    match row:
+        case Mark(pattern=None):
+            return Decision(agent, " or ".join(row.words), row.why)
+        case Mark():
+            assert row.pattern is not None
+            return Decision(agent, row.pattern.pattern, row.why)
+        case Name():
+            return Decision(agent, " and ".join(row.words), row.why)
+        case matched, why:
+            return Decision(agent, matched, why)
+
+
+Row = Mark | Name | tuple[str, str]
+Found = tuple[Agent, Row]
+_NO_AGENT = ("(nothing)", "what people read with names itself")
+_BARE = ("(no word of a browser, a system or a device)", "a product by itself is a tool")
+_STARTS = ("its first word", "a language or a library, by its own name")
+_APPLE_MAIL = ("(WebKit that names no browser)", "Mail on an iPhone or an iPad sends it")
+_STRIPPED = ("(WebKit that names no browser)", "Mail on a Mac, Outlook and others send it")
+_UNNAMED = ("(no row)", "nothing in it is known")
+
+
+def _cut(user_agent: str) -> Found:
     # HTTP does not count the blanks around a header's value, so neither does an exact match.
-    return _classify_cut(user_agent[:USER_AGENT_CHARACTERS_MAX].strip(" \t"))
+    return _decide(user_agent[:USER_AGENT_CHARACTERS_MAX].strip(" \t"))
 
 
 @lru_cache(maxsize=AGENTS_CACHED_MAX)
-def _classify_cut(user_agent: str) -> Agent:
-    lowered = user_agent.lower()
+def _decide(user_agent: str) -> Found:
+    if not user_agent:
+        return Agent("no-agent"), _NO_AGENT
+    # Every word of the rules is ASCII, and looking through wider strings takes twice as long.
+    lowered = user_agent.encode("ascii", "replace").decode().lower()
+    tokens = set(rules.TOKEN.findall(lowered))
     return (
         _mail_provider(user_agent, lowered)
-        or _mail_client(user_agent, lowered)
-        or _bot(user_agent, lowered)
-        or _browser(lowered)
+        or _by_token(rules.ROBOT_TOKENS, tokens, "crawler")
+        or _bare_webkit(user_agent, lowered)
+        or _ordinary_browser(user_agent, lowered, tokens)
+        or _robot(user_agent, lowered)
+        or _mail_client(lowered, tokens)
+        or _tool(lowered, tokens)
+        or _crawler(user_agent, lowered, tokens)
+        or _browser(lowered, tokens)
+        or _unnamed(lowered, tokens)
     )
 
 
-def _mail_provider(user_agent: str, lowered: str) -> Agent | None:
-    """Apply rules 2 to 5, and rule 6 to the smaller providers' proxies."""
-    if user_agent == APPLE_MPP:
-        return Agent("apple-mpp", browser="apple-mail")
-    if user_agent.endswith(GMAIL_PREFETCH_END):
-        return Agent("gmail-prefetch", browser="gmail-proxy")
-    match _first_name(MAIL_PROXIES, lowered):
-        case None:
-            return None
-        case "gmail-proxy":
-            return Agent("gmail-proxy", browser="gmail-proxy")
-        case "yahoo-proxy":
-            return Agent("yahoo-proxy", browser="yahoo-proxy")
-        case name:
-            return Agent("mail-client", browser=name)
-
-
-def _mail_client(user_agent: str, lowered: str) -> Agent | None:
-    name = _first_name(MAIL_CLIENTS, lowered)
-    if name is None and APPLE_MAIL.fullmatch(user_agent):
-        name = "apple-mail"
-    if name is None:
-        return None
-    device = _device(lowered) or ("desktop" if name in DESKTOP_MAIL_CLIENTS else None)
-    return Agent("mail-client", name, _system(lowered), device, own_machine=True)
-
-
-def _bot(user_agent: str, lowered: str) -> Agent | None:
-    # Nothing but a browser's own words is a browser, whatever a list says: crawler-user-agents
-    # 1.67 lists a build of Android 15 that ordinary telephones carry.
-    if ORDINARY_BROWSER.fullmatch(user_agent):
-        return None
-    if TOOL.search(lowered) and not ROBOT.search(lowered):
-        return Agent("tool")
-    if CRAWLER.search(lowered) or any(names.search(user_agent) for names in LISTED_CRAWLERS):
-        return Agent("crawler")
+def _mail_provider(user_agent: str, lowered: str) -> Found | None:
+    if user_agent == rules.APPLE_MPP:
+        agent = Agent("apple-mpp", browser="apple-mail")
+        return agent, (user_agent, "Apple's relay says this and nothing else (uap-core#509)")
+    if user_agent.endswith(rules.GMAIL_PREFETCH_END):
+        agent = Agent("gmail-prefetch", browser="gmail-proxy")
+        return agent, (f"… {rules.GMAIL_PREFETCH_END}", "Gmail at delivery (mautic#10245)")
+    for row in rules.MAIL_PROXIES:
+        if row.words[0] in lowered:
+            return Agent(_REASON_OF_PROXY.get(row.name, "mail-client"), browser=row.name), row
     return None
 
 
-def _browser(lowered: str) -> Agent:
-    name = _first_name(BROWSERS, lowered)
-    reason: Reason = "unknown" if name is None else "browser"
-    return Agent(reason, name, _system(lowered), _device(lowered), own_machine=True)
+_REASON_OF_PROXY: Mapping[str, Reason] = {
+    "gmail-proxy": "gmail-proxy",
+    "yahoo-proxy": "yahoo-proxy",
+}
+
+
+def _by_token(table: Mapping[str, str], tokens: set[str], reason: Reason) -> Found | None:
+    if tokens.isdisjoint(table):
+        return None
+    token = min(tokens & table.keys())
+    return Agent(reason), (token, table[token])
+
+
+def _bare_webkit(user_agent: str, lowered: str) -> Found | None:
+    if rules.STRIPPED_WEBKIT.fullmatch(user_agent):
+        return Agent("mail-client"), _STRIPPED
+    if rules.APPLE_MAIL.fullmatch(user_agent):
+        return _mail_program("apple-mail", lowered), _APPLE_MAIL
+    return None
+
+
+def _ordinary_browser(user_agent: str, lowered: str, tokens: set[str]) -> Found | None:
+    if rules.ORDINARY_BROWSER.fullmatch(user_agent):
+        return _browser(lowered, tokens)
+    return None
+
+
+def _robot(user_agent: str, lowered: str) -> Found | None:
+    mark = _marked(rules.ROBOT_MARKS, lowered) or _marked((rules.ROBOT_GLUED,), user_agent)
+    return mark and (Agent("crawler"), mark)
+
+
+def _mail_client(lowered: str, tokens: set[str]) -> Found | None:
+    row = _named(rules.MAIL_CLIENTS_BY_TOKEN, lowered, tokens)
+    if row is not None:
+        return _mail_program(row.name, lowered), row
+    named = _marked((rules.MAIL_NAME,), lowered)
+    if named and named.pattern and (match := named.pattern.search(lowered)):
+        return _mail_program(_name_of(match[1], lowered), lowered), named
+    return None
+
+
+def _name_of(product: str, lowered: str) -> str | None:
+    """Return the name of a mail program that we have no row for, by what it calls itself."""
+    if product == "mail":
+        return "apple-mail" if "cfnetwork" in lowered else None
+    return re.sub(r"%20|[._]", "-", product)
+
+
+def _mail_program(name: str | None, lowered: str) -> Agent:
+    device = _device(lowered) or ("desktop" if name in rules.DESKTOP_MAIL_CLIENTS else None)
+    return Agent("mail-client", name, _system(lowered), device, own_machine=True)
+
+
+def _tool(lowered: str, tokens: set[str]) -> Found | None:
+    found = _by_token(rules.TOOL_TOKENS, tokens, "tool")
+    if found:
+        return found
+    mark = _marked(rules.TOOL_MARKS, lowered)
+    if mark is None and rules.TOOL_START.match(lowered):
+        return Agent("tool"), _STARTS
+    return mark and (Agent("tool"), mark)
+
+
+def _crawler(user_agent: str, lowered: str, tokens: set[str]) -> Found | None:
+    mark = _marked(rules.CRAWLER_MARKS, lowered)
+    if mark is not None:
+        return Agent("crawler"), mark
+    for token in tokens & rules.LISTED_CRAWLERS.keys():
+        for pattern in rules.LISTED_CRAWLERS[token]:
+            if pattern.search(user_agent):
+                return Agent("crawler"), (pattern.pattern, "crawler-user-agents lists it")
+    return None
+
+
+def _browser(lowered: str, tokens: set[str]) -> Found | None:
+    row = _named(rules.BROWSERS_BY_TOKEN, lowered, tokens)
+    if row is None:
+        return None
+    return Agent("browser", row.name, _system(lowered), _device(lowered), own_machine=True), row
+
+
+def _unnamed(lowered: str, tokens: set[str]) -> Found:
+    if tokens.isdisjoint(rules.PERSON_TOKENS) and not _has_one_of(rules.PERSON_WORDS, lowered):
+        if _is_product(lowered, tokens):
+            return Agent("tool"), _BARE
+        return Agent("unknown", own_machine=True), _UNNAMED
+    agent = Agent("unknown", None, _system(lowered), _device(lowered), own_machine=True)
+    return agent, _UNNAMED
+
+
+def _is_product(lowered: str, tokens: set[str]) -> bool:
+    return bool(
+        not tokens.isdisjoint(rules.TRADE_TOKENS)
+        or rules.BARE_PRODUCT.search(lowered)
+        or rules.BARE_WORD.fullmatch(lowered)
+        or _has_one_of(rules.TOP_LEVEL_DOMAINS, lowered)
+    )
 
 
 def _system(lowered: str) -> str | None:
-    return _first_name(SYSTEMS, lowered)
+    for guard, rows in rules.SYSTEMS:
+        if guard in lowered:
+            for row in rows:
+                if row.words[0] in lowered:
+                    return row.name
+    for name, word, pattern in rules.SYSTEM_MARKS:
+        if word in lowered and pattern.search(lowered):
+            return name
+    return None
 
 
 def _device(lowered: str) -> str | None:
     """Return desktop, mobile or tablet; Umami's laptop needs a screen's width."""
-    if NO_DEVICE.search(lowered):
+    if _has_one_of(rules.NO_DEVICE, lowered):
         return None
-    if TABLET.search(lowered):
+    if "aft" in lowered and rules.FIRE_TV.search(lowered):
+        return None
+    if _has_one_of(rules.TABLET, lowered) or ("tablet" in lowered and "tablet pc" not in lowered):
         return "tablet"
-    if MOBILE.search(lowered):
+    if _has_one_of(rules.MOBILE, lowered):
         return "mobile"
     # Android's browsers say Mobile on a telephone and nothing on a tablet. Its other programs
     # say nothing on either.
     if "android" in lowered:
         return "tablet" if lowered.startswith("mozilla/") else "mobile"
-    return "desktop" if DESKTOP.search(lowered) else None
+    return "desktop" if _has_one_of(rules.DESKTOP, lowered) else None
 
 
-def _first_name(rows: Iterable[tuple[str, ...]], lowered: str) -> str | None:
-    """Return the name of the first row whose other words all stand in the user agent."""
-    for name, *words in rows:
-        if all(word in lowered for word in words):
-            return name
+def _has_one_of(words: tuple[str, ...], lowered: str) -> bool:
+    # A loop, since a generator would take twice as long.
+    for word in words:  # noqa: SIM110
+        if word in lowered:
+            return True
+    return False
+
+
+def _marked(marks: Iterable[Mark], text: str) -> Mark | None:
+    """Return the first row that tells what an agent is."""
+    for mark in marks:
+        if (
+            _has_one_of(mark.words, text)
+            and not _has_one_of(mark.unless, text)
+            and (mark.pattern is None or mark.pattern.search(text))
+        ):
+            return mark
     return None
+
+
+def _named(index: rules.Index, lowered: str, tokens: set[str]) -> Name | None:
+    """Return the first row whose words all stand in the user agent."""
+    if tokens.isdisjoint(index):
+        return None
+    found = [
+        (place, row)
+        for token in tokens & index.keys()
+        for place, row in index[token]
+        if all(word in lowered for word in row.words)
+    ]
+    return min(found)[1] if found else None

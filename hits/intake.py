@@ -142,8 +142,8 @@ class Intake:
                 recipient = ""
             else:
                 recipient, verified = sent.recipient, True
-                if sent.sent_at and classify.is_too_soon((now - sent.sent_at).total_seconds()):
-                    signals |= classify.TOO_SOON
+                if sent.sent_at:
+                    signals |= classify.signal_of_delay((now - sent.sent_at).total_seconds())
         verdict = classify.classify_hit(classify.classify_agent(agent), signals)
         country = self._country_of(seen.address) if verdict.own_machine else None
         circumstances = HitContext(agent, signals, country)

@@ -60,7 +60,7 @@ ROWS: list[tuple[int, str, dict[str, str], str, str, bool]] = [
     (6, "Outlook-Android/2.0", {}, "open", "mail-client", True),
     (6, "Outlook-iOS/723.4027091.prod.iphone (4.28.0)", {}, "open", "mail-client", True),
     (6, THUNDERBIRD, {}, "open", "mail-client", True),
-    (6, APPLE_MAIL, {}, "open", "mail-client", True),
+    (6, APPLE_MAIL, {}, "open", "mail-client", False),
     (7, "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)", {}, "bot", "crawler", False),
     (7, "Slack-ImgProxy (+https://api.slack.com/robots)", {}, "bot", "crawler", False),
     (7, "Twitterbot/1.0", {}, "bot", "crawler", False),
@@ -83,7 +83,7 @@ ROWS: list[tuple[int, str, dict[str, str], str, str, bool]] = [
     (8, CHROME, {}, "open", "browser", True),
     (8, FIREFOX, {}, "open", "browser", True),
     (8, CHROME, {"Sec-Purpose": "navigate"}, "open", "browser", True),
-    (9, "", {}, "open", "unknown", True),
+    (0, "", {}, "bot", "no-agent", False),
     (9, UNNAMED, {}, "open", "unknown", True),
 ]
 
@@ -93,7 +93,7 @@ SOON: list[tuple[str, str, str]] = [
     (YAHOO_PROXY, "prefetch", "too-soon"),
     (OUTLOOK, "prefetch", "too-soon"),
     (CHROME, "prefetch", "too-soon"),
-    ("", "prefetch", "too-soon"),
+    ("", "bot", "no-agent"),
     (UNNAMED, "prefetch", "too-soon"),
     (APPLE_MPP, "prefetch", "apple-mpp"),
     (GMAIL_PREFETCH, "prefetch", "gmail-prefetch"),

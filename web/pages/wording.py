@@ -41,20 +41,109 @@ NOUNS = {
 
 STATUSES = {"opened": "Opened", "machine": "Machine only", "unopened": "Not opened"}
 
-REASONS = {
-    "prefetch-header": "Announced as a prefetch",
-    "apple-mpp": "Apple Mail Privacy Protection",
-    "gmail-prefetch": "Gmail, at delivery",
-    "too-soon": "Within seconds of sending",
-    "gmail-proxy": "Gmail, as it was opened",
-    "yahoo-proxy": "Yahoo, as it was opened",
-    "mail-client": "Mail program",
-    "browser": "Browser",
-    "unknown": "Unknown program",
-    "crawler": "Crawler or link preview",
-    "tool": "Command-line tool or library",
-    "forged-token": "Link with a forged recipient",
+
+class Reason(NamedTuple):
+    """A reason for a class: its name, what is behind it, and how certain the class is."""
+
+    name: str
+    meaning: str
+    certainty: str
+
+
+REASONS_IN_WORDS = {
+    "prefetch-header": Reason(
+        "Announced as a prefetch",
+        "The browser said that it fetches ahead; nobody looks at it yet.",
+        "Certain: the browser says so.",
+    ),
+    "apple-mpp": Reason(
+        "Apple Mail Privacy Protection",
+        "Apple's relay fetched it, ahead of the person or as they opened the mail.",
+        "Nobody can know: Apple makes both look the same, so it is not counted as an open.",
+    ),
+    "gmail-prefetch": Reason(
+        "Gmail, at delivery",
+        "Gmail fetched it as the mail was delivered, before anybody could open it.",
+        "Certain: nothing else sends this.",
+    ),
+    "too-soon": Reason(
+        "Within seconds of sending",
+        "It was fetched within three seconds of sending, as security gateways do.",
+        "Very likely: a mail is hardly delivered and opened in that time.",
+    ),
+    "burst": Reason(
+        "A gateway's burst",
+        "Several people's own links were fetched from one address, by one program, within seconds.",
+        "Very likely: a security gateway follows the links of many mails at once.",
+    ),
+    "gmail-proxy": Reason(
+        "Gmail, as it was opened",
+        "Somebody opened the mail in Gmail, which fetched the image for them.",
+        "Very likely; Gmail may keep the image, so later opens can be missing.",
+    ),
+    "yahoo-proxy": Reason(
+        "Yahoo, as it was opened",
+        "Somebody opened the mail in Yahoo Mail, which fetched the image for them.",
+        "Very likely.",
+    ),
+    "mail-client": Reason(
+        "Mail program", "A mail program fetched it on somebody's own machine.", "Very likely."
+    ),
+    "browser": Reason(
+        "Browser",
+        "A browser fetched it, as webmail and many mail programs do.",
+        "Likely; some gateways call themselves a browser.",
+    ),
+    "document": Reason(
+        "Address opened in a browser",
+        "Somebody opened the image's own address in a browser, outside any mail.",
+        "Certain that it was opened so; it says nothing of the mail.",
+    ),
+    "soon": Reason(
+        "Browser, soon after sending",
+        "A browser fetched it between three and thirty seconds after sending.",
+        "Doubtful: a quick reader or a security gateway.",
+    ),
+    "unknown": Reason(
+        "Unknown program", "A program that names itself in no way we know.", "Doubtful."
+    ),
+    "crawler": Reason(
+        "Crawler or link preview",
+        "A crawler, a monitor, a scanner or a preview of links fetched it.",
+        "Very likely: it names itself.",
+    ),
+    "tool": Reason(
+        "Command-line tool or library",
+        "A program without a window fetched it, such as curl.",
+        "Very likely: it names itself, and no system or browser.",
+    ),
+    "no-agent": Reason(
+        "Nameless program",
+        "What fetched it does not say what it is; what people read with does.",
+        "Very likely.",
+    ),
+    "own": Reason(
+        "Your own network",
+        "It came from a network that the operator calls their own.",
+        "Certain: the operator's rule.",
+    ),
+    "forged-token": Reason(
+        "Link with a forged recipient",
+        "The link's signature is not ours, so nobody is named.",
+        "Certain of the link, not of who fetched it.",
+    ),
 }
+REASONS = {reason: words.name for reason, words in REASONS_IN_WORDS.items()}
+RULE_PREFIX = "rule:"
+
+
+def reason_in_words(reason: str) -> Reason:
+    """Return what to tell of a reason, the operator's own rules included."""
+    if reason.startswith(RULE_PREFIX):
+        name = reason.removeprefix(RULE_PREFIX)
+        return Reason(f"Rule: {name}", "A rule of the operator's decided.", "As the rule has it.")
+    return REASONS_IN_WORDS.get(reason) or Reason(reason, "", "")
+
 
 # What a period is compared with; the time since sending with nothing.
 SPANS_BEFORE = {
@@ -165,7 +254,7 @@ def value_of(dimension: str, value: str) -> str:
     if dimension == "country":
         return country_names().get(value, value)
     if dimension == "reason":
-        return REASONS.get(value, value)
+        return reason_in_words(value).name
     if dimension in ("browser", "os", "device"):
         return program(value)
     return value
