@@ -6,7 +6,8 @@ What lists prints a table, or JSON with `--json`; what destroys asks first, or t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -43,7 +44,8 @@ def print_rows(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
     """Print rows of one shape as JSON or as a table."""
     listed = list(rows)
     if as_json:
-        click.echo(json.dumps(listed, indent=2, default=str, ensure_ascii=False))
+        text = json.dumps(listed, indent=2, default=str, ensure_ascii=False)
+        click.echo("\n".join(_escaped(line, _as_json) for line in text.split("\n")))
     elif not listed:
         click.echo("None.")
     else:
@@ -60,13 +62,40 @@ def _print_table(lines: Sequence[Sequence[str]]) -> None:
 
 
 def _cell(value: object) -> str:
-    return "-" if value is None else str(value)
+    return "-" if value is None else printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Return text in which what a terminal obeys, or does not show, is escaped."""
+    return _escaped(text, lambda character: character.encode("unicode_escape").decode())
+
+
+def _escaped(text: str, escape: Callable[[str], str]) -> str:
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else escape(each) for each in text)
+
+
+def _as_json(character: str) -> str:
+    return json.dumps(character)[1:-1]
 
 
 def confirm(question: str, yes: bool) -> None:
     """Ask before something is destroyed, unless `--yes` was said; end the command on a no."""
-    if not yes:
-        click.confirm(question, abort=True)
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.ClickException("This asks first, on a terminal; say --yes.")
+    click.confirm(printable(question), abort=True)
+
+
+def new_password(given: str | None) -> str:
+    """Return a password that was given, or ask for it twice, on a terminal only."""
+    if given is not None:
+        return given
+    if not sys.stdin.isatty():
+        raise click.ClickException("The password is asked for on a terminal; say --password.")
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
 
 
 def user_named(username: str) -> User:

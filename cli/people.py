@@ -13,6 +13,7 @@ from cli.commands import (
     confirm,
     loaded,
     main,
+    new_password,
     pixel_named,
     print_rows,
     team_named,
@@ -24,7 +25,7 @@ from core.fields import iso
 from core.permissions import Role, Scope, TeamRole
 from models import ApiKey, Team, TeamUser, User
 from people import accounts, teams
-from schemas import ApiKeyCreate, TeamCreate, UserCreate
+from schemas import ApiKeyCreate, TeamCreate, UserCreate, UserUpdate
 
 
 @main.group("users", cls=Commands)
@@ -35,12 +36,27 @@ def user_commands() -> None:
 @user_commands.command("create")
 @click.argument("username")
 @click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.USER.value)
-@click.option("--password", prompt=True, hide_input=True, confirmation_prompt=True)
-def create_user(username: str, role: str, password: str) -> None:
+@click.option("--password", help="Asked for unless given.")
+def create_user(username: str, role: str, password: str | None) -> None:
     """Create a user; the password is asked for unless given."""
+    password = new_password(password)
     given = loaded(UserCreate(), {"username": username, "password": password, "role": role})
     user = accounts.create_user(given["username"], given["password"], Role(role))
     click.echo(f"Created {role} {user.username}: {user.id}")
+
+
+@user_commands.command("password")
+@click.argument("username")
+@click.option("--password", help="Asked for unless given.")
+def set_password(username: str, password: str | None) -> None:
+    """Give a user a new password in place of a lost one; every token and session of theirs ends.
+
+    API keys stay.
+    """
+    user = user_named(username)
+    given = loaded(UserUpdate(), {"password": new_password(password)})
+    accounts.change_user(user, given)
+    click.echo(f"{user.username} has a new password.")
 
 
 @user_commands.command("list")

@@ -12,7 +12,8 @@ import click
 
 from cli.commands import as_json, file_out, main, pixel_named, print_rows
 from core.clock import now
-from pixels import exports, mail_merge
+from core.files import whole_file
+from pixels import exports
 from stats import dimensions, questions, shapes
 
 days_back = click.option(
@@ -67,7 +68,7 @@ def export_hits(slug: str, days: int, hit_class: str, kind: str, out: Path) -> N
     rows = exports.hits(pixel_named(slug), _question(slug, days, hit_class))
     parts = exports.as_csv(rows, exports.HIT_COLUMNS) if kind == "csv" else None
     try:
-        with nullcontext(sys.stdout) if str(out) == "-" else mail_merge.whole_file(out) as file:
+        with nullcontext(sys.stdout) if str(out) == "-" else whole_file(out) as file:
             for part in parts or exports.as_json_lines(rows):
                 file.write(part)
     except BrokenPipeError:

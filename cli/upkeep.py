@@ -186,7 +186,10 @@ def _sqlite_problem() -> str | None:
 
 
 def _disk_problem() -> str | None:
-    free = shutil.disk_usage(current_app.config["SETTINGS"].data_dir).free
+    directory = current_app.config["SETTINGS"].data_dir
+    if not directory.exists():  # PostgreSQL, and keys that are kept elsewhere.
+        return None
+    free = shutil.disk_usage(directory).free
     if free < DISK_FREE_BYTES_MIN:
         return f"only {free // 1024**2} MiB are free"
     return None

@@ -39,6 +39,7 @@ QUERY_CHARACTERS_MAX = 500
 REFERRER_CHARACTERS_MAX = 500
 # A pixel that is renamed again while its hit waits is looked up again, so many times.
 ATTEMPTS_MAX = 3
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LANGUAGE = re.compile(r"\s*([A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3})\s*(?:[,;]|$)")
 _ESCAPED_AMPERSAND = re.compile(r"&(?:amp;)+")
 # One and no more: neither a name beside it, nor a list.
@@ -157,7 +158,7 @@ class Intake:
         )
         if self._respect_dnt and seen.opted_out:
             return circumstances, None
-        name = _text(recipient, RECIPIENT_CHARACTERS_MAX) or None
+        name = _text(recipient, RECIPIENT_CHARACTERS_MAX).strip() or None
         return circumstances, Identity(seen.address, name, verified)
 
 
@@ -206,10 +207,12 @@ def _campaign_first(query: str) -> str:
 
 
 def _text(value: str, characters_max: int) -> str:
-    """Return what any database can keep of `value`: no NUL, no half of a surrogate pair."""
+    """Return what may be kept of `value`: UTF-8 without controls, which terminals obey."""
     if not value.isascii():
         value = value.encode("utf-8", "replace").decode()
-    return value.replace("\0", "")[:characters_max]
+    if not value.isprintable():
+        value = _CONTROLS.sub("", value)
+    return value[:characters_max]
 
 
 def _first_match(pattern: re.Pattern[str], value: str) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any
 from core.fields import iso
 from models import Pixel
 from pixels import recipients
+from pixels.spreadsheets import defused
 from schemas import RecipientOut
 from stats import questions
 from stats.ids import event_id, session_id
@@ -38,17 +39,10 @@ def recipients_of(pixel: Pixel, search: str) -> Iterator[dict[str, Any]]:
     return (shape.dump(each) for each in recipients.every(pixel, search))
 
 
-def harmless(value: Any) -> Any:
-    """Return a cell that no spreadsheet takes for a formula: senders choose their user agent."""
-    if isinstance(value, str) and value and value[0] in "=+-@\t\r\n":
-        return f"'{value}"
-    return value
-
-
 def as_csv(
     rows: Iterable[dict[str, Any]],
     columns: Sequence[str],
-    cell: Callable[[Any], Any] = harmless,
+    cell: Callable[[Any], Any] = defused,
 ) -> Iterator[str]:
     """Yield the parts of a CSV file with a line of column names, each value through `cell`."""
     part = io.StringIO()

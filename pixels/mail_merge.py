@@ -9,19 +9,17 @@ from __future__ import annotations
 import codecs
 import csv
 import itertools
-import os
-import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from marshmallow import ValidationError
 
 from core.fields import Line
+from core.files import whole_file
 from core.links import RECIPIENT_CHARACTERS_MAX
 from pixels.recipients import Link
+from pixels.spreadsheets import undefused
 from schemas import RECIPIENTS_ISSUED_MAX
 
 DELIMITERS = (",", ";", "\t")
@@ -76,7 +74,8 @@ class Sheet:
         return row + [""] * (len(self.columns) - len(row))
 
     def _recipient_of(self, row: list[str]) -> str:
-        return str(_recipient.deserialize(row[self.place] if self.place < len(row) else ""))
+        cell = row[self.place] if self.place < len(row) else ""
+        return str(_recipient.deserialize(undefused(cell)))
 
 
 def open_sheet(path: Path, column: str | None, encoding: str | None) -> Sheet:
@@ -121,25 +120,6 @@ def merge(sheet: Sheet, out: Path, issue: Issue, progressed: Callable[[int], obj
             links = {each.recipient: each for each in issue([name for _, name in chunk])}
             writer.writerows([*row, links[name].url, links[name].html] for row, name in chunk)
             progressed(len(chunk))
-
-
-@contextmanager
-def whole_file(path: Path, encoding: str = "utf-8") -> Iterator[IO[str]]:
-    """Write a file that takes its place when it is whole; a device is written as it is."""
-    path = path.resolve()
-    if path.exists() and not path.is_file():
-        with path.open("w", encoding=encoding, newline="") as file:
-            yield file
-        return
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with draft.open("w", encoding=encoding, newline="") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _undecoded(path: Path, encoding: str, error: Exception) -> SheetError:

@@ -6,13 +6,15 @@ without the token that was sent out with it. Nothing here needs JavaScript.
 
 from __future__ import annotations
 
+import itertools
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from flask import (
@@ -36,6 +38,7 @@ from core.clock import now
 from core.errors import DomainError, Unauthorized
 from core.permissions import Action
 from models import Pixel, User
+from pixels.spreadsheets import BYTE_ORDER_MARK
 from web.pages import formats, wording
 from web.pages.forms import check_form_token, form_token
 
@@ -178,8 +181,10 @@ def zone_named(name: str) -> ZoneInfo | None:
 
 def local_target(target: str) -> str | None:
     """Return `target` if it is an address on this server, so that no link leads away from it."""
-    parts = urlsplit(target.replace("\\", "/"))
-    return target if target.startswith("/") and not parts.scheme and not parts.netloc else None
+    path = re.split("[?#]", target, maxsplit=1)[0]
+    # Browsers take \ for /, pass over controls, and take what follows // for a host.
+    is_local = path.startswith("/") and "//" not in path and "\\" not in path
+    return target if is_local and target.isprintable() else None
 
 
 def here(**changes: Any) -> str:
@@ -187,17 +192,20 @@ def here(**changes: Any) -> str:
     return _address(str(request.endpoint), request.view_args or {}, changes)
 
 
-def beside(endpoint: str, **changes: Any) -> str:
+def beside(endpoint: str, dimension: str | None = None, **changes: Any) -> str:
     """Return the address of another page of the same report, asked for the same."""
     where = {"pixel_id", "slug"} & (request.view_args or {}).keys()
     kept = {name: (request.view_args or {})[name] for name in where}
+    if dimension is not None:
+        kept["dimension"] = dimension
     return _address(f".{endpoint}", kept, changes)
 
 
 def _address(endpoint: str, where: dict[str, Any], changes: dict[str, Any]) -> str:
-    # Flask reads names such as _scheme as orders to itself; a query may not give any.
-    asked = {name: text for name, text in request.args.items() if not name.startswith("_")}
-    return url_for(endpoint, **{**asked, **changes, **where})
+    # Whatever a query's parameters are called, they are text and no function's arguments.
+    asked = {**request.args.to_dict(), **changes}
+    query = urlencode({name: text for name, text in asked.items() if text is not None})
+    return url_for(endpoint, **where) + (f"?{query}" if query else "")
 
 
 def download(parts: Iterator[str], name: str) -> Response:
@@ -211,6 +219,11 @@ def download(parts: Iterator[str], name: str) -> Response:
 def local_time(at: datetime | None) -> str:
     """Write an instant as a form's local date and time want it; nothing for none."""
     return at.astimezone(zone()).strftime("%Y-%m-%dT%H:%M") if at else ""
+
+
+def download_sheet(parts: Iterator[str], name: str) -> Response:
+    """Answer a CSV for a spreadsheet, which by its first character knows that it is UTF-8."""
+    return download(itertools.chain([BYTE_ORDER_MARK], parts), name)
 
 
 def back_to(endpoint: str, **values: Any) -> BaseResponse:

@@ -16,6 +16,7 @@ from core.permissions import Action
 from models import Pixel
 from pixels import exports, recipients
 from pixels.recipients import Link
+from pixels.spreadsheets import BYTE_ORDER_MARK, undefused
 from schemas import RecipientsIssue
 from web.pages import base
 from web.pages.base import Pages, Rendered, pixel_to_change
@@ -69,7 +70,7 @@ def export_recipients(pixel_id: uuid.UUID) -> Response:
     """GET: all recipients that a search finds, as a CSV. 200; 404 for a stranger."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
     rows = exports.recipients_of(pixel, base.search_text())
-    return base.download(exports.as_csv(rows, exports.RECIPIENT_COLUMNS), "recipients.csv")
+    return base.download_sheet(exports.as_csv(rows, exports.RECIPIENT_COLUMNS), "recipients.csv")
 
 
 def _links(pixel: Pixel, form: Form) -> str:
@@ -102,10 +103,14 @@ def _pasted() -> str:
 
 def _names(text: str) -> list[str]:
     """Return the recipient of each line: the line, or the first cell of a CSV."""
-    delimiter = next((each for each in ("\t", ";", ",") if each in text), ",")
+    text = text.removeprefix(BYTE_ORDER_MARK)
+    # The first line tells, where it has several cells: later ones may hold the others.
+    head = text.partition("\n")[0]
+    marks = ("\t", ";", ",")
+    delimiter = next((each for lines in (head, text) for each in marks if each in lines), ",")
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        names = [row[0].strip() for row in rows if row and row[0].strip()]
+        names = [undefused(row[0]).strip() for row in rows if row and row[0].strip()]
     except csv.Error as error:
         raise BadRequest(f"Line {rows.line_num} can't be read: {error}.") from None
     if names and names[0].lower() in HEADINGS:

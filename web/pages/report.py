@@ -109,8 +109,10 @@ def export(pixel_id: uuid.UUID, form: str) -> Response:
     """GET: the hits that a pixel's page counts, as a file. 200; 404 for a stranger."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
     rows = exports.hits(pixel, _asked(pixel, is_public=False).question)
-    parts = exports.as_csv(rows, exports.HIT_COLUMNS) if form == "csv" else None
-    return base.download(parts or exports.as_json_lines(rows), f"{pixel.id}.{form}")
+    name = f"{pixel.id}.{form}"
+    if form == "csv":
+        return base.download_sheet(exports.as_csv(rows, exports.HIT_COLUMNS), name)
+    return base.download(exports.as_json_lines(rows), name)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def rows_of(answer: Answer) -> list[dict[str, str]]:
     assert answer.status == 200, answer.body
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert answer.headers["Content-Disposition"].startswith("attachment;")
-    return list(csv.DictReader(io.StringIO(answer.body.decode())))
+    return list(csv.DictReader(io.StringIO(answer.body.decode("utf-8-sig"))))
 
 
 def test_rename_holds_for_the_next_request(person: Browser) -> None:
