@@ -35,6 +35,7 @@ from web.pages import (
 from web.pages import pixels as pixels_pages
 from web.pages import recipients as recipients_pages
 from web.pages import teams as teams_pages
+from web.shared_answer import SharedAnswer
 
 VERSION = "0.1.0"
 
@@ -48,7 +49,7 @@ def create_app(settings: Settings) -> Flask:
         SECRET_KEY=secret_keys[-1],
         SECRET_KEY_FALLBACKS=secret_keys[:-1],
         SECRET_KEYS=secret_keys,
-        SESSION_COOKIE_NAME="pixelkeep",
+        SESSION_COOKIE_NAME=security_headers.cookie_name(secret_keys[0]),
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_REFRESH_EACH_REQUEST=False,
         PERMANENT_SESSION_LIFETIME=timedelta(days=TOKEN_DAYS_MAX),
@@ -111,6 +112,9 @@ def create_app(settings: Settings) -> Flask:
     base.register(app)
     errors.register(app)
     security_headers.register(app)
+    # Made before the fork, and shared by all processes.
+    app.extensions["health"] = SharedAnswer()
+    app.extensions["sign_in_limit"] = rate_limit.RequestLimit(rate_limit.SIGN_INS_A_MINUTE_MAX)
     if settings.api_rate_limit:
         rate_limit.limit_requests(app, rate_limit.RequestLimit(settings.api_rate_limit))
 

@@ -43,9 +43,12 @@ class User(Model):
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     username: Mapped[str] = mapped_column(String(255), unique=True)
+    # The name without regard to case; three characters stand for some one.
+    folded_username: Mapped[str | None] = mapped_column(String(765), index=True)
     password_hash: Mapped[str] = mapped_column(String(255))
     role: Mapped[str] = mapped_column(String(20))
     generation: Mapped[int] = mapped_column(default=0)
+    signed_in_at: Mapped[datetime | None] = mapped_column(Instant)
     created_at: Mapped[datetime] = mapped_column(Instant, default=now)
 
 
@@ -288,6 +291,15 @@ class Segment(Model):
     day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     piece: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     data: Mapped[bytes]
+
+
+class DeletedPixel(Model):
+    """The id of a pixel that is gone, which no other is given: links were signed for it."""
+
+    __tablename__ = "deleted_pixels"
+    __table_args__ = CLUSTERED
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
 
 
 class Salt(Model):

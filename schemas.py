@@ -27,6 +27,8 @@ PAGE_MAX = 1_000_000
 RECIPIENTS_ISSUED_MAX = 10_000
 PASSWORD_CHARACTERS_MIN = 8
 PASSWORD_CHARACTERS_MAX = 1000
+# A code lets whoever knows it join.
+ACCESS_CODE_CHARACTERS_MIN = 16
 # Umami has it and we don't.
 NOTHING = fields.Constant(None, metadata={"enum": [None]})
 
@@ -330,7 +332,7 @@ class TeamUpdate(Shape):
     """What may change of a team; what is left out stays."""
 
     name = Line(1, 100)
-    accessCode = Line(8, 50, attribute="access_code")
+    accessCode = Line(ACCESS_CODE_CHARACTERS_MIN, 50, attribute="access_code")
 
 
 class TeamJoin(Shape):

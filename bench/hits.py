@@ -276,9 +276,9 @@ def _pixelkeep(
             **settings,
         }
         env = {f"PIXELKEEP_{setting.upper()}": value for setting, value in given.items()}
-        with running(["server.py"], env) as (process, log):
+        with running(["-m", "server.start"], env) as (process, _):
             wait_for(f"http://127.0.0.1:{port}/api/heartbeat")
-            _create_pixel(port, log)
+            _create_pixel(port, Path(directory) / "first_start.txt")
             file = Path(directory) / "pixelkeep.db"
             ask = _postgresql(database_url) if database_url else _sqlite(file)
             size = "pg_total_relation_size('hits')" if database_url else None
@@ -339,9 +339,9 @@ def wait_for(url: str) -> None:
             time.sleep(0.1)
 
 
-def _create_pixel(port: int, log: Path) -> None:
-    key = re.search(r"API key: +(\S+)", log.read_text())
-    assert key, log.read_text()
+def _create_pixel(port: int, secrets: Path) -> None:
+    key = re.search(r"API key: +(\S+)", secrets.read_text())
+    assert key, secrets.read_text()
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/api/pixels",
         json.dumps({"name": SLUG, "slug": SLUG}).encode(),

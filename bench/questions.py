@@ -75,10 +75,10 @@ def main() -> None:
             "PIXELKEEP_DATA_DIR": directory,
             "PIXELKEEP_ADMIN_PASSWORD": PASSWORD,
         }
-        with running(["server.py"], env):
+        with running(["-m", "server.start"], env):
             wait_for(f"http://127.0.0.1:{port}/api/heartbeat")
             _make_hits(chosen, env)
-        with running(["server.py"], env) as (process, _):
+        with running(["-m", "server.start"], env) as (process, _):
             wait_for(f"http://127.0.0.1:{port}/api/heartbeat")
             server = Variant("Pixelkeep", process, port)
             _print_table(_ask_all(f"http://127.0.0.1:{port}", chosen.rounds))
@@ -102,7 +102,7 @@ def _make_hits(chosen: argparse.Namespace, env: dict[str, str]) -> None:
     options = [f"--{name}={getattr(chosen, name)}" for name in names]
     started_at = time.monotonic()
     subprocess.run(
-        [sys.executable, "cli.py", "demo", f"--slug={SLUG}", "--seed=1", *options],
+        [sys.executable, "-m", "cli.run", "demo", f"--slug={SLUG}", "--seed=1", *options],
         cwd=PROJECT_DIR,
         env={"PATH": os.environ["PATH"], "HOME": tempfile.gettempdir(), **env},
         stdout=subprocess.DEVNULL,

@@ -27,7 +27,7 @@ from sqlalchemy import (
     make_url,
     select,
 )
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import IntegrityError, InvalidatePoolError
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
 
 from core.clock import from_milliseconds, milliseconds
@@ -41,6 +41,9 @@ BUSY_TIMEOUT_MS = 5_000
 # How long one try holds up the line while a stranger's transaction holds SQLite's lock.
 TRY_MS = 50
 WAL_BYTES_KEPT_MAX = 64 * 1024 * 1024
+# What SQLite and PostgreSQL say of a constraint that failed; not every driver has SQLite's codes.
+DUPLICATES = ("UNIQUE constraint failed", "23505")
+ORPHANS = ("FOREIGN KEY constraint failed", "23503")
 
 
 class ModelBase(DeclarativeBase):
@@ -192,6 +195,20 @@ def insert_unless_there(connection: Connection, table: Any) -> Insert:
 def is_database_error(error: object) -> bool:
     """Tell whether an error is a driver's own, raised by one database or the other."""
     return hasattr(error, "sqlite_errorcode") or hasattr(error, "sqlstate")
+
+
+def is_duplicate(error: IntegrityError) -> bool:
+    """Tell whether a row was refused because another has its unique value."""
+    return _constraint(error) in DUPLICATES
+
+
+def is_orphan(error: IntegrityError) -> bool:
+    """Tell whether a row was refused because what it refers to is not there."""
+    return _constraint(error) in ORPHANS
+
+
+def _constraint(error: IntegrityError) -> str:
+    return getattr(error.orig, "sqlstate", None) or str(error.orig).partition(":")[0]
 
 
 def _lower(value: object) -> object:

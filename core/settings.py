@@ -213,7 +213,7 @@ class Settings:
         "",
         _password,
         "the first user's password, at first start only",
-        "random, printed once",
+        "random, in first_start.txt",
         secret=True,
     )
     public_url: str = _setting(
@@ -276,6 +276,11 @@ class Settings:
     def secret_path(self) -> Path:
         """The file that holds the signing keys, the newest first."""
         return self.secret_key_file or self.data_dir / "secret_key"
+
+    @property
+    def first_start_path(self) -> Path:
+        """The file that holds the first start's secrets until the admin has signed in."""
+        return self.data_dir / "first_start.txt"
 
     def secret_keys(self) -> list[str]:
         """Return the signing keys, oldest first: the last signs, all verify (itsdangerous).

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from flask import current_app
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 import auth
 from core import passwords
 from core.clock import now
-from core.database import Page, db, listing_of
+from core.database import Page, db, is_duplicate, is_orphan, listing_of
 from core.errors import BadRequest, IdTaken, IncorrectLogin, NotFound, UsernameTaken
 from core.locks import writing
 from core.permissions import Role, Scope
@@ -23,6 +25,10 @@ from people import login_throttle
 from pixels import pixels
 
 KEYS_PER_USER_MAX = 100
+# Small enough to be raised for as long as anybody lives.
+GENERATION_BITS = 30
+# Names that differ by their case are from before such were refused.
+ALIKE_READ_MAX = 100
 
 USER_ORDERS = {"username": User.username, "createdAt": User.created_at}
 
@@ -32,25 +38,48 @@ def create_user(username: str, password: str, role: Role, user_id: uuid.UUID | N
 
     Raises: UsernameTaken, IdTaken.
     """
-    user = User(
-        id=user_id or uuid.uuid4(),
-        username=username,
-        password_hash=passwords.hash_password(password),
-        role=role,
-    )
+    user = new_user(username, password, role, user_id)
     try:
         with writing():
             if db.session.get(User, user.id) is not None:
                 raise IdTaken
+            require_free(username, user.id)
             db.session.add(user)
-    except IntegrityError:
+    except IntegrityError as error:
+        if not is_duplicate(error):
+            raise
         raise (UsernameTaken if find_user(username) else IdTaken) from None
     return user
 
 
+def new_user(username: str, password: str, role: Role, user_id: uuid.UUID | None = None) -> User:
+    """Return a user who is not yet added to a session."""
+    return User(
+        id=user_id or uuid.uuid4(),
+        username=username,
+        folded_username=username.casefold(),
+        password_hash=passwords.hash_password(password),
+        role=role,
+        # Tokens of a deleted user of the same id are of another generation.
+        generation=secrets.randbits(GENERATION_BITS),
+    )
+
+
 def find_user(username: str) -> User | None:
-    """Return the user of that name."""
-    return db.session.scalar(select(User).where(User.username == username))
+    """Return the user of that name: the exact one, else the only one who has it in another case."""
+    is_alike = User.folded_username == username.casefold()
+    alike = select(User).where(is_alike | (User.username == username))
+    found = list(db.session.scalars(alike.limit(ALIKE_READ_MAX)))
+    exact = [user for user in found if user.username == username]
+    candidates = exact or found
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def require_free(username: str, user_id: uuid.UUID) -> None:
+    """Refuse a name that another user has in any case, inside `writing()`."""
+    alike = select(User.id).where(User.folded_username == username.casefold(), User.id != user_id)
+    if db.session.scalar(alike.limit(1)) is not None:
+        raise UsernameTaken
 
 
 def user_of(user_id: uuid.UUID) -> User:
@@ -80,6 +109,7 @@ def change_user(user: User, values: dict[str, Any]) -> User:
     columns: dict[str, Any] = {}
     if "username" in values:
         columns["username"] = values["username"]
+        columns["folded_username"] = values["username"].casefold()
     if "password" in values:
         columns["password_hash"] = passwords.hash_password(values["password"])
     if values.get("role", user.role) != user.role:
@@ -90,9 +120,13 @@ def change_user(user: User, values: dict[str, Any]) -> User:
         with writing():
             if columns.get("role", Role.ADMIN) != Role.ADMIN:
                 _require_another_admin(user)
+            if values.get("username", user.username) != user.username:
+                require_free(values["username"], user.id)
             if columns:
                 db.session.execute(update(User).where(User.id == user.id).values(columns))
-    except IntegrityError:
+    except IntegrityError as error:
+        if not is_duplicate(error):
+            raise
         raise UsernameTaken from None
     db.session.expire(user)
     return user_of(user.id)
@@ -103,10 +137,11 @@ def change_password(user: User, current: str, new: str, address: str, at: dateti
 
     Raises: BadRequest for a wrong one; TooManyRequests after too many wrong ones.
     """
-    with login_throttle.guessing(user.username, address, at):
-        if not passwords.is_password(user.password_hash, current):
-            raise BadRequest("The current password is incorrect.")
-    return change_user(user, {"password": new})
+    with passwords.place(login_throttle.network_of(address)):
+        with login_throttle.guessing(user.username, address, at):
+            if not passwords.is_password(user.password_hash, current):
+                raise BadRequest("The current password is incorrect.")
+        return change_user(user, {"password": new})
 
 
 class Heir(NamedTuple):
@@ -136,7 +171,9 @@ def remove_user(user: User, heir: Heir | None = None) -> None:
 def _heir_there() -> Iterator[None]:
     try:
         yield
-    except IntegrityError:
+    except IntegrityError as error:
+        if not is_orphan(error):
+            raise
         raise NotFound("Whoever should get the pixels is no longer there.") from None
 
 
@@ -194,12 +231,29 @@ def revoke_key(user: User, key_id: uuid.UUID) -> None:
 def login(username: str, password: str, address: str, at: datetime) -> User:
     """Return the user of that name and password, who signs in from `address`.
 
+    That they have is noted the first time.
+
     Raises: IncorrectLogin, after the same work whether the name or the password is wrong;
     TooManyRequests after too many failures.
     """
-    with login_throttle.guessing(username, address, at):
-        user = db.session.scalar(select(User).where(User.username == username))
+    # A place comes first: who has none costs no writes.
+    with (
+        passwords.place(login_throttle.network_of(address)),
+        login_throttle.guessing(username, address, at),
+    ):
+        user = find_user(username)
         password_hash = user.password_hash if user else passwords.NOBODYS_HASH
         if not passwords.is_password(password_hash, password) or not user:
             raise IncorrectLogin
+    if user.signed_in_at is None:
+        _note_first_sign_in(user, at)
     return user
+
+
+def _note_first_sign_in(user: User, at: datetime) -> None:
+    with writing():
+        user.signed_in_at = at
+    if user.role == Role.ADMIN:
+        # Its job is done (see `first_start`); other nodes' housekeepers remove theirs.
+        with suppress(OSError):
+            current_app.config["SETTINGS"].first_start_path.unlink()

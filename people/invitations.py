@@ -18,8 +18,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from sqlalchemy.exc import IntegrityError
 
 import auth
-from core import passwords
-from core.database import db
+from core.database import db, is_duplicate
 from core.errors import NotFound, UsernameTaken
 from core.locks import writing
 from core.permissions import ROLE_ACTIONS, Action, Role, TeamRole
@@ -77,16 +76,12 @@ def accept(token: str, username: str, password: str, at: datetime) -> User:
     Raises: NotFound as `read` does; UsernameTaken, after which the link is still good.
     """
     read(token)  # First, since the hash takes time that nobody gets for a forged link.
-    password_hash = passwords.hash_password(password)
+    user = accounts.new_user(username, password, Role.VIEW_ONLY)
     try:
         with writing():
             offered = read(token)
-            user = User(
-                id=uuid.uuid4(),
-                username=username,
-                password_hash=password_hash,
-                role=offered.role,
-            )
+            user.role = offered.role
+            accounts.require_free(username, user.id)
             db.session.add(user)
             db.session.flush()
             if offered.team:
@@ -96,7 +91,9 @@ def accept(token: str, username: str, password: str, at: datetime) -> User:
             # Kept as long as the link could be shown again; of two at once the database takes one.
             ends_at = at + timedelta(days=auth.TOKEN_DAYS_MAX)
             db.session.add(RevokedToken(id=offered.id, expires_at=ends_at))
-    except IntegrityError:
+    except IntegrityError as error:
+        if not is_duplicate(error):
+            raise
         raise (UsernameTaken if accounts.find_user(username) else _ended()) from None
     return user
 

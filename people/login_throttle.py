@@ -37,24 +37,23 @@ class _Counters(NamedTuple):
 
 
 @contextmanager
-def guessing(username: str, address: str, at: datetime) -> Iterator[None]:
+def guessing(username: str, address: str, at: datetime, *, is_proof: bool = True) -> Iterator[None]:
     """Count what is checked inside as a failure, and take that back if it ends without an error.
+
+    Unless to get through is no proof of knowing anything: then it counts all the same.
 
     Counting comes first, so that of many tries at once no more pass than of as many in turn.
 
     Raises: TooManyRequests, before anything is checked or written, after too many failures.
     """
-    counters = _counters(username, address)
+    counters = _counters(username.casefold(), address)
     _refuse_too_many(counters, at)
     with writing():
         _refuse_too_many(counters, at)
         _count(counters, at)
-    try:
-        yield
-    except TooManyRequests:  # Nothing was checked: too many others were waiting.
+    yield
+    if is_proof:
         _forgive(counters)
-        raise
-    _forgive(counters)
 
 
 def _refuse_too_many(counters: _Counters, at: datetime) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
 
-from core.database import Page, db, listing_of, paginate
+from core.database import Page, db, is_duplicate, listing_of, paginate
 from core.errors import AccessCodeTaken, BadRequest, NotFound
 from core.locks import writing
 from core.permissions import TeamRole
@@ -41,18 +42,23 @@ def new_access_code() -> str:
     return "team_" + secrets.token_urlsafe(ACCESS_CODE_BYTES)
 
 
-def change_team(team: Team, values: dict[str, str]) -> Team:
-    """Give a team a new name or access code.
+def change_team(team: Team, values: dict[str, str], user: User, address: str, at: datetime) -> Team:
+    """Give a team a new name or access code, as a user at an address chose.
 
-    Raises: AccessCodeTaken.
+    That another team has the code is told only as often as a wrong one is when joining.
+
+    Raises: AccessCodeTaken, TooManyRequests.
     """
-    try:
-        with writing():
-            for name, value in values.items():
-                setattr(team, name, value)
-    except IntegrityError:
-        raise AccessCodeTaken from None
-    return team
+    is_guess = values.get("access_code", team.access_code) != team.access_code
+    # A code that nobody has would take the count of those before back.
+    guess = _guessing(user, address, at, is_proof=False) if is_guess else nullcontext()
+    with guess:
+        return _changed(team, values)
+
+
+def renew_access_code(team: Team) -> Team:
+    """Give a team a new access code; the old one lets nobody in."""
+    return _changed(team, {"access_code": new_access_code()})
 
 
 def remove_team(team: Team) -> None:
@@ -96,11 +102,29 @@ def join_team(user: User, access_code: str, address: str, at: datetime) -> TeamU
 
     Raises: NotFound for a wrong code; BadRequest for who is in the team; TooManyRequests.
     """
-    with login_throttle.guessing(f"access code of {user.id}", address, at):
+    with _guessing(user, address, at):
         team = db.session.scalar(select(Team).where(Team.access_code == access_code))
         if team is None:
             raise NotFound("No team has this access code.")
     return add_member(team, user, TeamRole.MEMBER)
+
+
+def _guessing(
+    user: User, address: str, at: datetime, *, is_proof: bool = True
+) -> AbstractContextManager[None]:
+    return login_throttle.guessing(f"access code of {user.id}", address, at, is_proof=is_proof)
+
+
+def _changed(team: Team, values: dict[str, str]) -> Team:
+    try:
+        with writing():
+            for name, value in values.items():
+                setattr(team, name, value)
+    except IntegrityError as error:
+        if not is_duplicate(error):
+            raise
+        raise AccessCodeTaken from None
+    return team
 
 
 def add_member(team: Team, user: User, role: TeamRole) -> TeamUser:

@@ -15,10 +15,11 @@ from sqlalchemy import ColumnElement, delete, func, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from core.clock import from_milliseconds
-from core.database import Page, db, paginate
+from core.database import Page, db, is_duplicate, is_orphan, paginate
 from core.errors import IdTaken, NotFound, SlugTaken
 from core.locks import writing
-from models import HIT_ID_SHIFT, Catalogue, Erasure, Hit, Pixel, Share
+from hits.recorder import SUFFIX
+from models import HIT_ID_SHIFT, Catalogue, DeletedPixel, Erasure, Hit, Pixel, Share
 
 SLUG_STEM_CHARACTERS_MAX = 60
 SLUG_NUMBER_MAX = 20
@@ -32,6 +33,9 @@ def create(pixel: Pixel) -> Pixel:
     owner was deleted meanwhile.
     """
     with _names_free(pixel.slug, pixel.id), writing():
+        _require_family(pixel)
+        if db.session.get(DeletedPixel, pixel.id) is not None:
+            raise IdTaken
         db.session.add(pixel)
         db.session.flush()
         raise_version()
@@ -44,8 +48,11 @@ def free_slug(name: str) -> str:
     stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:SLUG_STEM_CHARACTERS_MAX].strip("-")
     stem = stem or "pixel"
     tries = [stem, *(f"{stem}-{number}" for number in range(2, SLUG_NUMBER_MAX + 1))]
-    taken = set(db.session.scalars(select(Pixel.slug).where(Pixel.slug.in_(tries))))
-    return next((each for each in tries if each not in taken), f"{stem}-{secrets.token_hex(4)}")
+    families = [{slug, slug + SUFFIX} for slug in tries]
+    wanted = Pixel.slug.in_(set[str]().union(*families))
+    taken = set(db.session.scalars(select(Pixel.slug).where(wanted)))
+    free = (slug for slug, family in zip(tries, families, strict=True) if not family & taken)
+    return next(free, f"{stem}-{secrets.token_hex(4)}")
 
 
 def change(pixel: Pixel, values: dict[str, Any]) -> Pixel:
@@ -54,8 +61,11 @@ def change(pixel: Pixel, values: dict[str, Any]) -> Pixel:
     Raises: SlugTaken.
     """
     with _names_free(values.get("slug", pixel.slug)), writing():
+        claimed = pixel.slug, pixel.user_id, pixel.team_id
         for name, value in values.items():
             setattr(pixel, name, value)
+        if claimed != (pixel.slug, pixel.user_id, pixel.team_id):
+            _require_family(pixel)
         db.session.flush()
         raise_version()
     return pixel
@@ -69,8 +79,11 @@ def remove(pixel: Pixel) -> None:
 
 def remove_where(condition: ColumnElement[bool]) -> None:
     """Delete the pixels that meet `condition`, inside the caller's `writing()`."""
-    numbers = list(db.session.scalars(select(Pixel.number).where(condition)))
+    found = db.session.execute(select(Pixel.number, Pixel.id).where(condition)).all()
+    numbers = [number for number, _ in found]
     db.session.add_all(Erasure(pixel_number=number) for number in numbers)
+    # Mailed links are signed for an id: another pixel of that id would learn whom they name.
+    db.session.add_all(DeletedPixel(id=id) for _, id in found)
     db.session.execute(delete(Share).where(Share.pixel_number.in_(numbers)))
     db.session.execute(delete(Pixel).where(Pixel.number.in_(numbers)))
     raise_version()
@@ -139,17 +152,33 @@ def _matches(search: str) -> ColumnElement[bool]:
     )
 
 
+def _require_family(pixel: Pixel) -> None:
+    """Refuse a slug if `/p/X.gif` could then mean pixels of two owners.
+
+    Asked inside `writing()`, whose transactions come one after the other: the answer holds until
+    the commit. Pairs of two owners that were there before stay.
+    """
+    kin = [pixel.slug + SUFFIX]
+    if pixel.slug.endswith(SUFFIX):
+        kin.append(pixel.slug.removesuffix(SUFFIX))
+    owner = Pixel.user_id == pixel.user_id if pixel.user_id else Pixel.team_id == pixel.team_id
+    others = select(Pixel.number).where(Pixel.slug.in_(kin), owner.is_not(true()))
+    if db.session.scalar(others.limit(1)) is not None:
+        raise SlugTaken
+
+
 @contextmanager
 def _names_free(slug: str, id: uuid.UUID | None = None) -> Iterator[None]:
     """Turn the database's refusal of a name, or of an owner, into the domain's."""
     try:
         yield
-    except IntegrityError:
-        if _is_there(Pixel.slug == slug):
-            raise SlugTaken from None
-        if id is not None and _is_there(Pixel.id == id):
-            raise IdTaken from None
-        raise NotFound("Its owner is no longer there.") from None
+    except IntegrityError as error:
+        if is_orphan(error):
+            raise NotFound("Its owner is no longer there.") from None
+        if not is_duplicate(error):
+            raise
+        is_id = id is not None and _is_there(Pixel.id == id) and not _is_there(Pixel.slug == slug)
+        raise (IdTaken if is_id else SlugTaken) from None
 
 
 def _is_there(condition: ColumnElement[bool]) -> bool:

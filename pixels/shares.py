@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 
-from core.database import Page, db, paginate
+from core.database import Page, db, is_duplicate, is_orphan, paginate
 from core.errors import BadRequest, NotFound, SlugTaken
 from core.fields import is_storable
 from core.locks import writing
@@ -42,9 +42,11 @@ def create(pixel: Pixel, name: str, parameters: dict[str, Any], slug: str | None
             if (db.session.scalar(count) or 0) >= SHARES_PER_PIXEL_MAX:
                 raise BadRequest(f"A pixel has {SHARES_PER_PIXEL_MAX} shares at most.")
             db.session.add(share)
-    except IntegrityError:
-        if db.session.scalar(select(Share.id).where(Share.slug == share.slug)) is None:
+    except IntegrityError as error:
+        if is_orphan(error):
             raise NotFound("No such pixel.") from None
+        if not is_duplicate(error):
+            raise
         raise SlugTaken from None
     return share
 
@@ -82,7 +84,9 @@ def change(share: Share, values: dict[str, Any]) -> Share:
         with writing():
             for name, value in values.items():
                 setattr(share, name, value)
-    except IntegrityError:
+    except IntegrityError as error:
+        if not is_duplicate(error):
+            raise
         raise SlugTaken from None
     return share
 

@@ -20,6 +20,7 @@ from core.database import db
 from core.errors import DomainError
 from core.locks import empty_log, sole
 from core.sqlite import sqlite_file
+from people import first_start
 from stats import folding
 from upkeep import retention
 
@@ -63,6 +64,8 @@ class Housekeeper(threading.Thread):
         """
         with self._app.app_context():
             engine = db.engine
+            # Each node has a file of its own.
+            first_start.forget_if_used(self._app.config["SETTINGS"])
         with sole(engine, "housekeeping") as mine:
             while mine:
                 with self._app.app_context():

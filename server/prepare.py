@@ -7,39 +7,33 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import signal
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Flask
 from flask_migrate import Migrate, upgrade
-from marshmallow import ValidationError
-from sqlalchemy import make_url, select, text
+from sqlalchemy import make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import create_app
 from core import secret_keys, settings
 from core.database import db
 from core.locks import ADVISORY_LOCK, write_lock
-from core.permissions import Role, Scope
 from core.settings import PROJECT_DIR, Settings, SettingsError
 from core.sqlite import has_wal_reset_bug, is_sqlite_url, sqlite_file, sqlite_version
 from core.tables import problem_of_tables
-from models import User
-from people import accounts
-from schemas import UserCreate
+from people import first_start
+from people.first_start import FirstStart
 
-PASSWORD_BYTES = 12
 # Another process may be migrating.
 MIGRATION_PATIENCE_SECONDS = 600
 
 
 def main() -> None:
-    """Prepare the database that the environment names; print the first user's secrets, once."""
+    """Prepare the database that the environment names; show the first user's secrets, once."""
     try:
         chosen = settings.load(os.environ)
         secret_keys.ensure_secret(chosen)
@@ -56,19 +50,12 @@ def main() -> None:
             file=sys.stderr,
         )
     if first:
-        print(_welcome(first, chosen.base_url), flush=True)
+        _show(first)
+    elif chosen.first_start_path.exists():
+        print(f"Nobody has signed in yet: see {chosen.first_start_path}.", file=sys.stderr)
 
 
-@dataclass(frozen=True, slots=True)
-class FirstUser:
-    """The first user's secrets, in clear nowhere but here; no password if the operator chose it."""
-
-    username: str
-    password: str | None
-    key: str
-
-
-def prepare(app: Flask) -> FirstUser | None:
+def prepare(app: Flask) -> FirstStart | None:
     """Migrate the database of `app`; make the first user where there is none, and return them.
 
     Several nodes may start at once on one PostgreSQL: they take turns.
@@ -99,7 +86,7 @@ def _refuse_astray(chosen: Settings, path: Path) -> None:
         )
 
 
-def _migrate_and_make_user(chosen: Settings) -> FirstUser | None:
+def _migrate_and_make_user(chosen: Settings) -> FirstStart | None:
     with db.engine.connect() as turn:
         if turn.dialect.name == "postgresql":
             turn.execute(text(f"SELECT pg_advisory_lock({ADVISORY_LOCK} + 1)"))
@@ -107,25 +94,7 @@ def _migrate_and_make_user(chosen: Settings) -> FirstUser | None:
         problem = problem_of_tables(turn)
         if problem:
             raise SettingsError(f"The database can't be used: {problem}.")
-        if db.session.scalar(select(User.id).limit(1)) is not None:
-            return None
-        password = chosen.admin_password or secrets.token_urlsafe(PASSWORD_BYTES)
-        _require_usable(chosen.admin_username, password)
-        user = accounts.create_user(chosen.admin_username, password, Role.ADMIN)
-        # For scripts that make pixels; what rules over people takes a sign-in.
-        _, key = accounts.create_key(user, "first start", scope=Scope.WRITE)
-        return FirstUser(user.username, None if chosen.admin_password else password, key)
-
-
-def _require_usable(username: str, password: str) -> None:
-    """Refuse what nobody could sign in with, by the rules of every other user."""
-    try:
-        UserCreate().load({"username": username, "password": password, "role": Role.ADMIN})
-    except ValidationError as error:
-        name, problems = next(iter(error.messages_dict.items()))
-        raise SettingsError(
-            f"PIXELKEEP_ADMIN_{name.upper()} can't be used: {problems[0]}"
-        ) from None
+        return first_start.make_admin(chosen)
 
 
 def _migrate() -> None:
@@ -144,30 +113,13 @@ def migration_problem() -> str | None:
     return f"the database is at {current}, not at {newest}; `script/server` migrates it"
 
 
-def _welcome(first: FirstUser, base: str) -> str:
-    """Return what the operator reads once: the secrets and the first two things to do."""
-    password = first.password or "the one in PIXELKEEP_ADMIN_PASSWORD"
-    return f"""
-Pixelkeep is set up. This is shown once; keep it safe.
-
-  user name: {first.username}
-  password:  {password}
-  API key:   {first.key}
-
-Open {base}/ in a browser and sign in, or create a pixel here:
-
-curl -X POST "{base}/api/pixels" \\
-  -H "Authorization: Bearer {first.key}" \\
-  -H "Content-Type: application/json" \\
-  -d '{{
-    "name": "Email Campaign Tracker",
-    "slug": "email-campaign"
-  }}'
-
-Embed it:
-
-<img src="{base}/api/send?slug=email-campaign" width="1" height="1" alt="" />
-"""
+def _show(first: FirstStart) -> None:
+    """Show the secrets on a terminal; elsewhere, where it is kept by others, say where they are."""
+    try:
+        print(first.text if sys.stdout.isatty() else first.whereabouts, flush=True)
+    except OSError:
+        # They are in the file; and Python would try again at its end.
+        sys.stdout = None
 
 
 if __name__ == "__main__":

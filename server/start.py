@@ -12,12 +12,12 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 from gunicorn.app.wsgiapp import WSGIApplication
 
 from core import settings
 from core.settings import PROJECT_DIR, Settings, SettingsError
+from core.sqlite import is_sqlite_url
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
         chosen = settings.load(os.environ)
     except SettingsError as error:
         sys.exit(f"pixelkeep: {error}")
-    problem = _directory_problem(chosen.data_dir) or _address_problem(chosen)
+    problem = _directory_problem(chosen) or _address_problem(chosen)
     if problem:
         sys.exit(f"pixelkeep: {problem}")
     # In a process of its own, what migrations need stays out of the service's memory; what the
@@ -40,8 +40,12 @@ def main() -> None:
     WSGIApplication("%(prog)s [OPTIONS] [APP_MODULE]", prog="gunicorn").run()
 
 
-def _directory_problem(directory: Path) -> str | None:
-    """Return why nothing can be kept in `directory`, None if it can."""
+def _directory_problem(chosen: Settings) -> str | None:
+    """Return why nothing can be kept in the data directory, None if it can or need not be."""
+    directory = chosen.data_dir
+    has_key = bool(chosen.secret_key or chosen.secret_key_file)
+    if has_key and not is_sqlite_url(chosen.sqlalchemy_url):
+        return None
     try:
         directory.mkdir(parents=True, exist_ok=True)
         probe = directory / f".probe-{secrets.token_hex(4)}"

@@ -326,6 +326,10 @@ class Worker(ThreadWorker):
         with suppress(OSError):
             conn.sock.sendall(refusal(conn.parser.unreader.first_line, status, message))
 
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer and log an error, but not the address, which may hold a name or a secret."""
+        super().handle_error(None, client, addr, exc)
+
     def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
         if not keepalive:
             return False

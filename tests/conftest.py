@@ -128,7 +128,8 @@ class Server:
     def database_url(self) -> str | None:
         return self.env.get("PIXELKEEP_DATABASE_URL")
 
-    def start(self) -> Server:
+    def start(self, *, signs_in: bool = True) -> Server:
+        self.data_dir.mkdir(exist_ok=True)
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "server.start"],
@@ -148,7 +149,7 @@ class Server:
                 time.sleep(0.05)
         else:
             raise AssertionError(f"no answer in {START_SECONDS_MAX} s: {self.log}")
-        if self.admin.token is None:
+        if self.admin.token is None and signs_in:
             given = {"username": "admin", "password": PASSWORD}
             self.admin.token = self.admin.post("/api/auth/login", given).json["token"]
         return self
@@ -291,11 +292,12 @@ def _starting_servers(
 ) -> Iterator[Callable[..., Server]]:
     servers: list[Server] = []
 
-    def start(database: str = "sqlite", **settings: str) -> Server:
+    def start(database: str = "sqlite", data_dir: Path | None = None, **settings: str) -> Server:
         url = request.getfixturevalue("postgres")() if database == "postgresql" else None
-        server = Server(tmp_path_factory.mktemp("data"), url, **settings)
+        server = Server(data_dir or tmp_path_factory.mktemp("data"), url, **settings)
         servers.append(server)
-        return server.start()
+        # In a directory of the caller's the admin is theirs too.
+        return server.start(signs_in=data_dir is None)
 
     yield start
     for server in servers:

@@ -13,7 +13,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm.exc import StaleDataError
 from werkzeug.exceptions import HTTPException, InternalServerError
 
+from core.database import is_orphan
 from core.errors import BadRequest, DomainError, NotFound, Unavailable
+from hits.recorder import reason_of
 
 PATH_CHARACTERS_SHOWN_MAX = 200
 UNREADABLE = "The body's chunks can't be read."
@@ -30,7 +32,8 @@ def register(app: Flask) -> None:
     app.register_error_handler(PoolTimeout, lambda _: _domain_error(Unavailable()))
     # Two requests met: what this one read was deleted before it wrote.
     app.register_error_handler(StaleDataError, lambda _: _domain_error(NotFound()))
-    app.register_error_handler(IntegrityError, lambda _: _domain_error(NotFound()))
+    app.register_error_handler(IntegrityError, _constraint_error)
+    app.register_error_handler(Exception, _unexpected)
 
 
 def body(
@@ -72,8 +75,22 @@ def _domain_error(error: DomainError) -> Response:
 
 def _database_error(error: OperationalError) -> Response:
     """Render a database that is locked, full or away; the statement's values are not logged."""
-    log.error("The database failed: %s", error.orig)
+    log.error("The database failed: %s", reason_of(error))
     return _domain_error(Unavailable())
+
+
+def _constraint_error(error: IntegrityError) -> Response | HTTPException:
+    """Render a constraint that failed: something is gone meanwhile, or a fault of ours."""
+    return _domain_error(NotFound()) if is_orphan(error) else _unexpected(error)
+
+
+def _unexpected(error: Exception) -> Response | HTTPException:
+    """Render a fault of ours.
+
+    The route is logged and not the address, which may hold a share's slug or somebody's name.
+    """
+    log.error("%s %s failed: %s", request.method, request.url_rule, reason_of(error))
+    return _http_error(InternalServerError())
 
 
 def _http_error(error: HTTPException) -> Response | HTTPException:

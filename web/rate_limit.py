@@ -8,13 +8,15 @@ import secrets
 import struct
 from datetime import datetime
 
-from flask import Flask, request
+from flask import Flask, current_app, request
 
 from core.clock import now
 from core.errors import TooManyRequests
 from people.login_throttle import network_of
 from web.request import address
 
+# Of one address, whether they succeed or not: each costs a hash, and two writes.
+SIGN_INS_A_MINUTE_MAX = 180
 MINUTE_SECONDS = 60
 SLOTS = 65_536
 _SLOT = struct.Struct("=II")
@@ -47,6 +49,15 @@ class RequestLimit:
         if requests > self._per_minute:
             raise TooManyRequests(MINUTE_SECONDS - second)
         _SLOT.pack_into(self._memory, offset, minute, requests)
+
+
+def count_sign_in() -> None:
+    """Count a password that the caller's address wants to have checked.
+
+    Raises: TooManyRequests beyond the limit, until the minute ends.
+    """
+    limit: RequestLimit = current_app.extensions["sign_in_limit"]
+    limit.count(address(), now())
 
 
 def limit_requests(app: Flask, limit: RequestLimit) -> None:

@@ -6,9 +6,12 @@ The pages have no inline script or style, load nothing from other hosts and stan
 from __future__ import annotations
 
 import gzip
+import hashlib
+from contextlib import suppress
 
-from flask import Flask, Response, request
-from flask.sessions import SecureCookieSessionInterface
+from flask import Flask, Request, Response, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from itsdangerous import BadSignature
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -28,11 +31,38 @@ SECURITY_HEADERS = {
     # The address of a page may hold a share's slug.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    # What is shared is for those who have the link.
+    "X-Robots-Tag": "noindex",
 }
+
+
+# What the session's cookie was called everywhere before `cookie_name`.
+FORMER_COOKIE_NAME = "pixelkeep"
+
+
+def cookie_name(oldest_key: str) -> str:
+    """Return the name of the session's cookie: cookies are shared by all ports of a host.
+
+    The oldest key goes last, so that a new one signs nobody out.
+    """
+    digest = hashlib.blake2b(oldest_key.encode(), digest_size=6, person=b"session-cookie")
+    return f"pixelkeep_{digest.hexdigest()}"
 
 
 class CookieSession(SecureCookieSessionInterface):
     """Flask's signed cookie, sent over TLS alone wherever TLS is in use."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Return the session of the cookie, or of the one that an earlier version has set."""
+        session = super().open_session(app, request)
+        signer = self.get_signing_serializer(app)
+        if not session and signer and FORMER_COOKIE_NAME in request.cookies:
+            max_age = int(app.permanent_session_lifetime.total_seconds())
+            with suppress(BadSignature):
+                values = signer.loads(request.cookies[FORMER_COOKIE_NAME], max_age=max_age)
+                session = self.session_class(values)
+                session.modified = True
+        return session
 
     def get_cookie_secure(self, app: Flask) -> bool:
         """Tell whether browsers may send the cookie back over TLS only."""

@@ -94,7 +94,7 @@ def checkout(tmp_path: Path) -> Iterator[Checkout]:
     made.close()
 
 
-def test_first_start_prints_what_can_be_pasted_and_the_second_does_not(
+def test_first_start_writes_down_what_can_be_pasted_and_the_second_does_not(
     checkout: Checkout,
 ) -> None:
     process, client = checkout.serve()
@@ -102,6 +102,9 @@ def test_first_start_prints_what_can_be_pasted_and_the_second_does_not(
     said = process.communicate(timeout=START_SECONDS_MAX)[0]
     assert process.returncode == 0, said
     assert "Traceback" not in said
+    file = checkout.directory / "instance" / "first_start.txt"
+    assert str(file) in said
+    said = file.read_text()
     password = re.search(r"password: +(\S+)", said)
     key = re.search(r"API key: +(\S+)", said)
     curl = re.search(r"^curl .*?}'$", said, re.DOTALL | re.MULTILINE)

@@ -37,7 +37,9 @@ from server.prepare import prepare
 from tests.conftest import PASSWORD, unique
 
 FORM_TOKEN = "form-token"
-SERVICE = {"/healthz", "/metrics", "/docs", "/openapi.json", "/static/<path:filename>"}
+SERVICE = {"/healthz", "/robots.txt", "/metrics", "/docs", "/openapi.json"} | {
+    "/static/<path:filename>"
+}
 
 
 # --- Who calls

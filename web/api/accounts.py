@@ -30,6 +30,7 @@ from schemas import (
     WithTeams,
 )
 from web.api.blueprint import JsonBlueprint
+from web.rate_limit import count_sign_in
 from web.request import address
 
 KEY_COLUMNS = (
@@ -45,6 +46,7 @@ blueprint = JsonBlueprint("accounts", __name__, url_prefix="/api", description="
 @blueprint.response(200, LoginOut)
 def login(given: dict[str, str]) -> dict[str, Any]:
     """Exchange a name and a password for a token. After too many failures it takes a while."""
+    count_sign_in()
     user = accounts.login(given["username"], given["password"], address(), now())
     return {"token": auth.issue_token(user), "user": _with_teams(user)}
 
@@ -92,6 +94,7 @@ def change_password(given: dict[str, str]) -> User:
     Every token of the caller ends, this request's too, and the answer holds no new one: sign in
     again. API keys stay.
     """
+    count_sign_in()
     user = auth.caller().user
     current, new = given["currentPassword"], given["newPassword"]
     return accounts.change_password(user, current, new, address(), now())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify
+from flask import Blueprint, Response, current_app
 
 from core.database import db
 from core.locks import probe_write
@@ -16,6 +17,13 @@ from web.api.blueprint import JsonBlueprint
 blueprint = JsonBlueprint("service", __name__, description="The service itself")
 pages = Blueprint("service_pages", __name__)
 
+# Who follows a share's link may read there that it is not for an index; without, the link might
+# be listed by itself.
+ROBOTS = """User-agent: *
+Allow: /share/
+Disallow: /
+"""
+
 
 @blueprint.get("/api/heartbeat", operation_id="getHeartbeat")
 @blueprint.response(200, Ok)
@@ -25,15 +33,34 @@ def heartbeat() -> dict[str, bool]:
 
 
 @pages.get("/healthz")
-def healthz() -> tuple[Response, int]:
-    """Tell whether a write to the database works, into this release's tables; 503 if it doesn't."""
+def healthz() -> Response:
+    """Tell whether a write to the database works, into this release's tables; 503 if it doesn't.
+
+    The answer may be a second old, and is the same for all processes of a node.
+    """
+    answer = current_app.extensions["health"].get(lambda: json.dumps(_health()).encode())
+    if answer is None:
+        answer = json.dumps(_shape(["a write to the database takes more than a second"], []))
+    status = 200 if json.loads(answer)["ok"] else 503
+    return Response(answer, status, mimetype="application/json")
+
+
+def _health() -> dict[str, Any]:
     problem = probe_write() or tables_problem()
-    shape: dict[str, Any] = {"ok": problem is None, "problems": [problem] if problem else []}
+    warnings = []
     if db.engine.dialect.name == "sqlite" and has_wal_reset_bug():
-        shape["warnings"] = [
-            f"SQLite {sqlite_version()} has the WAL-reset bug; use 3.51.3 or newer"
-        ]
-    return jsonify(shape), 503 if problem else 200
+        warnings.append(f"SQLite {sqlite_version()} has the WAL-reset bug; use 3.51.3 or newer")
+    return _shape([problem] if problem else [], warnings)
+
+
+def _shape(problems: list[str], warnings: list[str]) -> dict[str, Any]:
+    return {"ok": not problems, "problems": problems, "warnings": warnings}
+
+
+@pages.get("/robots.txt")
+def robots() -> Response:
+    """Tell search engines that nothing here is for them."""
+    return Response(ROBOTS, mimetype="text/plain")
 
 
 @pages.get("/metrics")

@@ -119,7 +119,8 @@ def read_team(team_id: uuid.UUID) -> dict[str, Any]:
 def update_team(given: dict[str, Any], team_id: uuid.UUID) -> dict[str, Any]:
     """Change a team's name or access code; what is left out stays."""
     team = auth.team_for(auth.caller(), team_id, Action.CHANGE_TEAM)
-    return _shown(teams.change_team(team, given))
+    user = auth.caller().user
+    return _shown(teams.change_team(team, given, user, address(), now()))
 
 
 @blueprint.delete("/teams/<uuid:team_id>", raises=(Forbidden, NotFound))

@@ -15,6 +15,7 @@ from schemas import ApiKeyCreate, PasswordChange
 from web.pages import base
 from web.pages.base import Pages, Rendered, back_to
 from web.pages.forms import Asking, Form, ask
+from web.rate_limit import count_sign_in
 from web.request import address
 
 blueprint = Pages("account_page", __name__)
@@ -31,6 +32,7 @@ def change_password() -> Rendered:
     """POST: change one's password; every other session ends. 303; 400; 429 after too many."""
     form = Form(PasswordChange)
     if not form.errors:
+        count_sign_in()
         user, given = auth.caller().user, form.values
         with form.errors_at("currentPassword", BadRequest):
             user = accounts.change_password(

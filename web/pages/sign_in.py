@@ -15,6 +15,7 @@ from schemas import LoginArgs
 from web.pages import base
 from web.pages.base import Pages, Rendered, back_to, public
 from web.pages.forms import Form
+from web.rate_limit import count_sign_in
 from web.request import address
 
 blueprint = Pages("sign_in_page", __name__)
@@ -33,6 +34,7 @@ def do_sign_in() -> Rendered:
     """POST: start a session. No session. 303; 400 for a form that can't be right; 401; 429."""
     form = Form(LoginArgs)
     if not form.errors:
+        count_sign_in()
         try:
             username, password = form.values["username"], form.values["password"]
             base.sign_in(accounts.login(username, password, address(), now()))

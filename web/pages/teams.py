@@ -67,7 +67,7 @@ def rename_team(team_id: uuid.UUID) -> Rendered:
     team = auth.team_for(auth.caller(), team_id, Action.CHANGE_TEAM)
     form = Form(TeamUpdate)
     if not form.errors:
-        teams.change_team(team, form.values)
+        teams.change_team(team, form.values, auth.caller().user, address(), now())
         flash("Saved.")
         return back_to("teams_page.show_team", team_id=team_id)
     return _team(team, details=form), form.status
@@ -90,7 +90,7 @@ def ask_to_renew_code(team_id: uuid.UUID) -> str:
 def renew_code(team_id: uuid.UUID) -> Response:
     """POST: make a new access code; the old one lets nobody in. 303; 403; 404."""
     team = auth.team_for(auth.caller(), team_id, Action.CHANGE_TEAM)
-    teams.change_team(team, {"access_code": teams.new_access_code()})
+    teams.renew_access_code(team)
     flash("The team has a new access code.")
     return back_to("teams_page.show_team", team_id=team_id)
 

@@ -17,7 +17,7 @@ def test_heartbeat_is_ok_without_a_token(admin: Client) -> None:
 
 def test_healthz_is_ok_while_writes_work(admin: Client) -> None:
     answer = admin.with_token(None).get("/healthz")
-    assert (answer.status, answer.json) == (200, {"ok": True, "problems": []})
+    assert (answer.status, answer.json) == (200, {"ok": True, "problems": [], "warnings": []})
 
 
 def test_healthz_is_503_when_a_write_does_not_work(start_server: Callable[..., Server]) -> None:
