@@ -7,6 +7,7 @@ out of every breakdown. A recipient is the one dimension that belongs to a visit
 from __future__ import annotations
 
 import functools
+import re
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
@@ -31,6 +32,9 @@ DIMENSIONS: Final = (
     "reason",
     "recipient",
 )
+
+# What of a query a share shows: not a dimension that is asked for by this name.
+CAMPAIGN_QUERY: Final = "campaignQuery"
 
 TEXTS_CACHED_MAX = 4096
 
@@ -65,6 +69,7 @@ def values_of(source: Source) -> dict[str, Value]:
         "language": _main_language(source.language),
         "hostname": source.hostname,
         "query": source.query,
+        CAMPAIGN_QUERY: campaign_query(source.query),
         **{f"utm{name.capitalize()}": utm.get(name) for name in _UTM_NAMES},
         "class": source.hit_class,
         "reason": source.reason,
@@ -82,10 +87,22 @@ def referrer_domain(referrer: Value, own_hostname: Value) -> Value:
     return None if domain == (own_hostname or "").removeprefix("www.") else domain or None
 
 
+@functools.lru_cache(TEXTS_CACHED_MAX)
+def campaign_query(query: Value) -> Value:
+    """Return the `utm_*` parameters of a query as they came, None without any.
+
+    The others may name people: senders put addresses there, and what a mail program escaped twice
+    ends as `amp;r=NAME`.
+    """
+    parts = [part for part in (query or "").split("&") if _UTM_PARAMETER.match(part)]
+    return "&".join(parts) or None
+
+
 def _main_language(language: Value) -> Value:
     return language.partition("-")[0].lower() if language else None
 
 
+_UTM_PARAMETER = re.compile("utm_[a-z_]+=")
 _UTM_NAMES = ("source", "medium", "campaign", "content", "term")
 
 

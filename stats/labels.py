@@ -19,10 +19,10 @@ from sqlalchemy.orm import aliased
 from core.database import db
 from models import Profile, Recipient, Text, UserAgent
 from stats.days import CLASSES, Array
-from stats.dimensions import DIMENSIONS, Source, Value, values_of
+from stats.dimensions import CAMPAIGN_QUERY, DIMENSIONS, Source, Value, values_of
 
 PIXELS_KEPT_MAX = 64
-OF_PROFILES = tuple(name for name in DIMENSIONS if name != "recipient")
+OF_PROFILES = (*(name for name in DIMENSIONS if name != "recipient"), CAMPAIGN_QUERY)
 
 
 @dataclass(frozen=True, slots=True)

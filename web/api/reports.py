@@ -21,6 +21,7 @@ from core.errors import BadRequest, Forbidden, NotFound
 from models import Pixel
 from pixels import exports
 from stats import buckets, ids, questions, shapes
+from stats.dimensions import CAMPAIGN_QUERY
 from stats.shapes import Event, Filter, Point, Question
 from web.api.blueprint import JsonBlueprint
 from web.api.report_schemas import (
@@ -128,8 +129,7 @@ def read_expanded_metrics(given: dict[str, Any], pixel_id: uuid.UUID) -> list[sh
 def read_values(given: dict[str, Any], pixel_id: uuid.UUID) -> list[dict[str, Any]]:
     """Return the ten values of a dimension that most page views have."""
     question = _question(_readable(pixel_id), given)
-    _refuse_people(given["type"])
-    found = questions.values(question, given["type"], given["search"])
+    found = questions.values(question, _shared(given["type"]), given["search"])
     return [{"value": value, "count": count} for value, count in found]
 
 
@@ -215,16 +215,25 @@ def _readable(pixel_id: uuid.UUID) -> Pixel:
     return auth.pixel_to_read(pixel_id)
 
 
-def _refuse_people(dimension: str) -> None:
+def _shared(dimension: str) -> str:
+    """Return the dimension that the caller may ask for by this name.
+
+    Raises: Forbidden for a guest who asks for people.
+    """
     if dimension == "recipient":
         auth.refuse_guests("who the recipients are")
+    return CAMPAIGN_QUERY if dimension == "query" and auth.is_guest() else dimension
 
 
 def _shown(hits: list[Event]) -> list[Event]:
-    """Return hits as the caller may see them: without recipients' names, nor what names them."""
-    if not auth.is_guest():
-        return hits
-    return [hit._replace(recipient=None, visitor=None) if hit.recipient else hit for hit in hits]
+    """Return hits as the caller may see them: without recipients' names, nor what may name them."""
+    return [_without_people(hit) for hit in hits] if auth.is_guest() else hits
+
+
+def _without_people(hit: Event) -> Event:
+    source = hit.source._replace(query=hit.values[CAMPAIGN_QUERY], referrer=None)
+    visitor = None if hit.recipient else hit.visitor
+    return hit._replace(recipient=None, visitor=visitor, source=source)
 
 
 def _question(pixel: Pixel, given: dict[str, Any]) -> Question:
@@ -250,7 +259,7 @@ def _filter(dimension: str, text: str) -> Filter:
     if len(text) > FILTER_CHARACTERS_MAX:
         message = f"Must be {FILTER_CHARACTERS_MAX} characters long at most."
         raise BadRequest(f"{dimension}: {message}", {dimension: [message]})
-    _refuse_people(dimension)
+    dimension = _shared(dimension)
     match text.split(".", 1):
         case ["eq" | "neq" as operator, value]:
             return Filter(dimension, operator, _alternatives(value))
@@ -282,10 +291,9 @@ def _local(point: Point) -> str:
 
 
 def _breakdown(pixel_id: uuid.UUID, given: dict[str, Any]) -> list[shapes.BreakdownRow]:
-    _refuse_people(given["type"])
     return questions.breakdown(
         _question(_readable(pixel_id), given),
-        given["type"],
+        _shared(given["type"]),
         limit=given["limit"],
         offset=given["offset"],
         search=given["search"],
@@ -308,7 +316,8 @@ def _charts(
 
 def _event(pixel: Pixel, hit: Event) -> dict[str, Any]:
     """Return a hit with Umami's keys and ours."""
-    referrer = urlsplit(hit.source.referrer) if hit.values["referrer"] else None
+    is_told = hit.source.referrer and hit.values["referrer"]
+    referrer = urlsplit(hit.source.referrer or "") if is_told else None
     return {
         "id": ids.event_id(pixel, hit),
         "websiteId": pixel.id,
