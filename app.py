@@ -43,6 +43,8 @@ VERSION = "0.1.0"
 def create_app(settings: Settings) -> Flask:
     """Build the application; connects to nothing yet, so it is safe to fork afterwards."""
     app = Flask(__name__, template_folder="web/pages/templates", static_folder="web/pages/static")
+    # A path with two slashes is not there: to redirect would answer HTML where JSON is promised.
+    app.url_map.merge_slashes = False
     secret_keys = settings.secret_keys()
     app.config.update(
         SETTINGS=settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import itertools
 import json
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import hypothesis
 import psycopg
 import pytest
 
@@ -29,6 +31,44 @@ START_SECONDS_MAX = 60
 WAIT_SECONDS_MAX = 60
 PASSWORD = "correct horse battery staple"
 _numbers = itertools.count(1)
+
+# The same draws each time, so that a test that passed passes again; `script/fuzz` draws at random,
+# and what it finds becomes an example.
+hypothesis.settings.register_profile("fixed", derandomize=True, database=None)
+hypothesis.settings.load_profile("fixed")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="also tests that need more than Python")
+    parser.addoption("--quick", action="store_true", help="only tests that start no process")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*programs): programs beside Python; for --all only")
+    config.addinivalue_line("markers", "processes: starts processes of its own; not for --quick")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what was not asked for. What was asked for and can't run fails; none is skipped."""
+    chosen = [item for item in items if _is_chosen(item, config)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in {*chosen}])
+    items[:] = chosen
+
+
+def _is_chosen(item: pytest.Item, config: pytest.Config) -> bool:
+    needed = [name for marker in item.iter_markers("needs") for name in marker.args]
+    if needed and not config.getoption("--all"):
+        return False
+    missing = [name for name in needed if not shutil.which(name)]
+    if missing:
+        raise pytest.UsageError(f"{item.nodeid} needs {', '.join(missing)}; see .ci/run")
+    starts_process = item.get_closest_marker("processes") or not STARTING.isdisjoint(
+        getattr(item, "fixturenames", ())
+    )
+    return not (starts_process and config.getoption("--quick"))
+
+
+STARTING = {"server", "start_server", "postgres_server"}
 
 
 @dataclass(frozen=True)
@@ -281,7 +321,7 @@ def postgres(postgres_server: Any) -> Callable[[], str]:
     return create_database
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -318,12 +358,18 @@ def start_server(
 
 
 @pytest.fixture(scope="session")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, database: str
-) -> Iterator[Server]:
-    """The server that most tests share, once on each database; make your own pixels and users."""
+def shared_server(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Callable[[str], Server]]:
+    """Start the server of a database once, for all tests that share it."""
     with _starting_servers(tmp_path_factory, request) as start:
-        yield start(database)
+        yield functools.cache(start)
+
+
+@pytest.fixture(scope="module")
+def server(shared_server: Callable[[str], Server], database: str) -> Server:
+    """The server that most tests share, once on each database; make your own pixels and users."""
+    return shared_server(database)
 
 
 @pytest.fixture

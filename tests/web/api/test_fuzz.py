@@ -93,6 +93,8 @@ def test_any_slug_makes_a_pixel_whose_image_is_found(
 
 @UNHURRIED
 @given(st.binary(min_size=1, max_size=60))
+@example(b"/")
+@example(b"//x")
 def test_any_bytes_in_a_path_or_a_query_are_answered(admin: Client, data: bytes) -> None:
     escaped = "".join(f"%{byte:02x}" for byte in data)
     for path in ("/p/none-", "/api/send?slug=none-", "/api/share/", "/share/"):

@@ -14,9 +14,7 @@ from tests.conftest import PASSWORD, Server
 FOLDER = Path(__file__).parent / "umami-client"
 CALLS_MIN = 40
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("node") and shutil.which("npm")), reason="needs node and npm"
-)
+pytestmark = pytest.mark.needs("node", "npm")
 
 
 @pytest.fixture(scope="module")

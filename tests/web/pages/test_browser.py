@@ -24,7 +24,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from tests.conftest import PASSWORD, Client, Server, unique
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+CHROMIUM = shutil.which("chromium")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 CHROME = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)"
@@ -36,9 +36,7 @@ PHONE = {"width": 360, "height": 740}
 # A hit shows within one turn of the page's asking, which is three seconds.
 LIVE_MS_MAX = 15_000
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium here (Debian: apt install chromium)"
-)
+pytestmark = pytest.mark.needs("chromium")
 
 Open = Callable[..., Page]
 
