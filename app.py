@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from flask import Flask
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from auth import TOKEN_DAYS_MAX
 from core.database import db, engine_options, prepare_engine
@@ -21,6 +20,7 @@ from web.api import accounts, recipients, reports, send, service, shares, teams
 from web.api import pixels as pixels_api
 from web.api.blueprint import JsonApi
 from web.api.json_body import BODY_BYTES_MAX
+from web.forwarded import Forwarded
 from web.pages import (
     account,
     base,
@@ -121,9 +121,7 @@ def create_app(settings: Settings) -> Flask:
         rate_limit.limit_requests(app, rate_limit.RequestLimit(settings.api_rate_limit))
 
     app.wsgi_app = Collector(app.wsgi_app, intake)  # type: ignore[method-assign]
-    if settings.trusted_proxies:
-        count = settings.trusted_proxies
-        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-            app.wsgi_app, x_for=count, x_proto=count, x_host=count, x_prefix=count
-        )
+    app.wsgi_app = Forwarded(  # type: ignore[method-assign]
+        app.wsgi_app, settings.trusted_proxies, settings.trusted_headers.split(",")
+    )
     return app

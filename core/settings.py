@@ -17,6 +17,10 @@ PREFIX = "PIXELKEEP_"
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 SECRET_CHARACTERS_MIN = 16
 SECRET_BYTES = 32
+FORWARDED_HEADERS = ("for", "proto", "host", "port", "prefix")
+# nginx and AWS's balancers keep idle connections for 60 s. Had we ended one a moment before a
+# request on it, the proxy would answer with an error of its own.
+KEEPALIVE_SECONDS_OF_PROXIES, KEEPALIVE_SECONDS = 75, 5
 
 
 class SettingsError(Exception):
@@ -143,6 +147,13 @@ def _synchronous(text: str) -> str:
     return text.upper()
 
 
+def _forwarded_headers(text: str) -> str:
+    names = [name.strip().lower() for name in text.split(",")]
+    if not set(names) <= set(FORWARDED_HEADERS):
+        raise ValueError(f"expected some of {','.join(FORWARDED_HEADERS)}")
+    return ",".join(names)
+
+
 def _filled(text: str) -> str:
     if not text.strip():
         raise ValueError("it is empty")
@@ -224,6 +235,18 @@ class Settings:
         _whole_number(0, 16),
         "how many reverse proxies in front may set X-Forwarded-*; 0 ignores those headers",
     )
+    trusted_headers: str = _setting(
+        "for,proto",
+        _forwarded_headers,
+        "which of X-Forwarded-For, -Proto, -Host, -Port and -Prefix those proxies set; the others"
+        " are ignored",
+    )
+    keepalive_seconds: int | None = _setting(
+        None,
+        _whole_number(1, 3600),
+        "seconds after which an idle connection is ended; longer than proxies in front keep theirs",
+        "75 behind trusted proxies, else 5",
+    )
     api_rate_limit: int = _setting(
         0,
         _whole_number(0, 1_000_000),
@@ -264,6 +287,12 @@ class Settings:
     def sqlalchemy_url(self) -> str:
         """The database in use, `database_url` or the SQLite file in the data directory."""
         return self.database_url or _sqlite_url(self.data_dir / "pixelkeep.db")
+
+    @property
+    def idle_seconds(self) -> int:
+        """After how long an idle connection is ended."""
+        by_default = KEEPALIVE_SECONDS_OF_PROXIES if self.trusted_proxies else KEEPALIVE_SECONDS
+        return self.keepalive_seconds or by_default
 
     @property
     def base_url(self) -> str:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 import auth
 from core import passwords
+from core.addresses import network_of
 from core.clock import now
 from core.database import Page, db, is_duplicate, is_orphan, listing_of
 from core.errors import BadRequest, IdTaken, IncorrectLogin, NotFound, UsernameTaken
@@ -137,7 +138,7 @@ def change_password(user: User, current: str, new: str, address: str, at: dateti
 
     Raises: BadRequest for a wrong one; TooManyRequests after too many wrong ones.
     """
-    with passwords.place(login_throttle.network_of(address)):
+    with passwords.place(network_of(address)):
         with login_throttle.guessing(user.username, address, at):
             if not passwords.is_password(user.password_hash, current):
                 raise BadRequest("The current password is incorrect.")
@@ -238,7 +239,7 @@ def login(username: str, password: str, address: str, at: datetime) -> User:
     """
     # A place comes first: who has none costs no writes.
     with (
-        passwords.place(login_throttle.network_of(address)),
+        passwords.place(network_of(address)),
         login_throttle.guessing(username, address, at),
     ):
         user = find_user(username)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import NamedTuple
 from flask import current_app
 from sqlalchemy import delete, func, select
 
+from core.addresses import network_of, site_of
 from core.database import db
 from core.errors import TooManyRequests
 from core.locks import writing
@@ -24,8 +24,8 @@ ADDRESS_FAILURES_MAX = 30
 ACCOUNT_FAILURES_MAX = 100
 # Each try costs a password's hash, so no window sees as many; the table is bounded all the same.
 ROWS_MAX = 100_000
-# Whoever has one address of IPv6 has all of its network.
-IPV6_PREFIX_BITS = 64
+# After the failures of so many networks of IPv6, all of the site that they belong to count as one.
+SITE_FAILURES_MAX = 4 * ADDRESS_FAILURES_MAX
 
 
 class _Counters(NamedTuple):
@@ -34,6 +34,11 @@ class _Counters(NamedTuple):
     pair: str
     address: str
     account: str
+    site: str | None
+
+    def all(self) -> list[str]:
+        """Return those that there are."""
+        return [name for name in self if name]
 
 
 @contextmanager
@@ -59,13 +64,18 @@ def guessing(username: str, address: str, at: datetime, *, is_proof: bool = True
 def _refuse_too_many(counters: _Counters, at: datetime) -> None:
     statement = select(FailedLogin.id, FailedLogin.failures, FailedLogin.expires_at)
     rows = db.session.execute(
-        statement.where(FailedLogin.id.in_(counters), FailedLogin.expires_at > at)
+        statement.where(FailedLogin.id.in_(counters.all()), FailedLogin.expires_at > at)
     )
     found = {key: (failures, expires_at) for key, failures, expires_at in rows}
     guessed_at, _ = found.get(counters.account, (0, at))
     pair_max = 1 if guessed_at >= ACCOUNT_FAILURES_MAX else PAIR_FAILURES_MAX
-    for key, most in ((counters.pair, pair_max), (counters.address, ADDRESS_FAILURES_MAX)):
-        failures, expires_at = found.get(key, (0, at))
+    limits = (
+        (counters.pair, pair_max),
+        (counters.address, ADDRESS_FAILURES_MAX),
+        (counters.site, SITE_FAILURES_MAX),
+    )
+    for key, most in limits:
+        failures, expires_at = found.get(key or "", (0, at))
         if failures >= most:
             raise TooManyRequests(
                 math.ceil((expires_at - at).total_seconds()),
@@ -75,7 +85,7 @@ def _refuse_too_many(counters: _Counters, at: datetime) -> None:
 
 def _count(counters: _Counters, at: datetime) -> None:
     db.session.execute(delete(FailedLogin).where(FailedLogin.expires_at <= at))
-    for key in counters:
+    for key in counters.all():
         row = db.session.get(FailedLogin, key, populate_existing=True)
         if row is None:
             row = FailedLogin(id=key, failures=0, expires_at=at + WINDOW)
@@ -92,15 +102,15 @@ def _forgive(counters: _Counters) -> None:
     """Take the count of one try back, and with it what the account failed at this address."""
     with writing():
         db.session.execute(delete(FailedLogin).where(FailedLogin.id == counters.pair))
-        for key in (counters.address, counters.account):
-            row = db.session.get(FailedLogin, key, populate_existing=True)
-            if row is not None:
+        for key in (counters.address, counters.account, counters.site):
+            row = key and db.session.get(FailedLogin, key, populate_existing=True)
+            if row:
                 row.failures -= 1
 
 
 def _counters(username: str, address: str) -> _Counters:
     key = hashlib.sha256(current_app.config["SECRET_KEYS"][-1].encode()).digest()
-    network = network_of(address)
+    network, site = network_of(address), site_of(address)
 
     def name(*parts: str) -> str:
         text = "\0".join(parts).encode()
@@ -110,17 +120,5 @@ def _counters(username: str, address: str) -> _Counters:
         pair=name("pair", network, username),
         address=name("address", network),
         account=name("account", username),
+        site=name("site", site) if site else None,
     )
-
-
-def network_of(address: str) -> str:
-    """Return what one client may be assumed to have: an IPv4 address, or an IPv6 network."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:  # A Unix socket has none.
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((int(parsed), IPV6_PREFIX_BITS), strict=False))

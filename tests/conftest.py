@@ -168,11 +168,12 @@ class Server:
     def database_url(self) -> str | None:
         return self.env.get("PIXELKEEP_DATABASE_URL")
 
-    def start(self, *, signs_in: bool = True) -> Server:
+    def start(self, *before: str, signs_in: bool = True) -> Server:
+        """Start it, by the command `before` if there is one."""
         self.data_dir.mkdir(exist_ok=True)
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "server.start"],
+                [*before, sys.executable, "-m", "server.start"],
                 cwd=PROJECT_DIR,
                 env=self.env,
                 stdout=log,

@@ -10,15 +10,17 @@ from datetime import datetime
 
 from flask import Flask, current_app, request
 
+from core.addresses import network_of, site_of
 from core.clock import now
 from core.errors import TooManyRequests
-from people.login_throttle import network_of
 from web.request import address
 
 # Of one address, whether they succeed or not: each costs a hash, and two writes.
 SIGN_INS_A_MINUTE_MAX = 180
 MINUTE_SECONDS = 60
 SLOTS = 65_536
+# Of a site of IPv6, so many networks may each send as many as an address may.
+NETWORKS_A_SITE = 4
 _SLOT = struct.Struct("=II")
 
 
@@ -40,13 +42,18 @@ class RequestLimit:
 
         Raises: TooManyRequests beyond the limit, until the minute ends.
         """
-        text = network_of(address).encode()
-        digest = hashlib.blake2b(text, digest_size=4, key=self._key).digest()
+        self._count(network_of(address), self._per_minute, at)
+        site = site_of(address)
+        if site:
+            self._count(site, self._per_minute * NETWORKS_A_SITE, at)
+
+    def _count(self, name: str, most: int, at: datetime) -> None:
+        digest = hashlib.blake2b(name.encode(), digest_size=4, key=self._key).digest()
         offset = int.from_bytes(digest, "big") % SLOTS * _SLOT.size
         minute, second = divmod(int(at.timestamp()), MINUTE_SECONDS)
         counted_minute, requests = _SLOT.unpack_from(self._memory, offset)
         requests = requests + 1 if counted_minute == minute else 1
-        if requests > self._per_minute:
+        if requests > most:
             raise TooManyRequests(MINUTE_SECONDS - second)
         _SLOT.pack_into(self._memory, offset, minute, requests)
 

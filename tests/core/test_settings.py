@@ -85,6 +85,18 @@ def test_base_url_reaches_the_bound_address(bind: str, base: str) -> None:
     assert settings.load({"PIXELKEEP_BIND": bind}).base_url == base
 
 
+def test_connections_of_trusted_proxies_are_kept_for_longer_than_they_keep_them() -> None:
+    assert settings.load({}).idle_seconds == 5
+    assert settings.load({"PIXELKEEP_TRUSTED_PROXIES": "1"}).idle_seconds == 75
+    chosen = {"PIXELKEEP_TRUSTED_PROXIES": "1", "PIXELKEEP_KEEPALIVE_SECONDS": "30"}
+    assert settings.load(chosen).idle_seconds == 30
+
+
+def test_trusted_headers_are_named_in_any_case() -> None:
+    chosen = settings.load({"PIXELKEEP_TRUSTED_HEADERS": "For, HOST"})
+    assert chosen.trusted_headers == "for,host"
+
+
 def test_relative_paths_are_the_projects_wherever_the_command_is_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +115,10 @@ def test_relative_paths_are_the_projects_wherever_the_command_is_called(
         ("BIND", "127.0.0.1:\N{ARABIC-INDIC DIGIT THREE}000"),
         ("DATA_DIR", "~no-such-user/data"),
         ("SECRET_KEY_FILE", "~no-such-user/key"),
+        ("TRUSTED_HEADERS", ""),
+        ("TRUSTED_HEADERS", "for,by"),
+        ("TRUSTED_HEADERS", "x-forwarded-for"),
+        ("KEEPALIVE_SECONDS", "0"),
         ("DATABASE_URL", "sqlite:///"),
         ("DATABASE_URL", "sqlite:///:memory:"),
         ("DATABASE_URL", "sqlite:////srv/q?x/a.db"),

@@ -111,7 +111,7 @@ def test_forwarded_headers_of_nobody_trusted_are_ignored(admin: Client) -> None:
 def test_of_the_forwarded_hosts_the_nth_from_the_right_is_believed(
     start_server: Callable[..., Server],
 ) -> None:
-    client = start_server(trusted_proxies="2").admin
+    client = start_server(trusted_proxies="2", trusted_headers="for,host").admin
     pixel = client.create_pixel()
     path = f"/api/pixels/{pixel['id']}/embed"
     named = {"X-Forwarded-Host": "evil.example, mail.example.org, inner.example"}
