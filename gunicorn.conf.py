@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import gc
 import resource
+import sys
 from typing import Any
 
+import gunicorn
 from sqlalchemy.orm import configure_mappers
 
 from core.database import db
@@ -16,8 +18,10 @@ from server.housekeeping import Housekeeper, give_back_memory
 from server.http_heads import BYTES_MAX, FIELDS_MAX
 from wsgi import app
 
+TESTED_GUNICORNS = frozenset({"27.0.1"})
 FILES_MAX = 32_768
-FILES_KEPT = 400
+# What a worker opens besides connections: on SQLite a thread has the database, its log and a lock.
+FILES_OWN, FILES_A_THREAD = 24, 4
 # glibc's numbers (malloc.h).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 LARGE_BYTES_MIN = 1024 * 1024
@@ -30,7 +34,9 @@ bind = _settings.bind
 preload_app = True
 
 # gthread, but that clients are not waited for in its threads, and images have one of their own.
-worker_class = "server.worker.Worker"
+# It leans on gthread's inside, which any release of gunicorn may change.
+_is_tested = gunicorn.__version__ in TESTED_GUNICORNS
+worker_class = "server.worker.Worker" if _is_tested else "gthread"
 # For the API and the pages; with 8 to 64 of them images are as fast (docs/benchmarks.md).
 threads = _settings.threads
 
@@ -48,10 +54,10 @@ secure_scheme_headers: dict[str, str] = {}
 _, _files = resource.getrlimit(resource.RLIMIT_NOFILE)
 _files = FILES_MAX if _files == resource.RLIM_INFINITY else min(_files, FILES_MAX)
 resource.setrlimit(resource.RLIMIT_NOFILE, (_files, _files))
-worker_connections = max(_files - FILES_KEPT, threads + 1)
+worker_connections = max(_files - FILES_OWN - FILES_A_THREAD * threads, threads + 1)
 
 # A mail client asks once; a proxy or a load test keeps its connection.
-keepalive = 5
+keepalive = _settings.idle_seconds
 
 # Longer than the busy timeout, so that a stop finishes every hit it took.
 graceful_timeout = 15
@@ -71,6 +77,20 @@ limit_request_field_size = BYTES_MAX
 
 # gunicorn's control socket would be a file in HOME that takes commands.
 control_socket_disable = True
+
+
+def on_starting(_server: Any) -> None:
+    """Say what a gunicorn that our worker was not tested with doesn't keep."""
+    if not _is_tested:
+        print(
+            f"WARNING: gunicorn {gunicorn.__version__} was not tested with Pixelkeep's own worker,"
+            " so gunicorn's gthread serves: every image answered with 200 is still a stored hit,"
+            " but slow clients hold threads and keep images waiting, half-received requests have"
+            " no common limit, and requests that can't be read are answered without the image;"
+            f" `pip install gunicorn=={max(TESTED_GUNICORNS)}` has all of it.",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def when_ready(_server: Any) -> None:
