@@ -16,7 +16,7 @@ from hits.intake import Intake
 from hits.metrics import Metrics
 from hits.recorder import Recorder
 from web import errors, rate_limit, security_headers
-from web.api import accounts, recipients, reports, send, service, shares, teams
+from web.api import accounts, recipients, reports, send, service, shares, teams, websites
 from web.api import pixels as pixels_api
 from web.api.blueprint import JsonApi
 from web.api.json_body import BODY_BYTES_MAX
@@ -86,6 +86,7 @@ def create_app(settings: Settings) -> Flask:
     for module in (
         pixels_api,
         reports,
+        websites,
         recipients,
         shares,
         accounts,

@@ -110,6 +110,14 @@ def required_or_shared(view: Callable[P, R]) -> Callable[P, R]:
     return guarded
 
 
+def caller_if_any() -> Caller | None:
+    """Return who sent a request to a route for everybody, if they say so and may ask it."""
+    try:
+        return _authenticate_request()
+    except (Unauthorized, KeyScope):
+        return None
+
+
 def caller() -> Caller:
     """Return who sent the request that `required` let through."""
     return g.caller  # type: ignore[no-any-return]

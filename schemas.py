@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, fields, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate
 
 from core.fields import (
     BoundedList,
@@ -23,6 +23,8 @@ from core.permissions import Role, Scope, TeamRole
 
 SHARE_TYPE_PIXEL = 3  # Umami's number.
 PAGE_SIZE_MAX = 100
+# In seconds: 2100, the end of the time that hits can be dated to.
+TIMESTAMP_MAX = 4_102_444_800
 PAGE_MAX = 1_000_000
 RECIPIENTS_ISSUED_MAX = 10_000
 PASSWORD_CHARACTERS_MIN = 8
@@ -89,11 +91,21 @@ class PixelOut(Shape):
     createdAt = InstantField(attribute="created_at", required=True)
 
 
+class PageSize(fields.Integer):
+    """How many on a page: from 1; more than the limit counts as the limit, as clients expect."""
+
+    def __init__(self) -> None:
+        super().__init__(load_default=20, validate=validate.Range(1))
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        return min(super()._deserialize(value, attr, data, **kwargs), PAGE_SIZE_MAX)
+
+
 class PageArgs(Shape):
     """Which page of a list, and how large."""
 
     page = fields.Integer(load_default=1, validate=validate.Range(1, PAGE_MAX))
-    pageSize = fields.Integer(load_default=20, validate=validate.Range(1, PAGE_SIZE_MAX))
+    pageSize = PageSize()
     search = Line(0, 200, load_default="")
 
 
@@ -173,22 +185,55 @@ RecipientPage = page_of(RecipientOut)
 
 
 class SendPayload(Shape):
-    """What a hit without an image tells of itself; all but the pixel may be left out."""
+    """What a hit without an image tells of itself; all but the pixel may be left out.
 
-    pixel = fields.UUID(required=True)
+    Umami's clients call the pixel a website. `timestamp`, in seconds, and `ip` are believed of
+    callers who may change the pixel.
+    """
+
+    pixel = fields.UUID()
+    website = fields.UUID()
     url = fields.String(load_default="")
     referrer = fields.String(load_default="")
     hostname = fields.String(load_default="")
     language = fields.String(load_default="")
     userAgent = fields.String(load_default="")
     id = fields.String(load_default="", metadata={"description": "Who it is, unverified."})
+    ip = fields.String(load_default="")
+    timestamp = fields.Integer(load_default=None, validate=validate.Range(0, TIMESTAMP_MAX))
+
+    @post_load
+    def _to_one_pixel(self, given: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
+        found = {given[name] for name in ("pixel", "website") if name in given}
+        if len(found) != 1:
+            raise ValidationError("Exactly one of pixel and website must be there.", "pixel")
+        return {**given, "pixel": found.pop()}
 
 
 class Send(Shape):
-    """A hit without an image."""
+    """A hit without an image; of the types, only an event is stored."""
 
-    type = fields.String(required=True, validate=validate.Equal("event"))
+    type = fields.String(
+        required=True, validate=validate.OneOf(["event", "identify", "performance"])
+    )
     payload = fields.Nested(SendPayload, required=True)
+
+
+class BatchFailure(Shape):
+    """What of a batch was not stored, by its place, and why."""
+
+    index = fields.Integer(required=True)
+    response = fields.Nested("ErrorOut", required=True)
+
+
+class BatchOut(Shape):
+    """What became of a batch; `cache` is the first one's."""
+
+    size = fields.Integer(required=True)
+    processed = fields.Integer(required=True)
+    errors = fields.Integer(required=True)
+    details = fields.List(fields.Nested(BatchFailure), required=True)
+    cache = fields.String(required=True, allow_none=True)
 
 
 class SendOut(Shape):
@@ -391,6 +436,12 @@ class TeamOut(Shape):
     createdAt = InstantField(attribute="created_at", required=True)
     updatedAt = InstantField(attribute="updated_at", required=True)
     deletedAt = NOTHING
+
+
+class TeamWithMembers(TeamOut):
+    """A team with the first hundred of its members, in the order they came."""
+
+    members = fields.List(fields.Nested(MemberOut), required=True)
 
 
 TeamPage = page_of(TeamOut)

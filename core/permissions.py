@@ -81,7 +81,7 @@ RULE_OF_EVERY_KEY = "/api/auth/verify"
 # No key of any scope: with one of these a key could outlive its own end, or make a wider one.
 RULES_OF_NO_KEY = ("/api/auth/logout", "/api/me/password", "/api/me/api-keys")
 # What a key of scope `write` may change.
-RULES_TO_WRITE = ("/api/pixels", "/api/recipient", "/api/webhooks")
+RULES_TO_WRITE = ("/api/pixels", "/api/recipient", "/api/webhooks", "/api/send", "/api/batch")
 # A share shows figures to anybody, which is more than to change a pixel.
 END_OF_SHARES = "/shares"
 # Beside routes with a pixel or a team in their path, those that a key limited to one may ask: each
@@ -96,6 +96,8 @@ RULES_WITHIN_LIMITS = {
     "/api/share": {"POST"},
     "/api/share/id/<uuid:share_id>": {"GET", "POST", "DELETE"},
     "/api/webhooks": {"GET", "POST"},
+    "/api/send": {"POST"},
+    "/api/batch": {"POST"},
 }
 
 

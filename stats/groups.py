@@ -40,6 +40,8 @@ class Groups:
     by_visitor: bool
     class_bit: int
     by_class_alone: bool
+    # Profiles and visitors, one of which a hit must have: filters of both kinds, any of which do.
+    either: tuple[Array, Array] | None = None
 
     def of(self, profile: Array, visitor: Array) -> Array:
         """Return the groups of hits."""
@@ -47,6 +49,9 @@ class Groups:
         if self.of_visitor is None:
             return group
         other = self.of_visitor[visitor]
+        if self.either is not None:
+            profiles, visitors = self.either
+            group = np.where(profiles[profile] | visitors[visitor], group, 0)
         return np.where(group > 0, other, 0) if self.by_visitor else np.where(other > 0, group, 0)
 
 

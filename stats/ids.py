@@ -34,8 +34,11 @@ def hit_id(event_id: uuid.UUID) -> int:
 
 def session_id(pixel: Pixel, hit: Event) -> uuid.UUID:
     """Return a visitor as a UUID of version 8; a hit of nobody is a session of its own."""
-    if hit.visitor is None:
-        return event_id(pixel, hit)
-    visitor = hit.visitor % (1 << 64)
+    return event_id(pixel, hit) if hit.visitor is None else session_id_of(pixel, hit.visitor)
+
+
+def session_id_of(pixel: Pixel, visitor: int) -> uuid.UUID:
+    """Return the session's id of a visitor."""
+    visitor %= 1 << 64
     high = (pixel.number << 80) | (8 << 76) | ((visitor >> 56) << 64)
     return uuid.UUID(int=high | (2 << 62) | (visitor & ((1 << 56) - 1)))

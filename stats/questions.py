@@ -257,20 +257,14 @@ _RANK_BITS = 36
 
 
 def _year_earlier(question: Question) -> tuple[datetime, datetime]:
-    """Return the same days and times of the year before, in the question's zone.
-
-    29 February is the 28th; where a range only ends on it, the day after the 28th.
-    """
+    """Return the same days and times of the year before, in the question's zone."""
     start, end = (at.astimezone(question.zone) for at in (question.start, question.end))
-    if _is_leap_day(end) and not _is_leap_day(start):
-        end += timedelta(days=1)
-    return _of_the_year_before(start), _of_the_year_before(end)
+    earlier = _of_the_year_before(start)
+    # From noon of a 28th to the morning of the 29th there is nothing left of the range.
+    return earlier, max(earlier, _of_the_year_before(end))
 
 
 def _of_the_year_before(at: datetime) -> datetime:
-    day = 28 if _is_leap_day(at) else at.day
+    # A year without a 29 February has the 28th for it, at either end of a range, as Umami has it.
+    day = 28 if (at.month, at.day) == (2, 29) else at.day
     return at.replace(year=at.year - 1, day=day).astimezone(UTC)
-
-
-def _is_leap_day(at: datetime) -> bool:
-    return (at.month, at.day) == (2, 29)

@@ -49,6 +49,8 @@ class Question:
     hit_class: str = "open"
     filters: tuple[Filter, ...] = ()
     zone: tzinfo = UTC
+    # Whether a hit need pass only one of the filters.
+    any_filter: bool = False
 
 
 class Totals(NamedTuple):

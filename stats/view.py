@@ -89,11 +89,17 @@ class View:
         if hit_class != "all":
             of_profile *= self._matching(Filter("class", "eq", (hit_class,)))
         of_visitor = np.ones(self.state.visitor_count + 1, np.int64)
-        for each in filters:
-            if each.dimension == "recipient":
-                of_visitor *= self._matching(each)
-            else:
-                of_profile *= self._matching(each)
+        of_people = [self._matching(each) for each in filters if each.dimension == "recipient"]
+        others = [self._matching(each) for each in filters if each.dimension != "recipient"]
+        either = None
+        if self.question.any_filter and of_people and others:
+            either = np.logical_or.reduce(others), np.logical_or.reduce(of_people)
+        else:
+            combine = np.logical_or if self.question.any_filter else np.logical_and
+            if of_people:
+                of_visitor *= combine.reduce(of_people)
+            if others:
+                of_profile *= combine.reduce(others)
         by_visitor = dimension == "recipient"
         if by_visitor:
             of_visitor *= self.words(dimension).codes[: len(of_visitor)]
@@ -106,6 +112,7 @@ class View:
             by_visitor,
             class_bit(hit_class),
             by_class_alone=not {*asked} - {"", "recipient"},
+            either=either,
         )
 
     def days_for(self, groups: Groups) -> Iterator[Day]:
@@ -146,6 +153,15 @@ class View:
             group, hits = found.hits(groups)
             counts.append((day, int(hits[group > 0].sum())))
         return sorted(counts)
+
+    def hits(self) -> Iterator[tuple[int, Columns]]:
+        """Yield each day's matching hits, of those that are still stored."""
+        groups = self.groups()
+        whole, partial = self._days()
+        kept = [day for day in whole if day >= self.state.pruned_before]
+        for day, found in self._hits(sorted((*kept, *partial))):
+            group, _ = found.hits(groups)
+            yield day, Columns(*(column[group > 0] for column in found.columns))
 
     def newest_ids(self, day: int, skipped: int, count: int) -> list[int]:
         """Return the ids of a day's matching hits, the newest first, after some."""

@@ -139,6 +139,14 @@ def access_code(subject: Subject) -> dict[str, str]:
 ANYBODY = Row("anybody")
 SIGNED_IN = Row("signed in")
 READ = pixel(Action.READ_PIXEL)
+CHARTS = Row(
+    "signed in",
+    query=lambda subject: {"ids": subject.pixel.id},
+    takes_share=True,
+    takes_limited_keys=True,
+    # What they may not read is left out.
+    but={"share of another pixel": 200},
+)
 USERS = Row("here", Action.MANAGE_USERS)
 RANGE = {"startAt": 0, "endAt": 2_000_000_000_000}
 STATISTICS: dict[str, dict[str, Any]] = {
@@ -150,12 +158,19 @@ STATISTICS: dict[str, dict[str, Any]] = {
     "active": {},
     "daterange": {},
     "events": RANGE,
+    "sessions": RANGE,
+    "sessions/stats": RANGE,
+    "sessions/weekly": RANGE,
+    "events/series": RANGE,
+    "events/stats": RANGE,
+    "utm/metrics": RANGE,
     "export": {},
 }
 
 API: dict[str, Row] = {
     "GET /api/heartbeat": ANYBODY,
     "POST /api/send": Row("anybody", works=400),
+    "POST /api/batch": Row("anybody", works=400),
     "POST /api/auth/login": Row("anybody", works=400),
     "POST /api/auth/verify": Row("signed in", keys="every", takes_limited_keys=True),
     "GET /api/auth/verify": Row("signed in", takes_limited_keys=True),
@@ -197,7 +212,7 @@ API: dict[str, Row] = {
     "GET /api/teams/<uuid:team_id>/pixels": Row("team", Action.READ_TEAM),
     "GET /api/pixels": SIGNED_IN,
     "POST /api/pixels": Row("here", Action.CREATE_PIXEL, body=slug, keys="write"),
-    "GET /api/pixels/<uuid:pixel_id>": READ,
+    "GET /api/pixels/<uuid:pixel_id>": pixel(Action.READ_PIXEL, takes_share=True),
     "POST /api/pixels/<uuid:pixel_id>": pixel(
         Action.CHANGE_PIXEL, body={"name": "Renamed"}, keys="write"
     ),
@@ -207,10 +222,14 @@ API: dict[str, Row] = {
     "POST /api/pixels/<uuid:pixel_id>/recipients": pixel(
         Action.CHANGE_PIXEL, body={"recipients": ["a@example.org"]}, keys="write"
     ),
-    "GET /api/pixels/charts": Row(
-        "signed in", query=lambda subject: {"ids": subject.pixel.id}, takes_limited_keys=True
-    ),
-    "GET /api/websites/<uuid:pixel_id>": READ,
+    "GET /api/pixels/charts": CHARTS,
+    "GET /api/websites/<uuid:pixel_id>": pixel(Action.READ_PIXEL, takes_share=True),
+    "GET /api/websites": SIGNED_IN,
+    "GET /api/me/websites": SIGNED_IN,
+    "GET /api/users/<uuid:user_id>/websites": Row("user"),
+    "GET /api/teams/<uuid:team_id>/websites": Row("team", Action.READ_TEAM),
+    "GET /api/websites/charts": CHARTS,
+    "GET /api/realtime/<uuid:pixel_id>": pixel(Action.READ_PIXEL, takes_share=True),
     "GET /api/pixels/<uuid:pixel_id>/shares": READ,
     "POST /api/pixels/<uuid:pixel_id>/shares": pixel(Action.CHANGE_PIXEL, body={"name": "Made"}),
     "POST /api/share": pixel(
@@ -226,7 +245,10 @@ API: dict[str, Row] = {
     "DELETE /api/share/id/<uuid:share_id>": pixel(Action.CHANGE_PIXEL, takes_limited_keys=True),
     **{
         f"GET /api/{things}/<uuid:pixel_id>/{path}": pixel(
-            Action.READ_PIXEL, query=query, takes_share=path != "export", subjects=subjects
+            Action.READ_PIXEL,
+            query=query,
+            takes_share=path not in ("export", "sessions"),
+            subjects=subjects,
         )
         for things, subjects in (("pixels", ("team", "owner")), ("websites", ("team",)))
         for path, query in STATISTICS.items()
@@ -343,7 +365,7 @@ def expected(route: str, row: Row, subject: str, kind: Kind) -> int:
     if row.takes_share and kind is GUEST:
         return row.works
     if row.takes_share and kind is GUEST_OF_ANOTHER:
-        return 404
+        return row.but.get(kind.name, 404)
     if kind.role is None or (is_page and kind in KEYS):
         return unauthorized
     if kind in KEYS and not _reaches(route, row, subject, kind):

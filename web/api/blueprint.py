@@ -54,9 +54,7 @@ class Parser(FlaskParser):
     ) -> NoReturn:
         """Raise what marshmallow found, its places joined by dots."""
         places: dict[str, Any] = error.messages_dict
-        found = dict(_flattened(next(iter(places.values()))))
-        first = next(iter(found))
-        raise errors.BadRequest(f"{first}: {found[first][0]}", found)
+        raise bad_request(next(iter(places.values())))
 
 
 class JsonBlueprint(Blueprint):
@@ -149,6 +147,13 @@ def _example(kind: type[DomainError]) -> dict[str, Any]:
 def _camel_case(name: str) -> str:
     first, *others = name.split("_")
     return first + "".join(word.capitalize() for word in others)
+
+
+def bad_request(messages: Any) -> errors.BadRequest:
+    """Return the error of what marshmallow found, its places joined by dots."""
+    found = dict(_flattened(messages))
+    first = next(iter(found))
+    return errors.BadRequest(f"{first}: {found[first][0]}", found)
 
 
 def _security(view: Callable[..., Any]) -> list[dict[str, list[str]]]:

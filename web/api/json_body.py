@@ -37,22 +37,37 @@ def json_object(req: Request) -> dict[str, Any]:
 
     Raises: PayloadTooLarge, UnsupportedMediaType, BadRequest.
     """
+    value = _json(req, {})
+    if not isinstance(value, dict):
+        raise errors.BadRequest("The body must be a JSON object.")
+    return value
+
+
+def json_array(req: Request) -> list[Any]:
+    """Return the JSON array of a request's body.
+
+    Raises: PayloadTooLarge, UnsupportedMediaType, BadRequest.
+    """
+    value = _json(req, None)
+    if not isinstance(value, list):
+        raise errors.BadRequest("The body must be a JSON array.")
+    return value
+
+
+def _json(req: Request, empty: Any) -> Any:
     data = _body(req)
     if not data:
-        return {}
+        return empty
     if not req.is_json:
         raise errors.UnsupportedMediaType
     try:
-        value = json.loads(
+        return json.loads(
             data.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite
         )
     except RecursionError:
         raise errors.BadRequest("The body is nested too deeply.") from None
     except ValueError as error:
         raise errors.BadRequest(f"The body is not valid JSON in UTF-8: {error}") from None
-    if not isinstance(value, dict):
-        raise errors.BadRequest("The body must be a JSON object.")
-    return value
 
 
 def _body(req: Request) -> bytes:

@@ -70,11 +70,11 @@ def list_team_pixels(given: dict[str, Any], team_id: uuid.UUID) -> Page[Pixel]:
 
 
 @blueprint.get("/pixels/<uuid:pixel_id>", operation_id="getPixel", raises=(NotFound,))
-@auth.required
+@auth.required_or_shared
 @blueprint.response(200, PixelOut)
 def read_pixel(pixel_id: uuid.UUID) -> Pixel:
-    """Return a pixel."""
-    return auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
+    """Return a pixel. A share's token reads the pixel that it is of."""
+    return auth.pixel_to_read(pixel_id)
 
 
 @blueprint.post("/pixels/<uuid:pixel_id>", raises=(Forbidden, NotFound, SlugTaken))

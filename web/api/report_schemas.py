@@ -11,7 +11,7 @@ from marshmallow import ValidationError, fields, post_load, validate
 from webargs.fields import DelimitedList
 
 from core.fields import InstantField, Line
-from schemas import NOTHING, PAGE_MAX, PAGE_SIZE_MAX, Shape, page_of
+from schemas import NOTHING, PAGE_MAX, PageArgs, PageSize, Shape, UserBrief, page_of
 from stats.dimensions import DIMENSIONS
 
 # ruff: noqa: N815  The names are the JSON keys.
@@ -22,8 +22,10 @@ UNITS = ("minute", "hour", "day", "month", "year")
 # Umami's dimensions that an image in a mail has no values of: asking for one finds nothing.
 LACKED = (
     *("path", "entry", "exit", "title", "domain", "event", "tag", "screen", "region", "city"),
-    "distinctId",
+    *("distinctId", "fullPath"),
 )
+# What older clients of Umami call some of them.
+OLDER_NAMES = {"url": "path", "host": "hostname"}
 # `class` is a parameter of its own.
 FILTERS = tuple(name for name in (*DIMENSIONS, *LACKED) if name != "class")
 
@@ -45,14 +47,38 @@ class ZoneField(fields.Field[ZoneInfo]):
         return str(value)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> ZoneInfo:
-        if value not in _zone_names():
+        name = _zone_names().get(str(value).casefold())
+        if name is None:
             raise ValidationError("Not an IANA time zone.")
-        return ZoneInfo(value)
+        return ZoneInfo(name)
 
 
 @functools.cache
-def _zone_names() -> frozenset[str]:
-    return frozenset(available_timezones())
+def _zone_names() -> dict[str, str]:
+    """Return every zone's name by the same in lower case: clients spell `utc` in many ways."""
+    return {name.casefold(): name for name in available_timezones()}
+
+
+class MillisecondsField(fields.Integer):
+    """An instant in milliseconds since the epoch; one later than we can hold is the last we can."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        return min(super()._deserialize(value, attr, data, **kwargs), INSTANT_MS_MAX)
+
+
+class RangeInstantField(InstantField):
+    """An instant in ISO 8601; one later than we can hold is the last we can."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
+        return min(super()._deserialize(value, attr, data, **kwargs), INSTANT_MAX)
+
+
+class DimensionField(fields.String):
+    """A dimension by its name, or by what older clients of Umami call it."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        name = str(super()._deserialize(value, attr, data, **kwargs))
+        return OLDER_NAMES.get(name, name)
 
 
 class RangeArgs(Shape):
@@ -60,10 +86,10 @@ class RangeArgs(Shape):
 
     range_needed = True
 
-    startAt = fields.Integer(validate=validate.Range(0, INSTANT_MS_MAX))
-    endAt = fields.Integer(validate=validate.Range(0, INSTANT_MS_MAX))
-    startDate = InstantField(validate=validate.Range(INSTANT_MIN, INSTANT_MAX))
-    endDate = InstantField(validate=validate.Range(INSTANT_MIN, INSTANT_MAX))
+    startAt = MillisecondsField(validate=validate.Range(0))
+    endAt = MillisecondsField(validate=validate.Range(0))
+    startDate = RangeInstantField(validate=validate.Range(INSTANT_MIN))
+    endDate = RangeInstantField(validate=validate.Range(INSTANT_MIN))
     timezone = ZoneField(load_default=ZoneInfo("UTC"))
 
     @post_load
@@ -86,6 +112,11 @@ def _instant(given: dict[str, Any], which: str) -> datetime | None:
 FilterArgs = Shape.from_dict({name: fields.String() for name in FILTERS}, name="FilterArgs")
 
 
+def _refuse_saved_filters(_value: Any) -> None:
+    """Refuse what would otherwise be ignored, and figures of all hits taken for those of some."""
+    raise ValidationError("There are no segments and no cohorts here; use filters.")
+
+
 class ReportArgs(RangeArgs, FilterArgs):  # type: ignore[misc, valid-type]
     """Which hits are asked for.
 
@@ -98,7 +129,9 @@ class ReportArgs(RangeArgs, FilterArgs):  # type: ignore[misc, valid-type]
         load_default="open",
         validate=validate.OneOf(CLASSES),
     )
-    match = fields.String(validate=validate.OneOf(["all"]))
+    match = fields.String(load_default="all", validate=validate.OneOf(["all", "any"]))
+    segment = fields.Raw(validate=_refuse_saved_filters)
+    cohort = fields.Raw(validate=_refuse_saved_filters)
 
 
 class StatsArgs(ReportArgs):
@@ -117,7 +150,7 @@ class SeriesArgs(ReportArgs):
 class MetricsArgs(ReportArgs):
     """Which dimension, and which part of the list of its values."""
 
-    type = fields.String(required=True, validate=validate.OneOf([*DIMENSIONS, *LACKED]))
+    type = DimensionField(required=True, validate=validate.OneOf([*DIMENSIONS, *LACKED]))
     limit = fields.Integer(load_default=500, validate=validate.Range(1, ROWS_MAX))
     offset = fields.Integer(load_default=0, validate=validate.Range(0, ROWS_MAX))
     search = Line(0, 200, load_default="")
@@ -126,7 +159,7 @@ class MetricsArgs(ReportArgs):
 class ValuesArgs(ReportArgs):
     """Which dimension, and a part of the values."""
 
-    type = fields.String(required=True, validate=validate.OneOf([*DIMENSIONS, *LACKED]))
+    type = DimensionField(required=True, validate=validate.OneOf([*DIMENSIONS, *LACKED]))
     search = Line(0, 200, load_default="")
 
 
@@ -136,7 +169,7 @@ class EventsArgs(ReportArgs):
     range_needed = False
 
     page = fields.Integer(load_default=1, validate=validate.Range(1, PAGE_MAX))
-    pageSize = fields.Integer(load_default=20, validate=validate.Range(1, PAGE_SIZE_MAX))
+    pageSize = PageSize()
     after = fields.UUID(load_default=None)
 
 
@@ -287,10 +320,173 @@ class WebsiteOut(Shape):
     userId = fields.UUID(attribute="user_id", required=True, allow_none=True)
     teamId = fields.UUID(attribute="team_id", required=True, allow_none=True)
     createdAt = InstantField(attribute="created_at", required=True)
-    createdBy = NOTHING
-    updatedAt = NOTHING
+    updatedAt = InstantField(attribute="updated_at", required=True)
+    createdBy = fields.UUID(attribute="created_by", required=True, allow_none=True)
+    user = fields.Nested(UserBrief)
     deletedAt = NOTHING
     resetAt = NOTHING
     shareId = NOTHING
     replayConfig = NOTHING
     recorderEnabled = fields.Constant(False, metadata={"type": "boolean"})
+
+
+WebsitePage = page_of(WebsiteOut)
+
+
+class WebsiteListArgs(PageArgs):
+    """Which page of the pixels, in what order; those of the caller's teams too if asked."""
+
+    orderBy = fields.String(
+        load_default=None, validate=validate.OneOf(["name", "domain", "slug", "createdAt"])
+    )
+    sortDescending = fields.Boolean(load_default=None)
+    includeTeams = fields.Boolean(load_default=False)
+
+
+class FigureOut(Shape):
+    """A figure as some of Umami's routes wrap it."""
+
+    value = fields.Integer(required=True)
+
+
+class SessionStatsOut(Shape):
+    """The totals of the sessions; `events` are those with a name, which images have not."""
+
+    pageviews = fields.Nested(FigureOut, required=True)
+    visitors = fields.Nested(FigureOut, required=True)
+    visits = fields.Nested(FigureOut, required=True)
+    countries = fields.Nested(FigureOut, required=True)
+    events = fields.Nested(FigureOut, required=True)
+
+
+class EventPointOut(Shape):
+    """How many hits of a class there are in a bucket."""
+
+    x = fields.String(required=True)
+    t = fields.String(required=True)
+    y = fields.Integer(required=True)
+
+
+class EventTotalsOut(Shape):
+    """The totals of the hits as events; `uniqueEvents` counts their classes."""
+
+    events = fields.Integer(required=True)
+    visitors = fields.Integer(required=True)
+    visits = fields.Integer(required=True)
+    uniqueEvents = fields.Integer(required=True)
+
+
+class ComparedEventTotalsOut(EventTotalsOut):
+    """The totals, and those they are compared with."""
+
+    comparison = fields.Nested(EventTotalsOut, required=True)
+
+
+class EventStatsOut(Shape):
+    """The totals, in the envelope that Umami puts them into."""
+
+    data = fields.Nested(ComparedEventTotalsOut, required=True)
+
+
+class UtmArgs(ReportArgs):
+    """Which part of a campaign's parameters."""
+
+    type = fields.String(
+        load_default="utmSource",
+        validate=validate.OneOf([name for name in DIMENSIONS if name.startswith("utm")]),
+    )
+
+
+class UtmOut(Shape):
+    """A value of a campaign's parameter, and its page views."""
+
+    utm = fields.String(required=True)
+    views = fields.Integer(required=True)
+
+
+class SessionsArgs(ReportArgs):
+    """Which page of the visitors, the last to come first."""
+
+    page = fields.Integer(load_default=1, validate=validate.Range(1, PAGE_MAX))
+    pageSize = PageSize()
+
+
+class SessionOut(Shape):
+    """A visitor and what they did within the range, with the circumstances of the last hit."""
+
+    id = fields.UUID(required=True)
+    websiteId = fields.UUID(required=True)
+    hostname = fields.String(required=True, allow_none=True)
+    browser = fields.String(required=True, allow_none=True)
+    os = fields.String(required=True, allow_none=True)
+    device = fields.String(required=True, allow_none=True)
+    screen = NOTHING
+    language = fields.String(required=True, allow_none=True)
+    country = fields.String(required=True, allow_none=True)
+    region = NOTHING
+    city = NOTHING
+    firstAt = InstantField(required=True)
+    lastAt = InstantField(required=True)
+    visits = fields.Integer(required=True)
+    views = fields.Integer(required=True)
+    events = fields.Integer(required=True)
+    createdAt = InstantField(required=True)
+
+
+SessionPage = page_of(SessionOut)
+
+
+class EventPointsArgs(ReportArgs):
+    """How wide the buckets are; too narrow ones for the range become wider."""
+
+    unit = fields.String(load_default="day", validate=validate.OneOf(UNITS))
+
+
+class RealtimeArgs(ReportArgs):
+    """Which hits of the last half hour."""
+
+    range_needed = False
+
+
+class RealtimeEventOut(Shape):
+    """A hit of the last half hour."""
+
+    type = fields.String(data_key="__type", required=True)
+    sessionId = fields.UUID(required=True)
+    eventName = fields.String(required=True)
+    createdAt = InstantField(required=True)
+    browser = fields.String(required=True, allow_none=True)
+    os = fields.String(required=True, allow_none=True)
+    device = fields.String(required=True, allow_none=True)
+    country = fields.String(required=True, allow_none=True)
+    urlPath = fields.String(required=True)
+    referrerDomain = fields.String(required=True, allow_none=True)
+    hostname = fields.String(required=True, allow_none=True)
+
+
+class RealtimeSeriesOut(Shape):
+    """Page views and visitors by minute."""
+
+    views = fields.List(fields.Nested(PointOut), required=True)
+    visitors = fields.List(fields.Nested(PointOut), required=True)
+
+
+class RealtimeTotalsOut(Shape):
+    """The totals of the last half hour; events with a name there are none."""
+
+    views = fields.Integer(required=True)
+    visitors = fields.Integer(required=True)
+    events = fields.Integer(required=True)
+    countries = fields.Integer(required=True)
+
+
+class RealtimeOut(Shape):
+    """The last half hour, as Umami's live page wants it."""
+
+    countries = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True)
+    urls = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True)
+    referrers = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True)
+    events = fields.List(fields.Nested(RealtimeEventOut), required=True)
+    series = fields.Nested(RealtimeSeriesOut, required=True)
+    totals = fields.Nested(RealtimeTotalsOut, required=True)
+    timestamp = fields.Integer(required=True)

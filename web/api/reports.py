@@ -28,6 +28,7 @@ from web.api.report_schemas import (
     FILTERS,
     INSTANT_MAX,
     INSTANT_MIN,
+    OLDER_NAMES,
     ActiveOut,
     ChartsArgs,
     ChartsOut,
@@ -44,7 +45,6 @@ from web.api.report_schemas import (
     StatsOut,
     ValueOut,
     ValuesArgs,
-    WebsiteOut,
 )
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -77,7 +77,7 @@ def report(path: str, **declared: Any) -> Callable[[View], View]:
 @blueprint.response(200, StatsOut)
 def read_stats(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
     """Return the totals of a range, and of the one it is compared with."""
-    question = _question(_readable(pixel_id), given)
+    question = question_of(readable(pixel_id), given)
     compared = questions.compared_with(question, given["compare"])
     comparison = questions.totals(compared)._asdict()
     return {**questions.totals(question)._asdict(), "comparison": comparison}
@@ -89,7 +89,7 @@ def read_stats(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
 @blueprint.response(200, PageviewsOut)
 def read_series(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
     """Return page views and visitors over time, `x` being the zone's local time."""
-    question = _question(_readable(pixel_id), given)
+    question = question_of(readable(pixel_id), given)
     unit = questions.widened(question, given["unit"])
     filled = request.path.startswith("/api/pixels/")
     shape: dict[str, Any] = _series(question, unit, filled)
@@ -128,7 +128,7 @@ def read_expanded_metrics(given: dict[str, Any], pixel_id: uuid.UUID) -> list[sh
 @blueprint.response(200, ValueOut(many=True))
 def read_values(given: dict[str, Any], pixel_id: uuid.UUID) -> list[dict[str, Any]]:
     """Return the ten values of a dimension that most page views have."""
-    question = _question(_readable(pixel_id), given)
+    question = question_of(readable(pixel_id), given)
     found = questions.values(question, _shared(given["type"]), given["search"])
     return [{"value": value, "count": count} for value, count in found]
 
@@ -138,7 +138,7 @@ def read_values(given: dict[str, Any], pixel_id: uuid.UUID) -> list[dict[str, An
 @blueprint.response(200, ActiveOut)
 def read_active(pixel_id: uuid.UUID) -> dict[str, int]:
     """Return the number of visitors of the last five minutes."""
-    return {"visitors": questions.active(_readable(pixel_id).number, now())}
+    return {"visitors": questions.active(readable(pixel_id).number, now())}
 
 
 @report("/daterange", operation_id="getWebsiteDateRange", raises=(NotFound,))
@@ -146,7 +146,7 @@ def read_active(pixel_id: uuid.UUID) -> dict[str, int]:
 @blueprint.response(200, DateRangeOut)
 def read_date_range(pixel_id: uuid.UUID) -> dict[str, datetime | None]:
     """Return the instants of the first and the last hit, null without any."""
-    first, last = questions.date_range(_readable(pixel_id).number) or (None, None)
+    first, last = questions.date_range(readable(pixel_id).number) or (None, None)
     return {"startDate": first, "endDate": last}
 
 
@@ -156,16 +156,16 @@ def read_date_range(pixel_id: uuid.UUID) -> dict[str, datetime | None]:
 @blueprint.response(200, EventPage)
 def list_events(given: dict[str, Any], pixel_id: uuid.UUID) -> Page[dict[str, Any]]:
     """Return a page of the hits, the newest first; with `after` the next ones, the oldest first."""
-    pixel = _readable(pixel_id)
-    question = _question(pixel, given)
+    pixel = readable(pixel_id)
+    question = question_of(pixel, given)
     page, page_size = given["page"], given["pageSize"]
     if given["after"]:
         after = ids.hit_id(given["after"])
         found = questions.events_after(question, after, limit=page_size)
-        return Page([_event(pixel, hit) for hit in _shown(found)], len(found), 1, page_size)
+        return Page([_event(pixel, hit) for hit in shown(found)], len(found), 1, page_size)
     found = questions.events(question, page=page, page_size=page_size)
     count = questions.event_count(question)
-    return Page([_event(pixel, hit) for hit in _shown(found)], count, page, page_size)
+    return Page([_event(pixel, hit) for hit in shown(found)], count, page, page_size)
 
 
 @report("/export", operation_id="exportWebsite", raises=(NotFound,))
@@ -175,8 +175,8 @@ def list_events(given: dict[str, Any], pixel_id: uuid.UUID) -> Page[dict[str, An
 @blueprint.alt_response(200, schema={"type": "string"}, content_type="application/jsonl")
 def export_hits(given: dict[str, Any], pixel_id: uuid.UUID) -> Response:
     """Stream every hit as CSV or JSON lines, the oldest first."""
-    pixel = _readable(pixel_id)
-    rows = exports.hits(pixel, _question(pixel, given))
+    pixel = readable(pixel_id)
+    rows = exports.hits(pixel, question_of(pixel, given))
     name = f"pixel-{pixel.id}.{given['format']}"
     parts, media_type = (
         (exports.as_csv(rows, exports.HIT_COLUMNS), "text/csv; charset=utf-8")
@@ -189,7 +189,7 @@ def export_hits(given: dict[str, Any], pixel_id: uuid.UUID) -> Response:
 
 
 @blueprint.get("/pixels/charts", operation_id="getPixelsCharts")
-@auth.required
+@auth.required_or_shared
 @blueprint.arguments(ChartsArgs, location="query")
 @blueprint.response(200, ChartsOut)
 def read_charts(given: dict[str, Any]) -> dict[str, Any]:
@@ -202,15 +202,10 @@ def read_charts(given: dict[str, Any]) -> dict[str, Any]:
     return {"data": dict(_charts(given["ids"], start, end, given["timezone"]))}
 
 
-@blueprint.get("/websites/<uuid:pixel_id>", operation_id="getWebsite", raises=(NotFound,))
-@auth.required
-@blueprint.response(200, WebsiteOut)
-def read_website(pixel_id: uuid.UUID) -> Pixel:
-    """Return a pixel in the shape of Umami's websites."""
-    return _readable(pixel_id)
+blueprint.alias("/websites/charts", read_charts)
 
 
-def _readable(pixel_id: uuid.UUID) -> Pixel:
+def readable(pixel_id: uuid.UUID) -> Pixel:
     """Return a pixel whose statistics the caller may read; every route asks here."""
     return auth.pixel_to_read(pixel_id)
 
@@ -225,7 +220,7 @@ def _shared(dimension: str) -> str:
     return CAMPAIGN_QUERY if dimension == "query" and auth.is_guest() else dimension
 
 
-def _shown(hits: list[Event]) -> list[Event]:
+def shown(hits: list[Event]) -> list[Event]:
     """Return hits as the caller may see them: without recipients' names, nor what may name them."""
     return [_without_people(hit) for hit in hits] if auth.is_guest() else hits
 
@@ -236,10 +231,17 @@ def _without_people(hit: Event) -> Event:
     return hit._replace(recipient=None, visitor=visitor, source=source)
 
 
-def _question(pixel: Pixel, given: dict[str, Any]) -> Question:
+def question_of(pixel: Pixel, given: dict[str, Any]) -> Question:
+    """Return what the arguments of `ReportArgs`, and the filters in the query, ask of a pixel."""
     start, end = given["start"] or INSTANT_MIN, given["end"] or INSTANT_MAX
     hit_class, zone = given["hit_class"], given["timezone"]
-    return Question(pixel.number, start, end, hit_class, _filters(), zone)
+    any_filter = given["match"] == "any"
+    return Question(pixel.number, start, end, hit_class, _filters(), zone, any_filter)
+
+
+def local(point: Point) -> str:
+    """Return the start of a bucket in the zone's own time, as Umami writes it."""
+    return point.at.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _filters() -> tuple[Filter, ...]:
@@ -247,12 +249,17 @@ def _filters() -> tuple[Filter, ...]:
     found = [
         _filter(name, text)
         for key, texts in request.args.lists()
-        if (name := key.rstrip("0123456789")) in FILTERS
+        if (name := _dimension(key)) in FILTERS
         for text in texts
     ]
     if len(found) > FILTERS_MAX:
         raise BadRequest(f"There can be {FILTERS_MAX} filters at most.")
     return tuple(found)
+
+
+def _dimension(key: str) -> str:
+    name = key.rstrip("0123456789")
+    return OLDER_NAMES.get(name, name)
 
 
 def _filter(dimension: str, text: str) -> Filter:
@@ -281,18 +288,14 @@ def _series(
 ) -> dict[str, list[dict[str, Any]]]:
     points = questions.series(question, unit, filled=filled)
     return {
-        "pageviews": [{"x": _local(point), "y": point.pageviews} for point in points],
-        "sessions": [{"x": _local(point), "y": point.visitors} for point in points],
+        "pageviews": [{"x": local(point), "y": point.pageviews} for point in points],
+        "sessions": [{"x": local(point), "y": point.visitors} for point in points],
     }
-
-
-def _local(point: Point) -> str:
-    return point.at.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _breakdown(pixel_id: uuid.UUID, given: dict[str, Any]) -> list[shapes.BreakdownRow]:
     return questions.breakdown(
-        _question(_readable(pixel_id), given),
+        question_of(readable(pixel_id), given),
         _shared(given["type"]),
         limit=given["limit"],
         offset=given["offset"],
@@ -305,7 +308,7 @@ def _charts(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     for pixel_id in ids:
         try:
-            pixel = _readable(pixel_id)
+            pixel = readable(pixel_id)
         except (NotFound, Forbidden):
             continue
         question = Question(pixel.number, start, end, zone=zone)

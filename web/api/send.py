@@ -1,20 +1,27 @@
-"""`POST /api/send`: a hit without an image, in the shape that Umami's clients send.
+"""`POST /api/send` and `/api/batch`: hits without an image, in the shape that Umami's clients send.
 
-Bots are stored as bots, and never sent away.
+Bots are stored as bots, and never sent away. Scripts of any site may send here (CORS), without
+credentials; a caller who may change the pixel is believed about when and from where a hit came.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import uuid
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import current_app, request
+from flask import Response, current_app, request
 from itsdangerous import URLSafeSerializer
+from marshmallow import ValidationError
 
+import auth
 from core import errors
 from core.clock import now
-from core.errors import NotFound
+from core.errors import BadRequest, DomainError, NotFound, PayloadTooLarge, UnsupportedMediaType
+from core.permissions import Action
 from hits.intake import (
     TOKEN,
     Fetch,
@@ -26,11 +33,22 @@ from hits.intake import (
 )
 from hits.recorder import PixelName, Stored, Unstored
 from models import HIT_ID_SHIFT
-from schemas import Send, SendOut
-from web.api.blueprint import JsonBlueprint
+from schemas import BatchOut, Send, SendOut
+from web.api.blueprint import JsonBlueprint, bad_request
+from web.api.json_body import json_array
+from web.errors import body
 from web.request import address, links
 
 MS_PER_HOUR = 3_600_000
+STORED_TYPE = "event"
+CORS_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, x-umami-cache, *",
+    "Access-Control-Max-Age": "86400",
+}
+
+Answer = dict[str, Any]
 
 blueprint = JsonBlueprint("send", __name__, url_prefix="/api", description="Hits without an image")
 
@@ -38,29 +56,133 @@ blueprint = JsonBlueprint("send", __name__, url_prefix="/api", description="Hits
 @blueprint.post("/send", operation_id="send", raises=(NotFound,))
 @blueprint.arguments(Send)
 @blueprint.response(200, SendOut)
-def send_hit(given: dict[str, Any]) -> dict[str, Any]:
-    """Store a hit of a pixel without an image. Once answered, it is committed."""
-    payload = given["payload"]
-    intake: Intake = current_app.extensions["intake"]
+def send_hit(given: dict[str, Any]) -> Answer:
+    """Store a hit of a pixel without an image. Once answered, it is committed.
+
+    The types `identify` and `performance` are answered too, and store nothing.
+    """
+    return _begin(given, auth.caller_if_any())()
+
+
+@blueprint.post(
+    "/batch",
+    operation_id="batch",
+    raises=(BadRequest, PayloadTooLarge, UnsupportedMediaType),
+)
+@blueprint.doc(
+    requestBody={
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "array", "items": Send}}},
+    }
+)
+@blueprint.response(200, BatchOut)
+def send_hits() -> dict[str, Any]:
+    """Store several hits, each as `/api/send` does; what is wrong with one stops no other."""
+    items, caller = json_array(request), auth.caller_if_any()
+    # All are begun before any is waited for, so that they are one commit, or few.
+    begun = [_attempt(partial(_begin_item, item, caller)) for item in items]
+    found = [_attempt(each) if callable(each) else each for each in begun]
+    details = [
+        {"index": index, "response": body(each.status, each.code, each.message, each.errors)}
+        for index, each in enumerate(found)
+        if isinstance(each, DomainError)
+    ]
+    caches = (each["cache"] for each in found if not isinstance(each, DomainError))
+    return {
+        "size": len(items),
+        "processed": len(items) - len(details),
+        "errors": len(details),
+        "details": details,
+        "cache": next(caches, None),
+    }
+
+
+@blueprint.after_request
+def _allow_any_origin(response: Response) -> Response:
+    response.headers.update(CORS_HEADERS)
+    return response
+
+
+def _attempt(step: Callable[[], Any]) -> Any:
+    """Return what a step returns, or the domain's error that it raises."""
     try:
-        stored = intake.take(PixelName(id=payload["pixel"]), _seen(payload), now())
+        return step()
+    except DomainError as error:
+        return error
+
+
+def _begin_item(item: Any, caller: auth.Caller | None) -> Callable[[], Answer]:
+    try:
+        given = Send().load(item)
+    except ValidationError as error:
+        raise bad_request(error.messages) from None
+    return _begin(given, caller)
+
+
+def _begin(given: dict[str, Any], caller: auth.Caller | None) -> Callable[[], Answer]:
+    """Have a hit stored by whoever commits next; return what waits for that and answers.
+
+    Raises: NotFound, BadRequest, Unavailable; what is returned raises the first and the last.
+    """
+    payload = given["payload"]
+    name = PixelName(id=payload["pixel"])
+    intake: Intake = current_app.extensions["intake"]
+    believed = _is_believed(caller, payload)
+    try:
+        if given["type"] != STORED_TYPE:
+            if not intake.knows(name):
+                raise NotFound("Pixel not found.")
+            return partial(_answer, uuid.uuid4(), uuid.uuid4())
+        finish = intake.begin(name, _seen(payload, believed=believed), now())
+    except Unstored:
+        raise errors.Unavailable from None
+    return partial(_finish, payload["pixel"], finish)
+
+
+def _finish(pixel_id: uuid.UUID, finish: Callable[[], Stored | None]) -> Answer:
+    try:
+        stored = finish()
     except Unstored:
         raise errors.Unavailable from None
     if stored is None:
-        raise errors.NotFound("Pixel not found.")
-    session_id, visit_id = _ids(payload["pixel"], stored)
+        raise NotFound("Pixel not found.")
+    return _answer(*_ids(pixel_id, stored))
+
+
+def _answer(session_id: uuid.UUID, visit_id: uuid.UUID) -> Answer:
     shown = {"sessionId": str(session_id), "visitId": str(visit_id)}
     signer = URLSafeSerializer(current_app.config["SECRET_KEYS"], salt="send")
     return {"cache": signer.dumps(shown), **shown}
 
 
-def _seen(payload: dict[str, Any]) -> Fetch:
+def _is_believed(caller: auth.Caller | None, payload: dict[str, Any]) -> bool:
+    """Tell whether the caller may say when and from where a hit came."""
+    if caller is None or not (payload["ip"] or payload["timestamp"] is not None):
+        return False
+    try:
+        auth.pixel_for(caller, payload["pixel"], Action.CHANGE_PIXEL)
+    except DomainError:
+        return False
+    return True
+
+
+def _address(payload: dict[str, Any], *, believed: bool) -> str:
+    if not (believed and payload["ip"]):
+        return address()
+    try:
+        return str(ipaddress.ip_address(payload["ip"].strip()))
+    except ValueError:
+        problem = "Not an IP address."
+        raise BadRequest(f"payload.ip: {problem}", {"payload.ip": [problem]}) from None
+
+
+def _seen(payload: dict[str, Any], *, believed: bool) -> Fetch:
     query = _query(payload["url"])
     token = parameters_of(query).get(TOKEN, "")
     # The URL is any page's, where `s` may mean anything; a link of ours names whom it was sent to.
     is_ours = links().read(payload["pixel"], token) is not None
     return Fetch(
-        address=address(),
+        address=_address(payload, believed=believed),
         user_agent=payload["userAgent"] or request.headers.get("User-Agent", ""),
         languages=payload["language"] or request.headers.get("Accept-Language", ""),
         host=payload["hostname"],

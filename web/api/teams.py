@@ -16,6 +16,7 @@ from core.permissions import Action, TeamRole, needed_for
 from models import Team, TeamUser, User
 from people import accounts, teams
 from schemas import (
+    PAGE_SIZE_MAX,
     MemberCreate,
     MemberPage,
     MemberUpdate,
@@ -28,11 +29,15 @@ from schemas import (
     TeamPage,
     TeamUpdate,
     TeamUserOut,
+    TeamWithMembers,
 )
 from web.api.blueprint import JsonBlueprint
 from web.request import address
 
 blueprint = JsonBlueprint("teams", __name__, url_prefix="/api", description="Teams")
+
+# The first page of members that a team is answered with.
+MEMBERS_SHOWN = {"page": 1, "pageSize": PAGE_SIZE_MAX, "search": ""}
 
 # The one answer that is a pair, as Umami has it.
 TEAM_AND_OWNER = {
@@ -106,10 +111,12 @@ def join_team(given: dict[str, str]) -> TeamUser:
 
 @blueprint.get("/teams/<uuid:team_id>", operation_id="getTeam", raises=(NotFound,))
 @auth.required
-@blueprint.response(200, TeamOut)
+@blueprint.response(200, TeamWithMembers)
 def read_team(team_id: uuid.UUID) -> dict[str, Any]:
-    """Return a team."""
-    return _seen(auth.team_for(auth.caller(), team_id, Action.READ_TEAM))
+    """Return a team with its first members; `/users` has the others."""
+    team = auth.team_for(auth.caller(), team_id, Action.READ_TEAM)
+    first = teams.members_of(team, MEMBERS_SHOWN)
+    return {**_seen(team), "members": first.data}
 
 
 @blueprint.post("/teams/<uuid:team_id>", raises=(Forbidden, NotFound, AccessCodeTaken))

@@ -96,10 +96,10 @@ def test_unknown_pixel_is_404(admin: Client) -> None:
         {},
         {"type": "event"},
         {"type": "event", "payload": {}},
-        {"type": "event", "payload": {"website": str(uuid.uuid4())}},
+        {"type": "event", "payload": {"link": str(uuid.uuid4())}},
         {"type": "event", "payload": {"pixel": "no-uuid"}},
         {"type": "event", "payload": {"pixel": str(uuid.uuid4()), "url": 1}},
-        {"type": "identify", "payload": {"pixel": str(uuid.uuid4())}},
+        {"type": "record", "payload": {"pixel": str(uuid.uuid4())}},
     ],
 )
 def test_what_is_no_hit_is_400(admin: Client, body: dict[str, Any]) -> None:

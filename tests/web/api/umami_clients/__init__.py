@@ -1,0 +1,1 @@
+"""Programs that others wrote for Umami, driven unchanged against a running server."""
