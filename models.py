@@ -1,8 +1,9 @@
 """The tables and their constraints. No question is asked here and nothing is written.
 
 Ids that callers see are UUIDs. Inside, a pixel has a small `number`, so that a hit stays small:
-its key is the pixel's number and an id that begins with the instant of its commit, which makes a
-range of time a range of the key, and its other half names, by hashes, what is stored once.
+its key is the pixel's number and an id, the order of commits, that as a rule begins with the
+instant of its commit, which makes a range of time a range of the key; and its other half names, by
+hashes, what is stored once.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     ForeignKey,
+    Index,
     Integer,
     String,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -31,7 +34,7 @@ RowNumber = BigInteger().with_variant(Integer, "sqlite")
 # Rows that live in the key's own tree: no second tree for the index.
 CLUSTERED = {"sqlite_with_rowid": False}
 
-# A hit's id is its instant in milliseconds, shifted by these bits, and a number among its equals.
+# A hit's id is an instant in milliseconds, shifted by these bits, and a number among its equals.
 HIT_ID_SHIFT = 20
 MS_PER_DAY = 86_400_000
 
@@ -156,6 +159,8 @@ class Pixel(Model):
     profile_count: Mapped[int] = mapped_column(default=0)
     pruned_before: Mapped[int] = mapped_column(default=0)
     revision: Mapped[int] = mapped_column(default=0)
+    # The latest instant of a hit taken in, in milliseconds: until then the newest day is whole.
+    newest_ms: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
 
 
 class Share(Model):
@@ -181,7 +186,8 @@ class Catalogue(Model):
 
     `version` is raised by each rename, deletion and change of privacy, so that no hit is stored
     under what a pixel used to be. `folded_through` is the highest hit id that any statistics
-    have taken in; later hits get higher ids whatever the clock says.
+    have taken in; later hits get higher ids whatever the clock says. `future_ms` is the latest
+    instant of a hit that lay in the future when it was taken in, 0 if none did.
     """
 
     __tablename__ = "catalogue"
@@ -189,18 +195,35 @@ class Catalogue(Model):
     id: Mapped[int] = mapped_column(primary_key=True)
     version: Mapped[int] = mapped_column(BigInteger, default=0)
     folded_through: Mapped[int] = mapped_column(BigInteger, default=0)
+    future_ms: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
 
 
 class Hit(Model):
-    """One answered image. `profile` says what it was, `visitor` who, where that may be known."""
+    """One answered image. `profile` says what it was, `visitor` who, where that may be known.
+
+    `id` is the order of commits. Its upper bits are the instant in milliseconds as well, unless
+    `dated_ms` is: after a clock ran ahead, ids go on above those it made until the right time has
+    caught up, and a caller may say when a hit was. As a rule it is null, which takes one byte in
+    SQLite and none in PostgreSQL, and the index has no row.
+    """
 
     __tablename__ = "hits"
-    __table_args__ = CLUSTERED
+    __table_args__ = (
+        Index(
+            "ix_hits_dated_ms",
+            "pixel_number",
+            "dated_ms",
+            sqlite_where=text("dated_ms IS NOT NULL"),
+            postgresql_where=text("dated_ms IS NOT NULL"),
+        ),
+        CLUSTERED,
+    )
 
     pixel_number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     visitor: Mapped[int | None] = mapped_column(BigInteger)
     profile: Mapped[int] = mapped_column(BigInteger)
+    dated_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Profile(Model):
@@ -303,12 +326,18 @@ class DeletedPixel(Model):
 
 
 class Salt(Model):
-    """The random salt of one UTC day, deleted within the next."""
+    """The random salt of one UTC day, deleted within the next.
+
+    `boot` names the start of the machine on which it was made, and `clock_offset_ms` is what the
+    clock showed then less the time since: by both a clock that jumps is told from a day that ends.
+    """
 
     __tablename__ = "salts"
 
     day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     salt: Mapped[bytes]
+    boot: Mapped[str | None] = mapped_column(String(36))
+    clock_offset_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Erasure(Model):

@@ -26,7 +26,7 @@ from hits.classify import RULES_VERSION
 from models import Pixel
 from pixels import pixels
 from server.prepare import migration_problem
-from stats import folding
+from stats import folding, future
 from upkeep import backup, demo, reclassify, retention
 
 DISK_FREE_BYTES_MIN = 100 * 1024 * 1024
@@ -56,7 +56,10 @@ def show_settings(as_json: bool) -> None:
 
 @main.command()
 def check() -> None:
-    """Check settings, database, migrations, tables, SQLite and disk; exit 1 if any fails."""
+    """Check settings, database, migrations, tables, SQLite and disk; exit 1 if any fails.
+
+    Hits that lie in the future are told of, and fail nothing.
+    """
     found = [
         ("settings", None),
         ("database", probe_write()),
@@ -68,6 +71,7 @@ def check() -> None:
     ]
     for name, problem in found:
         click.echo(f"{name:<12}{problem or 'ok'}")
+    click.echo(f"{'time':<12}{_time_warning() or 'ok'}")
     if any(problem for _, problem in found):
         sys.exit(1)
 
@@ -183,6 +187,13 @@ def _sqlite_problem() -> str | None:
     if sqlite_file(db.engine) is not None and has_wal_reset_bug():
         return f"{sqlite_version()} has the WAL-reset bug; install 3.51.3 or newer"
     return None
+
+
+def _time_warning() -> str | None:
+    try:
+        return future.warning()
+    except SQLAlchemyError:
+        return None  # The line of the database says why.
 
 
 def _disk_problem() -> str | None:

@@ -16,7 +16,7 @@ from core.links import RECIPIENT_CHARACTERS_MAX, Links
 from hits import classify
 from hits.countries import Lookup
 from hits.metrics import Metrics
-from hits.recorder import PixelEntry, PixelName, Recorder, Stored, Waiting
+from hits.recorder import NewHit, PixelEntry, PixelName, Recorder, Stored, Waiting
 from hits.references import HitContext, Identity
 from hits.user_agents import any_of
 
@@ -109,7 +109,7 @@ class Intake:
                     waiting = self._begin(request, seen, now)
                 if waiting is None:
                     break
-                stored = self._recorder.finish(waiting)
+                stored = self._recorder.wait(waiting)
                 if stored is not None:
                     return stored
         except Exception:
@@ -120,7 +120,9 @@ class Intake:
 
     def _begin(self, request: PixelName, seen: Fetch, now: datetime) -> Waiting | None:
         pixel = self._recorder.find(request)
-        return pixel and self._recorder.begin(request, pixel, *self._read(pixel, seen, now))
+        if pixel is None:
+            return None
+        return self._recorder.enqueue(NewHit(request, pixel, *self._read(pixel, seen, now)))
 
     def knows(self, request: PixelName) -> bool:
         """Tell whether `request` names a pixel at this moment.

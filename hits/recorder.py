@@ -1,12 +1,14 @@
 """The only code that stores a hit; it returns when the hit is committed.
 
-Group commit without a thread of its own: `begin` puts a hit into the queue, and the first `finish`
-that finds no commit under way leads. It waits in the writers' line, takes all that wait by then,
-stores them in one transaction and wakes the others. Alone, a request pays no thread switch; under
-load one fsync serves many. The queue is as long as a group of images and the threads together, at
-most. `docs/durability.md` says what survives.
+What waits is committed together (`group_commit`); here is the SQL. `docs/durability.md` says what
+survives.
 
-An address is used to name an anonymous visitor (`facts`), and is never written anywhere.
+A hit's id is the order of its commit and, in its upper bits, the instant, as long as the two agree.
+After a clock ran ahead they don't: ids go on above those that are folded already, and the instant
+is stored beside them until the right time has caught up. On PostgreSQL both are made by the
+statement that inserts, from the database's clock, so that no node's clock matters.
+
+An address is used to name an anonymous visitor (`references`), and is never written anywhere.
 """
 
 from __future__ import annotations
@@ -14,31 +16,27 @@ from __future__ import annotations
 import errno
 import functools
 import itertools
-import math
 import secrets
-import threading
-import time
 import traceback
 import uuid
-from collections import deque
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from core.clock import milliseconds, now_ms
 from core.database import BUSY_TIMEOUT_MS, TRY_MS, is_database_error
-from core.locks import ADVISORY_LOCK, is_busy, writers_turn
+from core.locks import ADVISORY_LOCK, is_busy, write_lock
 from core.sqlite import file_identity, sqlite_file
+from hits.group_commit import GroupCommit, Uncommitted
+from hits.group_commit import Waiting as WaitingItem
 from hits.metrics import Metrics
 from hits.references import HitContext, Identity, References, Rows
 from models import HIT_ID_SHIFT, MS_PER_DAY, Pixel
 
 PATIENCE_SECONDS = BUSY_TIMEOUT_MS / 1000
-# Once hits gave up, and until the lock is free, new ones do sooner: those behind them have a turn.
-PATIENCE_AFTER_GIVING_UP_SECONDS = 0.2
-# What a thread that has other things to do waits for another process's commit.
-MOMENT_SECONDS = 0.005
 POSTGRESQL_TIMEOUTS = (
     "SET lock_timeout = 1000",
     f"SET statement_timeout = {BUSY_TIMEOUT_MS}",
@@ -47,17 +45,38 @@ POSTGRESQL_TIMEOUTS = (
 CACHE_KIB = 256
 PIXELS_CACHED_MAX = 10_000
 # Ids are drawn at random within a millisecond; two processes that draw the same draw again.
-DRAWS_MAX = 3
+ATTEMPTS_MAX = 3
+# While the clock is behind the ids, they go on by steps up to this, so that two processes that
+# know of the same last one rarely draw the same next.
+STEP_BITS = 16
+# The first of the year 2200. A clock that shows more would use up what numbers there are.
+ID_MS_MAX = 7_258_118_400_000
 SUFFIX = ".gif"
 LOCK_SHARED = f"SELECT pg_advisory_xact_lock_shared({ADVISORY_LOCK})"
-READ_CATALOGUE = "SELECT version, folded_through FROM catalogue"
+POSTGRESQL_NOW_MS = "CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS BIGINT)"
+READ_CATALOGUE = "SELECT version, folded_through, {} FROM catalogue"
 # One statement for a batch, since each hands Python's lock to another thread and waits to have
 # it back. It inserts nothing if the catalogue is not what the batch was made for.
 INSERT_HITS = (
-    "INSERT INTO hits (pixel_number, id, visitor, profile) SELECT * FROM (VALUES {}) AS new"
+    "INSERT INTO hits (pixel_number, id, visitor, profile, dated_ms)"
+    " SELECT * FROM (VALUES {}) AS new"
     " WHERE EXISTS (SELECT 1 FROM catalogue WHERE version = ? AND folded_through < ?)"
 )
-ONE_HIT = "(?, ?, ?, ?)"
+# PostgreSQL draws the ids itself, and inserts nothing on another UTC day than the batch's, whose
+# salt has named the visitors. Of the clock there is one reading, because it is materialised.
+POSTGRESQL_INSERT_HITS = (
+    "WITH clock AS MATERIALIZED"
+    " (SELECT {now} AS ms, folded_through FROM catalogue WHERE version = {p}),"
+    " drawn AS MATERIALIZED (SELECT ms,"
+    " GREATEST((LEAST(ms, {ms_max}) << {shift}) + {p}, folded_through + {p}, {p}) AS first"
+    " FROM clock WHERE ms / {ms_per_day} = {p})"
+    " INSERT INTO hits (pixel_number, id, visitor, profile, dated_ms)"
+    " SELECT pixel_number, first + place, visitor, profile,"
+    " NULLIF(COALESCE(dated_ms, ms), (first + place) >> {shift})"
+    " FROM drawn, (VALUES {rows}) AS new (pixel_number, place, visitor, profile, dated_ms)"
+    " RETURNING id, dated_ms"
+)
+ONE_HIT = "(?, ?, ?, ?, ?)"
 
 
 class Unstored(Exception):
@@ -80,37 +99,45 @@ class PixelName(NamedTuple):
     may_have_suffix: bool = False
 
 
-class Stored(NamedTuple):
-    """A committed hit."""
-
-    id: int
-    visitor: int | None
-
-
-class HitRow(NamedTuple):
-    """A row of `hits`."""
-
-    pixel_number: int
-    id: int
-    visitor: int | None
-    profile: int
-
-
-@dataclass(slots=True, eq=False)
-class Waiting:
-    """A hit in the queue; its gate is closed until it is committed, or has to lead."""
+class NewHit(NamedTuple):
+    """A hit that is to be stored; `at` only where a caller who may has said when it was."""
 
     request: PixelName
     pixel: PixelEntry
     circumstances: HitContext
     who: Identity | None
-    give_up_at: float
-    gate: Any = field(default_factory=threading.Lock)
-    is_taken: bool = False
-    may_lead: bool = False
-    leads: bool = False
-    outcome: Stored | None = None
-    failure: str | None = None
+    at: datetime | None = None
+
+
+class Stored(NamedTuple):
+    """A committed hit, and its instant in milliseconds since the epoch."""
+
+    id: int
+    visitor: int | None
+    at_ms: int
+
+
+class HitRow(NamedTuple):
+    """A row of `hits` before it has an id; `at_ms` only where a caller has said it."""
+
+    pixel_number: int
+    visitor: int | None
+    profile: int
+    at_ms: int | None
+
+
+class Batch(NamedTuple):
+    """Rows for hits, None for one whose request names another pixel now.
+
+    They hold for one UTC day, whose salt has named the visitors.
+    """
+
+    rows: list[HitRow | None]
+    day: int
+    at_ms: int
+
+
+Waiting = WaitingItem[NewHit, Stored | None]
 
 
 class Recorder:
@@ -121,13 +148,9 @@ class Recorder:
 
     def __init__(self, engine: Engine, metrics: Metrics) -> None:
         self._engine = engine
-        self._metrics = metrics
-        self._lock = threading.Lock()
-        self._waiting: deque[Waiting] = deque()
-        self._led = False
-        # Somebody else was found to hold the database's lock; for so long that hits gave up.
-        self._locked = False
-        self._gave_up = False
+        self._group: GroupCommit[NewHit, Stored | None] = GroupCommit(
+            self, PATIENCE_SECONDS, metrics
+        )
         self._integrity_error: type[Exception] = engine.dialect.loaded_dbapi.IntegrityError
         self._file = sqlite_file(engine)
         if self._file is not None:
@@ -136,11 +159,9 @@ class Recorder:
                 f"PRAGMA cache_size = -{CACHE_KIB}",
             )
             self._begin_statement = "BEGIN IMMEDIATE"
-            self._parameter = "?"
         else:
             self._opening_statements = POSTGRESQL_TIMEOUTS
             self._begin_statement = f"BEGIN; {LOCK_SHARED}"
-            self._parameter = "CAST(%s AS BIGINT)"
         # From here on the leader's own.
         self._connection: Connection | None = None
         self._cursor: Any = None
@@ -149,7 +170,9 @@ class Recorder:
         self._version = -1
         self._folded_through = 0
         self._pixels: dict[PixelName, PixelEntry] = {}
-        self._facts = References()
+        self._references = References()
+        # What hits refer to and no transaction has stored yet.
+        self._new: Rows = {}
         # Of this process's own ids, whatever database they went to.
         self._last_id = 0
 
@@ -173,164 +196,183 @@ class Recorder:
         except SQLAlchemyError as error:
             raise Unstored(reason_of(error)) from None
 
-    def begin(
-        self,
-        request: PixelName,
-        pixel: PixelEntry,
-        circumstances: HitContext,
-        who: Identity | None,
-    ) -> Waiting:
-        """Put a hit into the queue, for whoever commits next; `finish` sees it through."""
-        patience_s = PATIENCE_AFTER_GIVING_UP_SECONDS if self._gave_up else PATIENCE_SECONDS
-        give_up_at = time.monotonic() + patience_s
-        waiting = Waiting(request, pixel, circumstances, who, give_up_at)
-        waiting.gate.acquire()
-        with self._lock:
-            self._waiting.append(waiting)
-            self._metrics.set_waiting(len(self._waiting))
-        return waiting
+    def enqueue(self, hit: NewHit) -> Waiting:
+        """Put a hit into the queue, for whoever commits next; `wait` sees it through."""
+        return self._group.enqueue(hit)
 
-    def finish(self, waiting: Waiting) -> Stored | None:
+    def wait(self, waiting: Waiting) -> Stored | None:
         """Return a hit once it is committed. None: the request names another pixel now.
 
         Raises: Unstored if it could not be committed. Where the commit itself failed, the hit
         may be found later all the same; in all other cases nothing of it is stored.
         """
-        with self._lock:
-            leads = not self._led and not waiting.is_taken
-            self._led |= leads
-            waiting.may_lead = True
-        if leads or self._has_to_lead(waiting):
-            self._lead(waiting.give_up_at)
-        if waiting.failure is not None:
-            raise Unstored(waiting.failure)
-        return waiting.outcome
+        try:
+            return self._group.wait(waiting)
+        except Uncommitted as error:
+            raise Unstored(reason_of(error.reason)) from None
 
     def commit_now(self) -> bool:
         """Commit all that wait, if that takes a moment; False if somebody else is at it.
 
-        For a thread that has other things to do: it then has another one call `finish`.
+        PostgreSQL is a network away, which is more than a moment.
         """
-        with self._lock:
-            if self._led or self._locked or self._file is None:
-                return False
-            if not self._waiting:
-                return True
-            self._led = True
-        return self._lead(time.monotonic() + MOMENT_SECONDS, or_fail=False)
+        return self._file is not None and self._group.commit_now()
 
-    def _has_to_lead(self, waiting: Waiting) -> bool:
-        """Wait for a leader's word: True is the word to lead, False that the rest is done."""
-        if waiting.gate.acquire(timeout=max(waiting.give_up_at - time.monotonic(), 0)):
-            return waiting.leads
-        with self._lock:
-            if not waiting.is_taken and not waiting.leads:
-                self._waiting.remove(waiting)
-                raise Unstored("the writers' line is too long")
-        # Taken, or chosen to lead, at this very moment.
-        waiting.gate.acquire()
-        return waiting.leads
+    def turn(self, patience_s: float) -> AbstractContextManager[None]:
+        """Hold SQLite's one writer's place, as `Storage` says."""
+        return write_lock(self._engine, patience_s)
 
-    def _lead(self, give_up_at: float, *, or_fail: bool = True) -> bool:
-        """Commit all that wait, wake them, and hand the lead to who came meanwhile.
+    def begin(self) -> None:
+        """Take the database's lock for the next commit, as `Storage` says."""
+        self._begin_transaction()
 
-        False: it was not our turn in time. Then those fail whose time is up, unless they may
-        wait for another leader.
+    def is_busy(self, error: Exception) -> bool:
+        """Tell whether an error says no more than that somebody else holds the lock."""
+        return is_busy(error)
+
+    def commit(self, hits: list[NewHit]) -> list[Stored | None]:
+        """Commit all hits or none, and return in their order what became of each.
+
+        In the steady state that is one statement, which inserts nothing unless the catalogue still
+        is what the batch was made for; then it is made anew in a transaction that reads it first.
         """
-        batch: list[Waiting] = []
         try:
-            self._commit(batch, give_up_at)
-            self._locked = self._gave_up = False
-        except Exception as error:
-            is_late = is_busy(error)
-            if is_late and not or_fail:
-                return False
-            # Whatever it was, nobody may hang and no image may say that this was stored.
+            stored = self._store(hits)
+        except Exception:
             self._close()
-            self._locked = self._gave_up = is_late
-            self._metrics.count_failure()
-            batch = batch or self._take(give_up_at + TRY_MS / 1000)
-            for waiting in batch:
-                waiting.failure = reason_of(error)
-        finally:
-            with self._lock:
-                # Who has not come to `finish` yet leads from there.
-                successor = next((each for each in self._waiting if each.may_lead), None)
-                self._led = successor is not None
-                if successor:
-                    successor.leads = True
-            for waiting in batch:
-                waiting.gate.release()
-            if successor:
-                successor.gate.release()
-        return True
-
-    def _take(self, before: float = math.inf) -> list[Waiting]:
-        """Take the hits out of the queue that give up before an instant, by default all."""
-        with self._lock:
-            batch = [each for each in self._waiting if each.give_up_at <= before]
-            self._waiting = deque(each for each in self._waiting if each.give_up_at > before)
-            for each in batch:
-                each.is_taken = True
-            self._metrics.set_waiting(len(self._waiting))
-        return batch
-
-    def _put_back(self, batch: list[Waiting]) -> None:
-        with self._lock:
-            self._waiting.extendleft(reversed(batch))
-            for each in batch:
-                each.is_taken = False
-        batch.clear()
-
-    def _commit(self, batch: list[Waiting], give_up_at: float) -> None:
-        """Store all that wait when it is our turn; `batch` is filled as they are taken."""
-        started_at = time.monotonic()
-        new: Rows = {}
-        outcomes: list[Stored | None] = []
-
-        def store() -> None:
-            outcomes[:] = self._take_and_store(batch, new)
-
-        with writers_turn(self._engine, store, give_up_at - started_at):
-            pass  # Others may write as soon as all is committed.
+            raise
         # What was committed into a file that is not the database's any more is lost.
         if file_identity(self._file) != self._identity:
+            self._close()
             raise OSError(errno.ESTALE, "the database's file was replaced")
-        self._facts.learn(new)
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            waiting.outcome = outcome
-        self._metrics.count_batch(len(batch), time.monotonic() - started_at)
+        return stored
 
-    def _take_and_store(self, batch: list[Waiting], new: Rows) -> list[Stored | None]:
-        """Take all that wait, and commit them; put them back if somebody holds the lock.
-
-        They are taken in the hope that nobody does. Once somebody did, the lock comes first, so
-        that who has waited for too long meanwhile can go.
-        """
-        if self._locked:
-            self._begin()
-        batch.extend(self._take())
-        try:
-            return self._store_or_draw_again(batch, new)
-        except Exception as error:
-            if is_busy(error):
+    def _store(self, hits: list[NewHit]) -> list[Stored | None]:
+        if self._file is None and not self._has_begun:
+            self._begin_transaction()
+        for attempt in range(ATTEMPTS_MAX):
+            batch = None if attempt else self._make_from_memory(hits)
+            try:
+                batch = batch or self._make_from_tables(hits)
+                stored = self._insert(batch)
+            except self._integrity_error:
+                # Somebody else's hit of the same pixel has the id that was drawn.
                 self._close()
-                self._put_back(batch)
-                self._locked = True
-            raise
+                if attempt == ATTEMPTS_MAX - 1:
+                    raise
+                continue
+            if stored is not None:
+                break
+        else:
+            raise RuntimeError("the catalogue changed within a transaction")
+        if self._has_begun:
+            self._execute("COMMIT")
+            self._has_begun = False
+        self._references.learn(self._new)
+        self._new = {}
+        return stored
 
-    def _begin(self) -> None:
+    def _make_from_memory(self, hits: list[NewHit]) -> Batch | None:
+        """Make the rows of hits of which all is known already; None if it is not."""
+        at_ms = now_ms()
+        # On PostgreSQL the statement itself looks at the day, by the one clock that counts.
+        day = self._references.day if self._file is None else at_ms // MS_PER_DAY
+        if self._references.day != day or any(
+            self._pixels.get(each.request) != each.pixel for each in hits
+        ):
+            return None
+        rows: list[HitRow | None] = [self._row(each) for each in hits]
+        return None if self._new else Batch(rows, day, at_ms)
+
+    def _make_from_tables(self, hits: list[NewHit]) -> Batch:
+        """Make the rows of hits by what the catalogue and the tables say, and store the others.
+
+        The catalogue's version can't change until the commit: what is true here is true there.
+        """
+        if not self._has_begun:
+            self._begin_transaction()
+        connection = self._connection
+        assert connection is not None
+        clock = POSTGRESQL_NOW_MS if self._file is None else str(now_ms())
+        catalogue = self._execute(READ_CATALOGUE.format(clock)).fetchall()
+        [(version, self._folded_through, at_ms)] = catalogue
+        if version != self._version:
+            self._start_version(version)
+        self._references.use_salt_of(connection, at_ms)
+        rows = [
+            self._row(each) if self._resolve(connection, each.request) == each.pixel else None
+            for each in hits
+        ]
+        self._references.store(connection, self._new)
+        return Batch(rows, at_ms // MS_PER_DAY, at_ms)
+
+    def _row(self, hit: NewHit) -> HitRow:
+        number, circumstances = hit.pixel.number, hit.circumstances
+        at_ms = milliseconds(hit.at) if hit.at else None
+        # The salt is today's: on another day the same address is somebody else.
+        day = None if at_ms is None else at_ms // MS_PER_DAY
+        visitor = self._references.visitor(number, circumstances, hit.who, self._new, day)
+        profile = self._references.profile(number, circumstances, self._new)
+        return HitRow(number, visitor, profile, at_ms)
+
+    def _insert(self, batch: Batch) -> list[Stored | None] | None:
+        """Insert hits; None, and nothing of them, if the catalogue is not as it was read.
+
+        They get ids one after the other, above all that this process gave and all that are folded.
+        """
+        rows = [row for row in batch.rows if row]
+        if not rows:
+            return [None for _ in batch.rows]
+        if self._file is None:
+            inserted = self._insert_by_clock_of_database(batch.day, rows)
+        else:
+            inserted = self._insert_by_clock_of_ours(batch.at_ms, rows)
+        if inserted is None:
+            return None
+        self._last_id = inserted[-1].id
+        done = iter(inserted)
+        return [row and next(done) for row in batch.rows]
+
+    def _insert_by_clock_of_ours(self, at_ms: int, rows: list[HitRow]) -> list[Stored] | None:
+        first = _drawn(at_ms, above=max(self._last_id, self._folded_through))
+        stored = [
+            Stored(id, row.visitor, at_ms if row.at_ms is None else row.at_ms)
+            for id, row in enumerate(rows, first)
+        ]
+        values = (
+            (row.pixel_number, hit.id, row.visitor, row.profile, _dated(hit))
+            for row, hit in zip(rows, stored, strict=True)
+        )
+        statement = _insert_statement(len(rows))
+        cursor = self._execute(statement, (*itertools.chain(*values), self._version, first))
+        return stored if cursor.rowcount == len(rows) else None
+
+    def _insert_by_clock_of_database(self, day: int, rows: list[HitRow]) -> list[Stored] | None:
+        drawn, step = secrets.randbits(HIT_ID_SHIFT - 1), 1 + secrets.randbits(STEP_BITS)
+        clock = (self._version, drawn, step, self._last_id + step, day)
+        values = (
+            (row.pixel_number, place, row.visitor, row.profile, row.at_ms)
+            for place, row in enumerate(rows)
+        )
+        statement = _postgresql_insert_statement(len(rows))
+        found = sorted(self._execute(statement, (*clock, *itertools.chain(*values))).fetchall())
+        return [
+            Stored(id, row.visitor, id >> HIT_ID_SHIFT if dated_ms is None else dated_ms)
+            for row, (id, dated_ms) in zip(rows, found, strict=True)
+        ] or None
+
+    def _begin_transaction(self) -> None:
         """Begin on the kept connection, or on a new one if the kept one has had its day."""
         was_kept = self._connection is not None
         try:
-            self._start()
+            self._begin_on_connection()
         except Exception as error:
             self._close()
             if is_busy(error) or not was_kept:
                 raise
-            self._start()
+            self._begin_on_connection()
 
-    def _start(self) -> None:
+    def _begin_on_connection(self) -> None:
         if self._connection is None:
             self._open()
         self._execute(self._begin_statement)
@@ -367,89 +409,6 @@ class Recorder:
         assert self._cursor is not None
         return self._cursor.execute(statement, values)
 
-    def _store_or_draw_again(self, batch: list[Waiting], new: Rows) -> list[Stored | None]:
-        for _ in range(DRAWS_MAX - 1):
-            try:
-                return self._store(batch, new)
-            except self._integrity_error:
-                self._close()
-                new.clear()
-        return self._store(batch, new)
-
-    def _store(self, batch: list[Waiting], new: Rows) -> list[Stored | None]:
-        """Commit a batch and return, in its order, what each hit became."""
-        if self._file is None and not self._has_begun:
-            self._begin()
-        outcomes = self._store_from_memory(batch, new)
-        if outcomes is None:
-            if not self._has_begun:
-                self._begin()
-            outcomes = self._store_by_catalogue(batch, new)
-        if self._has_begun:
-            self._execute("COMMIT")
-            self._has_begun = False
-        return outcomes
-
-    def _store_from_memory(self, batch: list[Waiting], new: Rows) -> list[Stored | None] | None:
-        """Insert a batch of which all is known already, in one statement; None if it is not."""
-        first_id = self._first_id(len(batch))
-        if self._facts.day != _day_of(first_id) or any(
-            self._pixels.get(each.request) != each.pixel for each in batch
-        ):
-            return None
-        rows = [self._row(each, id, new) for id, each in enumerate(batch, first_id)]
-        if new or not self._insert(rows):
-            return None
-        return [Stored(id, visitor) for _, id, visitor, _ in rows]
-
-    def _store_by_catalogue(self, batch: list[Waiting], new: Rows) -> list[Stored | None]:
-        """Insert what is found of a batch by what the catalogue and the tables say now."""
-        connection = self._connection
-        assert connection is not None
-        [(version, self._folded_through)] = self._execute(READ_CATALOGUE).fetchall()
-        if version != self._version:
-            self._start_version(version)
-            new.clear()
-        next_id = self._first_id(len(batch))
-        self._facts.use_salt_of(connection, _day_of(next_id))
-        rows: list[HitRow] = []
-        outcomes: list[Stored | None] = []
-        for each in batch:
-            # The version can't change until the commit: what is true here is true there.
-            if self._resolve(connection, each.request) != each.pixel:
-                outcomes.append(None)
-                continue
-            row = self._row(each, next_id, new)
-            rows.append(row)
-            outcomes.append(Stored(next_id, row.visitor))
-            next_id += 1
-        self._facts.store(connection, new)
-        if rows and not self._insert(rows):
-            raise RuntimeError("the catalogue changed within a transaction")
-        return outcomes
-
-    def _row(self, waiting: Waiting, id: int, new: Rows) -> HitRow:
-        number, circumstances = waiting.pixel.number, waiting.circumstances
-        visitor = self._facts.visitor(number, circumstances, waiting.who, new)
-        return HitRow(number, id, visitor, self._facts.profile(number, circumstances, new))
-
-    def _insert(self, rows: list[HitRow]) -> bool:
-        """Insert hits; False, and nothing of them, if the catalogue is not as it was read."""
-        values = itertools.chain(*rows, (self._version, rows[0].id))
-        cursor = self._execute(_insert_statement(len(rows), self._parameter), tuple(values))
-        return bool(cursor.rowcount == len(rows))
-
-    def _first_id(self, count: int) -> int:
-        """Return the first of `count` ids above all that this process gave or knows to be folded.
-
-        The low bits are random, since another process may commit in the same millisecond.
-        """
-        at_ms = time.time_ns() // 1_000_000
-        drawn = (at_ms << HIT_ID_SHIFT) + secrets.randbits(HIT_ID_SHIFT - 1)
-        first = max(drawn, self._last_id + 1, self._folded_through + 1)
-        self._last_id = first + count
-        return first
-
     def _resolve(self, connection: Connection, request: PixelName) -> PixelEntry | None:
         """Return what a request names, from memory where this version was asked before."""
         entry = self._pixels.get(request)
@@ -463,17 +422,41 @@ class Recorder:
 
     def _start_version(self, version: int) -> None:
         self._pixels = {}
-        self._facts.forget()
+        self._references.forget()
+        self._new = {}
         self._version = version
 
 
+def _drawn(at_ms: int, above: int) -> int:
+    """Return the first id for hits of an instant, above those that are there.
+
+    The low bits are random, since another process may commit in the same millisecond.
+    """
+    drawn = (min(at_ms, ID_MS_MAX) << HIT_ID_SHIFT) + secrets.randbits(HIT_ID_SHIFT - 1)
+    return drawn if drawn > above else above + 1 + secrets.randbits(STEP_BITS)
+
+
+def _dated(hit: Stored) -> int | None:
+    """Return a hit's instant if its id doesn't say it."""
+    return None if hit.at_ms == hit.id >> HIT_ID_SHIFT else hit.at_ms
+
+
 @functools.cache
-def _insert_statement(count: int, parameter: str) -> str:
-    return INSERT_HITS.format(", ".join([ONE_HIT] * count)).replace("?", parameter)
+def _insert_statement(count: int) -> str:
+    return INSERT_HITS.format(", ".join([ONE_HIT] * count))
 
 
-def _day_of(hit_id: int) -> int:
-    return (hit_id >> HIT_ID_SHIFT) // MS_PER_DAY
+@functools.cache
+def _postgresql_insert_statement(count: int) -> str:
+    parameter = "CAST(%s AS BIGINT)"
+    return POSTGRESQL_INSERT_HITS.format(
+        now=POSTGRESQL_NOW_MS,
+        ms_max=ID_MS_MAX,
+        ms_per_day=MS_PER_DAY,
+        shift=HIT_ID_SHIFT,
+        rows=", ".join([ONE_HIT.replace("?", parameter)] * count),
+        p=parameter,
+    )
 
 
 _pixel_columns = select(Pixel.number, Pixel.id, Pixel.privacy)

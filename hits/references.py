@@ -13,11 +13,12 @@ import hashlib
 import secrets
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, delete, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Table, cast, delete, select
 
+from core.clock import SteadyClock, boot, since_boot_ms
 from core.database import insert_unless_there
 from hits.classify import RULES_VERSION, classify_agent, classify_hit
-from models import Profile, Recipient, Salt, Text, UserAgent
+from models import MS_PER_DAY, Profile, Recipient, Salt, Text, UserAgent
 
 # Both are forgotten as a whole when they are full: a row is then offered once more, and is there.
 KNOWN_MAX = 20_000
@@ -54,6 +55,19 @@ def recipient_visitor(pixel_number: int, recipient: str, verified: bool) -> int:
     return _hash(f"{pixel_number} {verified:d} {recipient}")
 
 
+def is_over(today: int) -> ColumnElement[bool]:
+    """Return the condition for a salt whose UTC day is over.
+
+    What has passed since it was made on this machine says so, and not what the clock was set to
+    since: a day that the clock jumped over is not over, and its visitors come back. Of a salt that
+    another machine made, or this one before it was started, `today` does.
+    """
+    end_ms = (cast(Salt.day, BigInteger) + 1) * MS_PER_DAY
+    is_ours = Salt.boot == boot()
+    by_clock = (Salt.boot.is_(None) | (Salt.boot != boot())) & (Salt.day < today)
+    return (is_ours & (Salt.clock_offset_ms + since_boot_ms() >= end_ms)) | by_clock
+
+
 class References:
     """Knows which rows are stored, and the salt of `day`, for one process."""
 
@@ -62,31 +76,46 @@ class References:
         self._profiles: dict[tuple[int, HitContext], int] = {}
         self.day = -1
         self._salt = b""
+        self._clock = SteadyClock()
 
-    def use_salt_of(self, connection: Connection, day: int) -> None:
-        """Take the salt of a UTC day, shared by every process; the first to ask makes it.
+    def use_salt_of(self, connection: Connection, at_ms: int) -> None:
+        """Take the salt of an instant's UTC day, which all processes share; the first makes it.
 
-        Making a day's salt deletes the older ones: from then on nobody can compute what they
-        made (`docs/privacy.md`).
+        Making a day's salt deletes those whose day is over: from then on nobody can compute what
+        they made (`docs/privacy.md`).
         """
+        day = at_ms // MS_PER_DAY
         if self.day == day:
             return
+        today = self._clock.read(at_ms) // MS_PER_DAY
         salt = connection.scalar(select(Salt.salt).where(Salt.day == day))
         if salt is None:
-            connection.execute(delete(Salt).where(Salt.day < day))
-            row = {"day": day, "salt": secrets.token_bytes(SALT_BYTES)}
+            connection.execute(delete(Salt).where(is_over(today)))
+            row = {
+                "day": day,
+                "salt": secrets.token_bytes(SALT_BYTES),
+                "boot": boot(),
+                "clock_offset_ms": at_ms - since_boot_ms(),
+            }
             connection.execute(insert_unless_there(connection, Salt.__table__), row)
             salt = connection.scalar(select(Salt.salt).where(Salt.day == day))
         self.day, self._salt = day, bytes(salt or b"")
 
     def visitor(
-        self, pixel_number: int, circumstances: HitContext, who: Identity | None, new: Rows
+        self,
+        pixel_number: int,
+        circumstances: HitContext,
+        who: Identity | None,
+        new: Rows,
+        day: int | None = None,
     ) -> int | None:
-        """Return who came, None where that may not be known."""
+        """Return who came, None where that may not be known; `day` if it is not the salt's."""
         if who is None:
             return None
         if who.recipient is None:
             seen = f"{pixel_number} {who.address} {circumstances.user_agent}"
+            if day is not None and day != self.day:
+                seen = f"{seen} {day}"
             return _hash(seen, key=self._salt)
         visitor = recipient_visitor(pixel_number, who.recipient, who.verified)
         row = {

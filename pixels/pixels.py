@@ -19,7 +19,8 @@ from core.database import Page, db, is_duplicate, is_orphan, paginate
 from core.errors import IdTaken, NotFound, SlugTaken
 from core.locks import writing
 from hits.recorder import SUFFIX
-from models import HIT_ID_SHIFT, Catalogue, DeletedPixel, Erasure, Hit, Pixel, Share
+from models import Catalogue, DeletedPixel, Erasure, Hit, Pixel, Share
+from stats.instants import INSTANT_MS
 
 SLUG_STEM_CHARACTERS_MAX = 60
 SLUG_NUMBER_MAX = 20
@@ -138,10 +139,11 @@ def raise_version() -> None:
 def with_hits(search: str) -> Iterator[tuple[Pixel, int, datetime | None]]:
     """Yield every pixel with the number of its hits and the instant of the last, newest first."""
     count = select(func.count()).where(Hit.pixel_number == Pixel.number).scalar_subquery()
-    last = select(func.max(Hit.id)).where(Hit.pixel_number == Pixel.number).scalar_subquery()
+    of_pixel = select(INSTANT_MS).where(Hit.pixel_number == Pixel.number)
+    last = of_pixel.order_by(Hit.id.desc()).limit(1).scalar_subquery()
     statement = select(Pixel, count, last).where(_matches(search)).order_by(Pixel.number.desc())
-    for pixel, hits, last_id in db.session.execute(statement):
-        yield pixel, hits, from_milliseconds(last_id >> HIT_ID_SHIFT) if last_id else None
+    for pixel, hits, last_ms in db.session.execute(statement):
+        yield pixel, hits, None if last_ms is None else from_milliseconds(last_ms)
 
 
 def _matches(search: str) -> ColumnElement[bool]:

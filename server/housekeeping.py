@@ -10,12 +10,12 @@ import ctypes
 import logging
 import threading
 from collections.abc import Iterator
-from datetime import datetime
 
 from flask import Flask
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from core.clock import now
+from core.clock import SteadyClock, database_now_ms, from_milliseconds, now_ms
 from core.database import db
 from core.errors import DomainError
 from core.locks import empty_log, sole
@@ -41,6 +41,8 @@ class Housekeeper(threading.Thread):
         self._stopping = threading.Event()
         self._failed = False
         self._log_emptied_on = -1
+        self._clock = SteadyClock()
+        self._clock.read(now_ms())
 
     def run(self) -> None:
         """Tidy up after every pause."""
@@ -69,7 +71,7 @@ class Housekeeper(threading.Thread):
         with sole(engine, "housekeeping") as mine:
             while mine:
                 with self._app.app_context():
-                    for _ in self._steps(now()):
+                    for _ in self._steps():
                         if self._stopping.wait(STEP_PAUSE_SECONDS):
                             return
                 self._failed = False
@@ -77,13 +79,17 @@ class Housekeeper(threading.Thread):
                 if sqlite_file(engine) is None or self._stopping.wait(PAUSE_SECONDS):
                     return
 
-    def _steps(self, at: datetime) -> Iterator[int]:
+    def _steps(self) -> Iterator[int]:
         """Do what there is to do; yield after each step."""
-        yield from folding.fold_pending(at)
+        shown = select(database_now_ms(db.engine.dialect.name))
+        shown_ms = int(db.session.scalar(shown) or 0)
+        yield from folding.fold_pending(from_milliseconds(shown_ms))
         for erased in retention.finish_erasures():
             # What was deleted is in the log still.
             self._log_emptied_on = -1
             yield erased
+        # What is deleted too early can't be brought back when a clock that jumped is right again.
+        at = from_milliseconds(self._clock.read(shown_ms))
         yield retention.forget_revoked_tokens(at)
         today = retention.day_of(at)
         # Whoever deleted the day's last salt, the recorder it may be, has left copies in the log.

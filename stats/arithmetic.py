@@ -168,9 +168,13 @@ def summarise(triples: Triples) -> tuple[Summary, Hours]:
 
 def visitor_sets_of(triples: Triples) -> VisitorSets:
     """Return the visitors of a day by the profiles that each has."""
-    known = triples.visitor != NOBODY
-    count = int(triples.profile.max(initial=0)) + 1
-    pairs = _paired(triples.visitor[known], triples.profile[known], count)
+    return _visitor_sets(triples.visitor, triples.profile)
+
+
+def _visitor_sets(visitor: Array, profile: Array) -> VisitorSets:
+    known = visitor != NOBODY
+    count = int(profile.max(initial=0)) + 1
+    pairs = _paired(visitor[known], profile[known], count)
     pairs.sort()
     visitor, profile = np.divmod(pairs[_starts(pairs)], count)
     starts = _starts(visitor)
@@ -214,6 +218,42 @@ def remains_of(triples: Triples) -> Remains:
     )
     visitor = keys & ((1 << _VISITOR_BITS) - 1)
     return Remains(Pairs(keys >> _VISITOR_BITS, visitor, *sums), mixed)
+
+
+def join_remains(first: Remains, second: Remains) -> Remains:
+    """Put together what is left of a day, without joining any visits of one with the other's."""
+    joined = Pairs(*map(np.concatenate, zip(first.pairs, second.pairs, strict=True)))
+    keys = joined.profile.astype(np.int64) << _VISITOR_BITS | joined.visitor
+    keys, place = np.unique(keys, return_inverse=True)
+    sums = (np.bincount(place, each, len(keys)).astype(np.int64) for each in joined[2:])
+    visitor = keys & ((1 << _VISITOR_BITS) - 1)
+    return Remains(
+        Pairs(keys >> _VISITOR_BITS, visitor, *sums), join_session_rows(first.mixed, second.mixed)
+    )
+
+
+def join_session_rows(*rows: SessionRows) -> SessionRows:
+    """Put together visits that are numbered by themselves in each."""
+    counts = (int(each.visit[-1]) + 1 if len(each.visit) else 0 for each in rows)
+    following = np.cumsum([0, *counts])
+    numbered = [
+        each._replace(visit=each.visit.astype(np.int64) + start)
+        for each, start in zip(rows, following.tolist(), strict=False)
+    ]
+    return SessionRows(*map(np.concatenate, zip(*numbered, strict=True)))
+
+
+def summary_of_remains(remains: Remains) -> tuple[Summary, VisitorSets]:
+    """Return what a day comes to by its profiles, of what is left of it."""
+    pairs = remains.pairs
+    count = int(pairs.profile.max(initial=0)) + 1
+    sums = [np.bincount(pairs.profile, each, count).astype(np.int64) for each in pairs[2:]]
+    profile = np.flatnonzero(sums[0])
+    by_profile = ProfileRollup(profile, *(each[profile] for each in sums))
+    return (
+        Summary(by_profile, *_blend(remains.mixed)),
+        _visitor_sets(pairs.visitor, pairs.profile),
+    )
 
 
 def join_mixed(group: Array, mixed: SessionRows) -> tuple[Array, Array, Array]:

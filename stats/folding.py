@@ -3,14 +3,15 @@
 Nothing here is the only copy of anything until the hits are pruned: a day can be made again from
 its hits. Hits are folded in the order of their ids, in one transaction with the mark of how far
 that went, so that a crash leaves each hit folded once or not yet. What has been folded stays
-complete, because later hits get higher ids than any that was folded (see `Catalogue`).
+complete, because later hits get higher ids than any that was folded (see `Catalogue`). Which day a
+hit belongs to is another matter: a late one goes to an earlier day, pruned or not.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from typing import Any, NamedTuple
@@ -22,18 +23,23 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.clock import from_milliseconds
 from core.database import Instant, begin_snapshot, db
 from core.locks import writing
-from models import HIT_ID_SHIFT, Catalogue, Hit, Pixel, Profile, Recipient, Segment, Visitor
+from models import Catalogue, Hit, Pixel, Profile, Recipient, Segment, Visitor
 from stats import labels
 from stats.arithmetic import (
     group_hits,
     join_pieces,
+    join_remains,
+    remains_of,
     sort_columns,
     summarise,
+    summary_of_remains,
     visitor_rollups_of,
     visitor_sets_of,
 )
-from stats.days import CLASSES, NOBODY, Array, Columns, pack, unpack
-from stats.store import MS_PER_DAY, Part, state_of
+from stats.days import CLASSES, NOBODY, Array, Columns, Summary, pack, unpack
+from stats.future import note
+from stats.instants import INSTANT_MS
+from stats.store import MS_PER_DAY, Part, read_remains, state_of
 
 # So many that writing a day anew pays, so few that a question which finds them can wait; of a day
 # that has many more, a fiftieth, so that what a hit costs doesn't grow with the day.
@@ -74,9 +80,10 @@ def fold_pending(at: datetime) -> Iterator[int]:
     The others wait, because each fold writes a pixel's day anew: a question folds what it needs.
     """
     for number, oldest in db.session.execute(_oldest_pending).all():
-        is_old = at - from_milliseconds(oldest >> HIT_ID_SHIFT) > PENDING_AGE_MAX
+        # What lies in the future can't wait until then.
+        is_old = abs(at - from_milliseconds(oldest)) > PENDING_AGE_MAX
         if is_old or is_pending(number, more_than=_hits_at_once(number)):
-            yield from _fold_what_is_there(number)
+            yield from fold_what_is_there(number)
 
 
 def fold(pixel_number: int, hits_at_once: int | None = None) -> int:
@@ -98,17 +105,13 @@ class _Hits(NamedTuple):
     """
 
     id: Array
+    at_ms: Array
     visitor: Array
     profile: Array
     visitor_number: Array
     profile_number: Array
     hit_class: Array
     is_recipients: Array
-
-    @property
-    def at_ms(self) -> Array:
-        """Return their instants, in milliseconds since the epoch."""
-        return self.id >> HIT_ID_SHIFT
 
     def columns(self, visitor: Array, profile: Array) -> Columns:
         """Return the hits with these numbers, in the order of their ids."""
@@ -132,7 +135,10 @@ def _try_to_fold(pixel_number: int, hits_at_once: int) -> int | None:
     made = []
     for day in np.unique(days).tolist():
         new = sort_columns(Columns(*(each[days == day] for each in columns)))
-        made.append((day, parts_of(join_pieces(pieces_of(pixel_number, day), new), bits)))
+        if day < state.pruned_before:
+            made.append((day, _parts_of_pruned(pixel_number, day, new, bits)))
+        else:
+            made.append((day, parts_of(join_pieces(pieces_of(pixel_number, day), new), bits)))
     with writing():
         if state_of(pixel_number) != state:
             return None
@@ -141,8 +147,11 @@ def _try_to_fold(pixel_number: int, hits_at_once: int) -> int | None:
         for day, parts in made:
             store_parts(pixel_number, day, parts)
         _count_recipients(pixel_number, hits, visitor)
+        newest_ms = max(state.newest_ms, int(hits.at_ms.max()))
+        note(newest_ms)
         _mark(
             pixel_number,
+            newest_ms=newest_ms,
             folded_through=through,
             visitor_count=state.visitor_count + len(new_visitors),
             profile_count=state.profile_count + len(new_profiles),
@@ -184,12 +193,10 @@ def _store_profiles(pixel_number: int, numbers: dict[int, int]) -> None:
     )
 
 
-def is_pending(pixel_number: int, before_day: int | None = None, more_than: int = 0) -> bool:
+def is_pending(pixel_number: int, more_than: int = 0) -> bool:
     """Tell whether more than so many hits, of days before one, are not folded yet."""
     folded = select(Pixel.folded_through).where(Pixel.number == pixel_number).scalar_subquery()
     statement = select(Hit.id).where(Hit.pixel_number == pixel_number, Hit.id > folded)
-    if before_day is not None:
-        statement = statement.where(Hit.id < before_day * MS_PER_DAY << HIT_ID_SHIFT)
     found = select(exists(statement.order_by(Hit.id).offset(more_than).limit(1)))
     return bool(db.session.scalar(found))
 
@@ -207,7 +214,7 @@ def _hits_at_once(pixel_number: int) -> int:
     return max(HITS_AT_ONCE_MIN, hits // DAY_SHARE)
 
 
-def _fold_what_is_there(pixel_number: int) -> Iterator[int]:
+def fold_what_is_there(pixel_number: int) -> Iterator[int]:
     """Fold the hits that there are at this moment, and not those that go on coming."""
     last = db.session.scalar(select(func.max(Hit.id)).where(Hit.pixel_number == pixel_number))
     while (state := state_of(pixel_number)) and state.folded_through < (last or 0):
@@ -217,8 +224,10 @@ def _fold_what_is_there(pixel_number: int) -> Iterator[int]:
 # A seek for each pixel, where a join might read every hit there is.
 _oldest_of_each = select(
     Pixel.number,
-    select(func.min(Hit.id))
+    select(INSTANT_MS)
     .where(Hit.pixel_number == Pixel.number, Hit.id > Pixel.folded_through)
+    .order_by(Hit.id)
+    .limit(1)
     .correlate(Pixel)
     .scalar_subquery()
     .label("oldest"),
@@ -226,11 +235,14 @@ _oldest_of_each = select(
 _oldest_pending = select(_oldest_of_each).where(_oldest_of_each.c.oldest.is_not(None))
 
 
-def hits_of(pixel_number: int, condition: Any, count: int | None = None) -> _Hits:
-    """Return hits by id; a few rows at a time are in memory as objects, which take the most."""
+def hits_of(
+    pixel_number: int, condition: Any, count: int | None = None, order: Sequence[Any] = (Hit.id,)
+) -> _Hits:
+    """Return hits in an order; few rows at a time are objects, which take the most memory."""
     statement = (
         select(
             Hit.id,
+            INSTANT_MS,
             func.coalesce(Hit.visitor, 0),
             Hit.profile,
             case((Hit.visitor.is_(None), NOBODY), else_=func.coalesce(Visitor.number, NEW)),
@@ -247,7 +259,7 @@ def hits_of(pixel_number: int, condition: Any, count: int | None = None) -> _Hit
             (Recipient.pixel_number == Hit.pixel_number) & (Recipient.visitor == Hit.visitor),
         )
         .where(Hit.pixel_number == pixel_number, condition)
-        .order_by(Hit.id)
+        .order_by(*order)
         .limit(count)
         .execution_options(yield_per=ROWS_AT_ONCE)
     )
@@ -300,16 +312,40 @@ def parts_of(
             yield piece
 
     triples, by_quarter = group_hits(columns(), class_bits)
-    (plain, blended, mixed), hours = summarise(triples)
+    summary, hours = summarise(triples)
     people, quarters = visitor_rollups_of(triples, by_quarter, class_bits)
     return {
         Part.COLUMNS: changed,
-        Part.SUMMARY: {0: pack((*plain, *(each.ravel() for each in blended), *mixed))},
+        Part.SUMMARY: {0: _packed(summary)},
         Part.SEEN: {0: pack(visitor_sets_of(triples))},
         Part.PEOPLE: {0: pack(people)},
         Part.QUARTERS: {0: pack(quarters)},
         Part.HOURS: {0: pack(hours)},
     }
+
+
+def _parts_of_pruned(
+    pixel_number: int, day: int, new: Columns, class_bits: Array
+) -> dict[Part, dict[int, bytes]]:
+    """Make the parts of a day whose hits are pruned already, and that hits came to late.
+
+    Whether they belong to a visit that is there can't be known: they are visits of their own.
+    """
+    triples, _ = group_hits([new], class_bits)
+    remains = remains_of(triples)
+    for _, before in read_remains(pixel_number, [day]):
+        remains = join_remains(before, remains)
+    summary, visitor_sets = summary_of_remains(remains)
+    return {
+        Part.REMAINS: {0: pack((*remains.pairs, *remains.mixed))},
+        Part.SUMMARY: {0: _packed(summary)},
+        Part.SEEN: {0: pack(visitor_sets)},
+    }
+
+
+def _packed(summary: Summary) -> bytes:
+    plain, blended, mixed = summary
+    return pack((*plain, *(each.ravel() for each in blended), *mixed))
 
 
 def store_parts(pixel_number: int, day: int, parts: dict[Part, dict[int, bytes]]) -> None:
@@ -386,16 +422,20 @@ def _count_recipients(pixel_number: int, hits: _Hits, visitor: Array) -> None:
 
 
 def _added_to_recipient(pixel_number: int) -> Any:
+    first, last = bindparam("first", type_=Instant), bindparam("last", type_=Instant)
     return (
         update(RECIPIENTS_TABLE)
         .where(Recipient.pixel_number == pixel_number, Recipient.visitor == bindparam("whose"))
         .values(
             number=bindparam("given"),
-            first_opened_at=func.coalesce(
-                Recipient.first_opened_at, bindparam("first", type_=Instant)
+            # A hit may be folded after one that came later.
+            first_opened_at=case(
+                (Recipient.first_opened_at <= first, Recipient.first_opened_at),
+                else_=func.coalesce(first, Recipient.first_opened_at),
             ),
-            last_opened_at=func.coalesce(
-                bindparam("last", type_=Instant), Recipient.last_opened_at
+            last_opened_at=case(
+                (Recipient.last_opened_at >= last, Recipient.last_opened_at),
+                else_=func.coalesce(last, Recipient.last_opened_at),
             ),
             opens=Recipient.opens + bindparam("open"),
             prefetches=Recipient.prefetches + bindparam("prefetch"),

@@ -17,20 +17,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import numpy as np
-from sqlalchemy import func, select
+from sqlalchemy import func, select, union
 
 from core.clock import from_milliseconds, milliseconds
-from core.database import db
-from models import HIT_ID_SHIFT, Hit, Profile
-from stats import store
+from core.database import begin_snapshot, db
+from models import Hit, Profile
+from stats import folding, store
 from stats.buckets import Unit as Unit
 from stats.buckets import buckets
 from stats.buckets import widened as widened_unit
+from stats.days import Columns
 from stats.groups import Tally
+from stats.instants import dated, undated
 from stats.labels import Words
 from stats.shapes import BreakdownRow, Event, Leader, Point, Question, Totals
 from stats.store import MS_PER_DAY
-from stats.view import HITS_READ_AT_ONCE, View, events_by_id, instant_of
+from stats.view import HITS_READ_AT_ONCE, Place, View, events_by_id
 
 ACTIVE_MINUTES = 5
 VALUES_MAX = 10
@@ -139,13 +141,17 @@ def values(question: Question, dimension: str, search: str = "") -> list[tuple[s
 
 def active(pixel_number: int, now: datetime) -> int:
     """Return how many visitors opened within the last minutes."""
-    start = milliseconds(now - timedelta(minutes=ACTIVE_MINUTES)) << HIT_ID_SHIFT
-    statement = (
-        select(func.count(Hit.visitor.distinct()))
+    last_ms = milliseconds(now)
+    first_ms = last_ms - ACTIVE_MINUTES * 60_000
+    opened = (
+        select(Hit.visitor)
         .join(Profile, (Profile.pixel_number == Hit.pixel_number) & (Profile.id == Hit.profile))
-        .where(Hit.pixel_number == pixel_number, Hit.id >= start, Profile.hit_class == "open")
+        .where(Hit.pixel_number == pixel_number, Profile.hit_class == "open")
     )
-    return db.session.scalar(statement) or 0
+    # Each half is a range of a key.
+    halves = (opened.where(way(first_ms, last_ms)) for way in (undated, dated))
+    visitors = union(*halves).subquery().c.visitor
+    return db.session.scalar(select(func.count(visitors))) or 0
 
 
 def date_range(pixel_number: int) -> tuple[datetime, datetime] | None:
@@ -153,16 +159,17 @@ def date_range(pixel_number: int) -> tuple[datetime, datetime] | None:
 
     For hits that are pruned, the start of their UTC day stands.
     """
-    # Each by itself is one look at the key; both at once would read every hit.
-    first, last = (
-        db.session.scalar(select(edge(Hit.id)).where(Hit.pixel_number == pixel_number))
-        for edge in (func.min, func.max)
+    folding.fold_for_question(pixel_number)
+    begin_snapshot()
+    days = store.days_of(pixel_number)
+    edges = {day: np.zeros(1, np.int64) for day in days[:1] + days[-1:]}
+    edges.update((day, hits.at) for day, hits in store.read(Columns, pixel_number, [*edges]))
+    instants = [
+        day * MS_PER_DAY + int(edge) for day, at in edges.items() for edge in (at.min(), at.max())
+    ]
+    return (
+        (from_milliseconds(min(instants)), from_milliseconds(max(instants))) if instants else None
     )
-    instants = [instant_of(hit_id) for hit_id in (first, last) if hit_id is not None]
-    state = store.state_of(pixel_number)
-    pruned = [day for day in store.days_of(pixel_number) if state and day < state.pruned_before]
-    instants += [from_milliseconds(day * MS_PER_DAY) for day in (pruned[:1] + pruned[-1:])]
-    return (min(instants), max(instants)) if instants else None
 
 
 def newest_id(pixel_number: int) -> int | None:
@@ -190,17 +197,16 @@ def events(question: Question, *, page: int = 1, page_size: int = 20) -> list[Ev
         skipped = 0
         if len(ids) == page_size:
             break
-    return list(events_by_id(question.pixel_number, ids))[::-1]
+    return events_by_id(question.pixel_number, ids)
 
 
 def events_after(question: Question, after: int, *, limit: int) -> list[Event]:
-    """Return the first hits of a question whose id is above `after`, the oldest first."""
+    """Return the first hits of a question whose id is above `after`, in the order of commits."""
     view = View.of(question)
     if view is None:
         return []
-    first, last = view.id_range
-    ids = itertools.islice(view.ids(max(first, after + 1), last), limit)
-    return list(events_by_id(question.pixel_number, list(ids)))
+    ids = itertools.islice(view.ids_after(after), limit)
+    return events_by_id(question.pixel_number, list(ids))
 
 
 def export(question: Question) -> Iterator[Event]:
@@ -211,12 +217,12 @@ def export(question: Question) -> Iterator[Event]:
     view = View.of(question)
     if view is None:
         return
-    first, last = view.id_range
-    while ids := list(itertools.islice(view.ids(first, last), HITS_READ_AT_ONCE)):
-        found = list(events_by_id(question.pixel_number, ids))
+    done = Place(view.first_kept_ms, -1)
+    while some := list(itertools.islice(view.places(done, view.last_ms), HITS_READ_AT_ONCE)):
+        found = events_by_id(question.pixel_number, [place.id for place in some])
         db.session.commit()
         yield from found
-        first = ids[-1] + 1
+        done = some[-1]
 
 
 def _rows(

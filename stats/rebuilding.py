@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, exists, func, literal, or_, select, tuple_, update
 
 from core.clock import from_milliseconds
 from core.database import Instant, db
 from core.locks import writing
-from models import HIT_ID_SHIFT, Hit, Pixel, Profile, Recipient, Segment
+from models import Hit, Pixel, Profile, Recipient, Segment
 from stats.arithmetic import group_hits, join_pieces, remains_of, sort_columns
 from stats.days import CLASSES, PIECE_HITS_MAX, Array, Columns, pack
 from stats.folding import (
@@ -19,13 +19,13 @@ from stats.folding import (
     ROWS_AT_ONCE,
     class_bits_of,
     delete_day,
-    fold,
+    fold_what_is_there,
     hits_of,
-    is_pending,
     parts_of,
     pieces_of,
     store_parts,
 )
+from stats.instants import INSTANT_MS, dated, undated
 from stats.store import MS_PER_DAY, Part, State, days_of, read, read_remains, state_of
 
 
@@ -43,13 +43,24 @@ def rebuild(pixel_number: int, days: Iterable[int] | None = None) -> None:
     _recount_recipients(pixel_number)
 
 
-def forget_hits(pixel_number: int, before_day: int) -> None:
+def forget_hits(pixel_number: int, before_day: int) -> int:
     """Let the hits before a UTC day be deleted: of those days only the totals are kept.
 
-    Folds them first. From then on those days answer as a whole, at their first instant.
+    Folds them first, and returns the id of the last. From then on those days answer as a whole, at
+    their first instant.
     """
-    while is_pending(pixel_number, before_day):
-        fold(pixel_number)
+    for _ in fold_what_is_there(pixel_number):
+        pass
+    while (through := _try_to_forget(pixel_number, before_day)) is None:
+        pass
+    return through
+
+
+def _try_to_forget(pixel_number: int, before_day: int) -> int | None:
+    """Forget hits as `forget_hits` does; None if late ones were folded meanwhile."""
+    state = state_of(pixel_number)
+    if state is None:
+        return 0
     bits = class_bits_of(pixel_number)
     days = select(Segment.day).where(
         Segment.pixel_number == pixel_number,
@@ -64,6 +75,11 @@ def forget_hits(pixel_number: int, before_day: int) -> None:
         with writing():
             store_parts(pixel_number, day, parts)
     with writing():
+        now = state_of(pixel_number)
+        if now is None:
+            return 0
+        if _has_more(pixel_number, 0, before_day * MS_PER_DAY - 1, state, now):
+            return None
         db.session.execute(
             update(Pixel)
             .where(Pixel.number == pixel_number, Pixel.pruned_before < before_day)
@@ -76,6 +92,7 @@ def forget_hits(pixel_number: int, before_day: int) -> None:
                 Segment.day < before_day,
             )
         )
+    return now.folded_through
 
 
 def forget_pruned(pixel_number: int) -> None:
@@ -100,27 +117,46 @@ def _rebuild_day(pixel_number: int, day: int) -> bool:
     state = state_of(pixel_number)
     if state is None or day < state.pruned_before:
         return True
-    first = day * MS_PER_DAY << HIT_ID_SHIFT
-    end = ((day + 1) * MS_PER_DAY << HIT_ID_SHIFT) - 1
-    last = min(end, state.folded_through)
     pieces: list[Columns] = []
-    while len((hits := hits_of(pixel_number, Hit.id.between(first, last), PIECE_HITS_MAX)).id):
-        new = sort_columns(hits.columns(hits.visitor_number, hits.profile_number))
+    for new in _hits_of_day(pixel_number, day, state.folded_through):
         pieces = [piece for piece, _ in join_pieces(pieces, new)]
-        first = int(hits.id[-1]) + 1
     changed = ((piece, True) for piece in pieces)
     parts = parts_of(changed, class_bits_of(pixel_number)) if pieces else {}
     with writing():
         now = state_of(pixel_number)
         if now is None:
             return True
-        if now.revision != state.revision or last != min(end, now.folded_through):
+        end_ms = (day + 1) * MS_PER_DAY - 1
+        is_same = now.revision == state.revision
+        if not is_same or _has_more(pixel_number, day * MS_PER_DAY, end_ms, state, now):
             return False
         if parts:
             store_parts(pixel_number, day, parts)
         else:
             delete_day(pixel_number, day)
     return True
+
+
+def _hits_of_day(pixel_number: int, day: int, folded_through: int) -> Iterator[Columns]:
+    """Yield the folded hits of a day, a piece at a time; those that are dated come last."""
+    first_ms, last_ms = day * MS_PER_DAY, (day + 1) * MS_PER_DAY - 1
+    by_id = undated(first_ms, last_ms), (Hit.id,)
+    by_instant = dated(first_ms, last_ms), (Hit.dated_ms, Hit.id)
+    for is_of_day, order in (by_id, by_instant):
+        condition = is_of_day & (Hit.id <= folded_through)
+        while len((hits := hits_of(pixel_number, condition, PIECE_HITS_MAX, order)).id):
+            yield sort_columns(hits.columns(hits.visitor_number, hits.profile_number))
+            last = {Hit.dated_ms: int(hits.at_ms[-1]), Hit.id: int(hits.id[-1])}
+            follows = tuple_(*order) > tuple_(*(literal(last[column]) for column in order))
+            condition = is_of_day & (Hit.id <= folded_through) & follows
+
+
+def _has_more(pixel_number: int, first_ms: int, last_ms: int, before: State, after: State) -> bool:
+    """Tell whether hits of a range of time were folded between two states."""
+    between = Hit.id.between(before.folded_through + 1, after.folded_through)
+    ours = (Hit.pixel_number == pixel_number) & between
+    found = (exists().where(ours, way(first_ms, last_ms)) for way in (undated, dated))
+    return bool(db.session.scalar(select(or_(*found))))
 
 
 def _recount_recipients(pixel_number: int) -> None:
@@ -194,7 +230,7 @@ def _hits_of_visitors(pixel_number: int, state: State) -> Array:
 def _opens_of_visitors(pixel_number: int, state: State) -> tuple[Array, Array]:
     """Return the instants of each recipient's first and last open by their number, 0 for none."""
     statement = (
-        select(Recipient.number, func.min(Hit.id), func.max(Hit.id))
+        select(Recipient.number, func.min(INSTANT_MS), func.max(INSTANT_MS))
         .join(Profile, (Profile.pixel_number == Hit.pixel_number) & (Profile.id == Hit.profile))
         .join(
             Recipient,
@@ -208,10 +244,10 @@ def _opens_of_visitors(pixel_number: int, state: State) -> tuple[Array, Array]:
         .group_by(Recipient.number)
         .execution_options(yield_per=ROWS_AT_ONCE)
     )
-    ids = np.zeros((2, state.visitor_count + 1), np.int64)
+    instants = np.zeros((2, state.visitor_count + 1), np.int64)
     for number, first, last in db.session.execute(statement):
-        ids[:, number] = first, last
-    since, until = ids >> HIT_ID_SHIFT
+        instants[:, number] = first, last
+    since, until = instants
     return since, until
 
 

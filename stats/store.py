@@ -65,6 +65,7 @@ class State(NamedTuple):
     profile_count: int
     pruned_before: int
     revision: int
+    newest_ms: int
 
 
 def state_of(pixel_number: int) -> State | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import literal, select
+from sqlalchemy import ColumnElement, Select, literal, select, tuple_
 
 from core.clock import from_milliseconds, milliseconds
 from core.database import begin_snapshot, db
@@ -20,12 +21,24 @@ from stats.buckets import Unit as Unit
 from stats.days import NO_VISITOR_SETS, NOBODY, Array, Columns, Hours, People, Quarters, VisitorSets
 from stats.dimensions import Source, values_of
 from stats.groups import ByHit, ByPair, ByProfile, ByVisitor, Day, Groups, Tally, class_bit
+from stats.instants import INSTANT_MS, dated
 from stats.labels import Labels, Words
 from stats.series import Series
 from stats.shapes import Event, Filter, Question
 from stats.store import MS_PER_DAY, State
 
 HITS_READ_AT_ONCE = 1_000
+
+
+# A condition and the order to read in, which is that of a key.
+Way = tuple[ColumnElement[bool], Sequence[Any]]
+
+
+class Place(NamedTuple):
+    """Where a hit is in time: its instant in milliseconds, and its id among its equals."""
+
+    at_ms: int
+    id: int
 
 
 @dataclass(frozen=True)
@@ -62,12 +75,6 @@ class View:
     def last_ms(self) -> int:
         """The last instant that is asked about, in milliseconds since the epoch."""
         return milliseconds(self.question.end)
-
-    @property
-    def id_range(self) -> tuple[int, int]:
-        """The ids that the hits of the range can have, both ends included."""
-        last = ((self.last_ms + 1) << HIT_ID_SHIFT) - 1
-        return self.first_ms << HIT_ID_SHIFT, min(last, self.state.folded_through)
 
     def words(self, dimension: str) -> Words:
         """Return the words of a dimension; one that hits don't have has none."""
@@ -174,31 +181,57 @@ class View:
             return []
         places = [max(len(at) - skipped - count, 0), len(at) - skipped - 1]
         oldest, newest = np.partition(at, places)[places].tolist()
-        first = (day * MS_PER_DAY + oldest) << HIT_ID_SHIFT
-        last = ((day * MS_PER_DAY + newest + 1) << HIT_ID_SHIFT) - 1
-        ids = list(self.ids(first, last))[::-1]
+        start = day * MS_PER_DAY
+        places_of = list(self.places(Place(start + oldest, -1), start + newest))[::-1]
         above = skipped - int(np.count_nonzero(at > newest))
-        return ids[above : above + count]
+        return [place.id for place in places_of[above : above + count]]
 
-    def ids(self, first: int, last: int) -> Iterator[int]:
-        """Yield the ids of matching hits in a range of ids, in their order."""
+    @property
+    def first_kept_ms(self) -> int:
+        """The first instant that is asked about, of those whose hits are kept."""
+        return max(self.first_ms, self.state.pruned_before * MS_PER_DAY)
+
+    def places(self, after: Place, last_ms: int) -> Iterator[Place]:
+        """Yield where the matching hits are in time, in this order, after one place."""
+        return heapq.merge(
+            self._scan(lambda place: _undated_after(place, last_ms), after),
+            self._scan(lambda place: _dated_after(place, last_ms), after),
+        )
+
+    def ids_after(self, id: int) -> Iterator[int]:
+        """Yield the ids of the matching hits that were committed after one, in that order."""
+        first_ms, last_ms = self.first_kept_ms, self.last_ms
+        undated_ones = self._scan(
+            lambda place: _undated_from(max(first_ms << HIT_ID_SHIFT, place.id + 1), last_ms),
+            Place(first_ms, id),
+        )
+        dated_ones = self._scan(
+            lambda place: (dated(first_ms, last_ms) & (Hit.id > place.id), (Hit.id,)),
+            Place(first_ms, id),
+        )
+        return heapq.merge(*((place.id for place in each) for each in (undated_ones, dated_ones)))
+
+    def _scan(self, way: Callable[[Place], Way], after: Place) -> Iterator[Place]:
+        """Yield the places of the matching hits that one way of reading finds, in its order."""
         groups = self.groups()
+        numbers = _numbers(self.question.pixel_number, groups.of_visitor is not None)
+        numbers = numbers.where(Hit.id <= self.state.folded_through)
         while True:
-            rows = _numbers(self.question.pixel_number, first, last, groups.of_visitor is not None)
-            for id, profile, visitor in rows:
+            condition, order = way(after)
+            rows = db.session.execute(numbers.where(condition).order_by(*order)).all()
+            for at_ms, id, profile, visitor in rows:
+                after = Place(at_ms, id)
                 if profile and groups.of(np.array(profile), np.array(visitor or NOBODY)) > 0:
-                    yield id
+                    yield after
             if len(rows) < HITS_READ_AT_ONCE:
                 return
-            first = rows[-1][0] + 1
 
     def _days(self) -> tuple[list[int], list[int]]:
         """Return the days of the range that are answered whole, and its ends from their hits."""
         whole, partial = [], []
-        newest_ms = self.state.folded_through >> HIT_ID_SHIFT
         for day in store.days_of(self.question.pixel_number):
             start = day * MS_PER_DAY
-            end = min(start + MS_PER_DAY - 1, newest_ms)
+            end = min(start + MS_PER_DAY - 1, self.state.newest_ms)
             is_pruned = day < self.state.pruned_before
             if self.first_ms <= start <= self.last_ms and (end <= self.last_ms or is_pruned):
                 whole.append(day)
@@ -242,42 +275,54 @@ class View:
         return matching
 
 
-def _numbers(
-    pixel_number: int, first: int, last: int, with_visitors: bool
-) -> list[tuple[int, int, int | None]]:
-    """Return the next hits in a range of ids with the numbers of their profiles and visitors."""
+def _undated_after(place: Place, last_ms: int) -> Way:
+    """Read hits whose ids say when they were: those of an instant come by their ids."""
+    first, end = place.at_ms << HIT_ID_SHIFT, (place.at_ms + 1) << HIT_ID_SHIFT
+    return _undated_from(max(first, min(place.id + 1, end)), last_ms)
+
+
+def _undated_from(id: int, last_ms: int) -> Way:
+    last = ((last_ms + 1) << HIT_ID_SHIFT) - 1
+    return Hit.dated_ms.is_(None) & Hit.id.between(id, last), (Hit.id,)
+
+
+def _dated_after(place: Place, last_ms: int) -> Way:
+    """Read hits that are dated."""
+    follows = tuple_(Hit.dated_ms, Hit.id) > tuple_(*map(literal, place))
+    return dated(place.at_ms, last_ms) & follows, (Hit.dated_ms, Hit.id)
+
+
+def _numbers(pixel_number: int, with_visitors: bool) -> Select[Any]:
+    """Return the statement for the next hits with the numbers of their profiles and visitors."""
     statement = (
-        select(Hit.id, Profile.number, Visitor.number if with_visitors else literal(NOBODY))
+        select(INSTANT_MS, Hit.id, Profile.number)
+        .add_columns(Visitor.number if with_visitors else literal(NOBODY))
         .join(Profile, (Profile.pixel_number == Hit.pixel_number) & (Profile.id == Hit.profile))
-        .where(Hit.pixel_number == pixel_number, Hit.id.between(first, last))
-        .order_by(Hit.id)
+        .where(Hit.pixel_number == pixel_number)
         .limit(HITS_READ_AT_ONCE)
     )
     if with_visitors:
         same = (Visitor.pixel_number == Hit.pixel_number) & (Visitor.visitor == Hit.visitor)
         statement = statement.outerjoin(Visitor, same)
-    return [(id, profile or 0, visitor) for id, profile, visitor in db.session.execute(statement)]
+    return statement
 
 
-def events_by_id(pixel_number: int, ids: list[int]) -> Iterator[Event]:
-    """Yield hits by their ids, in the order of these."""
+def events_by_id(pixel_number: int, ids: list[int]) -> list[Event]:
+    """Return hits by their ids, in the order of these."""
     statement = (
         labels.sources(pixel_number)
-        .add_columns(Hit.id, Hit.visitor, Recipient.recipient)
+        .add_columns(Hit.id, INSTANT_MS, Hit.visitor, Recipient.recipient)
         .join(Hit, (Hit.pixel_number == pixel_number) & (Hit.profile == Profile.id))
         .outerjoin(
             Recipient,
             (Recipient.pixel_number == pixel_number) & (Recipient.visitor == Hit.visitor),
         )
         .where(Hit.id.in_(ids))
-        .order_by(Hit.id)
     )
-    for *stored, id, visitor, recipient in db.session.execute(statement):
+    found = {}
+    for *stored, id, at_ms, visitor, recipient in db.session.execute(statement):
         source = Source(*stored)
         known = {**values_of(source), "recipient": recipient}
-        yield Event(id, instant_of(id), visitor, recipient, source, known)
-
-
-def instant_of(hit_id: int) -> datetime:
-    """Return the instant of a hit's commit."""
-    return from_milliseconds(hit_id >> HIT_ID_SHIFT)
+        found[id] = Event(id, from_milliseconds(at_ms), visitor, recipient, source, known)
+    # A hit may have gone in between.
+    return [found[id] for id in ids if id in found]

@@ -84,7 +84,7 @@ def stored_hits(pixel_number: int) -> list[Event]:
     """Return all hits of a pixel as they are stored, the oldest first."""
     referrer, query = aliased(Text), aliased(Text)
     statement = (
-        select(Hit.id, Hit.visitor, Recipient.recipient)
+        select(Hit.id, Hit.dated_ms, Hit.visitor, Recipient.recipient)
         .add_columns(Profile.hit_class, Profile.reason, UserAgent.user_agent)
         .add_columns(Profile.country, Profile.language, Profile.hostname)
         .add_columns(referrer.value, query.value)
@@ -99,9 +99,9 @@ def stored_hits(pixel_number: int) -> list[Event]:
         )
         .outerjoin(query, (query.pixel_number == pixel_number) & (query.id == Profile.query))
         .where(Hit.pixel_number == pixel_number)
-        .order_by(Hit.id)
     )
-    return [_event(*row) for row in db.session.execute(statement)]
+    found = [_event(*row) for row in db.session.execute(statement)]
+    return sorted(found, key=lambda hit: (hit.at, hit.id))
 
 
 def _passes(wanted: Filter, value: str | None) -> bool:
@@ -112,10 +112,13 @@ def _passes(wanted: Filter, value: str | None) -> bool:
     return {"eq": is_one, "neq": not is_one, "c": has_one, "dnc": not has_one}[wanted.operator]
 
 
-def _event(id: int, visitor: int | None, recipient: str | None, *stored: str) -> Event:
+def _event(
+    id: int, dated_ms: int | None, visitor: int | None, recipient: str | None, *stored: str
+) -> Event:
     source = Source(*stored)
     known = {**values_of(source), "recipient": recipient}
-    return Event(id, from_milliseconds(id >> HIT_ID_SHIFT), visitor, recipient, source, known)
+    at = from_milliseconds(id >> HIT_ID_SHIFT if dated_ms is None else dated_ms)
+    return Event(id, at, visitor, recipient, source, known)
 
 
 def _start_of(local: datetime, unit: Unit) -> datetime:

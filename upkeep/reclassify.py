@@ -16,8 +16,9 @@ from core.database import db
 from core.errors import Unavailable
 from core.locks import sole, writing
 from hits.classify import RULES_VERSION, classify_agent, classify_hit
-from models import HIT_ID_SHIFT, MS_PER_DAY, Hit, Profile, UserAgent
+from models import MS_PER_DAY, Hit, Profile, UserAgent
 from stats import rebuilding
+from stats.instants import INSTANT_MS
 
 PROFILES_AT_ONCE_MAX = 2_000
 # The version of a profile whose class has changed and whose days are not counted anew yet.
@@ -100,7 +101,7 @@ _outdated = (
 )
 _uncounted = select(Profile.pixel_number).where(Profile.rules_version == UNCOUNTED).limit(1)
 _days_of_uncounted = (
-    select(Hit.id // (MS_PER_DAY << HIT_ID_SHIFT))
+    select(INSTANT_MS // MS_PER_DAY)
     .distinct()
     .join(Profile, (Profile.pixel_number == Hit.pixel_number) & (Profile.id == Hit.profile))
     .where(Hit.pixel_number == bindparam("of_pixel"), Profile.rules_version == UNCOUNTED)

@@ -28,8 +28,8 @@ from sqlalchemy import (
 from core.clock import milliseconds
 from core.database import db
 from core.locks import writing
+from hits.references import is_over
 from models import (
-    HIT_ID_SHIFT,
     MS_PER_DAY,
     Erasure,
     Hit,
@@ -42,6 +42,7 @@ from models import (
 )
 from pixels import pixels
 from stats import questions, rebuilding
+from stats.instants import dated, undated
 
 ROWS_AT_ONCE_MAX = 5_000
 # A row that holds a day's arrays may be megabytes.
@@ -63,16 +64,20 @@ def finish_erasures() -> Iterator[int]:
 def count_hits_before(day: int) -> int:
     """Return how many hits are older than a UTC day, counted in days since the epoch."""
     statement = select(func.count()).select_from(Hit).join(Pixel, Pixel.number == Hit.pixel_number)
-    return db.session.scalar(statement.where(Hit.id < _first_id_of(day))) or 0
+    return sum(db.session.scalar(statement.where(old)) or 0 for old in _before(day))
 
 
 def prune(before_day: int) -> Iterator[int]:
     """Delete the hits before a UTC day; yield after each chunk how many it had."""
     for pixel in db.session.scalars(select(Pixel).order_by(Pixel.number)).all():
-        old = (Hit.pixel_number == pixel.number) & (Hit.id < _first_id_of(before_day))
-        if db.session.scalar(select(exists().where(old))):
-            rebuilding.forget_hits(pixel.number, before_day)
-            yield from _delete_rows(Hit.__table__, old)
+        ours = Hit.pixel_number == pixel.number
+        # Each is a range of a key.
+        found = [ours & old for old in _before(before_day)]
+        if any(db.session.scalar(select(exists().where(old))) for old in found):
+            folded_through = rebuilding.forget_hits(pixel.number, before_day)
+            for old in found:
+                # One that came late, since then, is counted before it goes.
+                yield from _delete_rows(Hit.__table__, old & (Hit.id <= folded_through))
 
 
 def remove_hits(pixel_number: int) -> None:
@@ -88,13 +93,13 @@ def remove_hits(pixel_number: int) -> None:
 
 
 def forget_salts(today: int) -> int:
-    """Delete the salts of the UTC days before, so that nobody can compute what they made.
+    """Delete the salts of UTC days that are over, so that nobody can compute what they made.
 
     Returns how many there were. SQLite overwrites what is deleted (`secure_delete`), and
     `database.empty_log` removes the copies in its log; PostgreSQL overwrites its pages and its
     log in its own time.
     """
-    old = Salt.day < today
+    old = is_over(today)
     if not db.session.scalar(select(exists().where(old))):
         return 0
     with writing():
@@ -123,8 +128,9 @@ def _tables_of_pixels() -> list[Table]:
     ]
 
 
-def _first_id_of(day: int) -> int:
-    return day * MS_PER_DAY << HIT_ID_SHIFT
+def _before(day: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    last_ms = day * MS_PER_DAY - 1
+    return undated(0, last_ms), dated(0, last_ms)
 
 
 def _delete_rows(table: Any, condition: ColumnElement[bool]) -> Iterator[int]:

@@ -149,13 +149,14 @@ def test_ids_rise_above_whatever_statistics_took_in(app: Flask) -> None:
     assert min(ids) > ahead_of_the_clock
 
 
-def test_hit_of_another_process_with_the_same_id_is_drawn_again(app: Flask) -> None:
+def test_hit_of_another_process_with_the_same_id_is_drawn_again(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fetch(app)
-    recorder = app.extensions["intake"]._recorder
     (taken,) = db.session.scalars(select(Hit.id))
     db.session.rollback()
     draws = iter([taken, taken + 1_000_000])
-    recorder._first_id = lambda *_: next(draws)
+    monkeypatch.setattr("hits.recorder._drawn", lambda *_, **__: next(draws))
     assert fetch(app, "q=1") == 200
     db.session.rollback()
     assert sorted(db.session.scalars(select(Hit.id))) == [taken, taken + 1_000_000]
@@ -192,7 +193,7 @@ def test_transactions_with_the_same_new_rows_never_wait_for_each_other(
 def test_a_fault_of_ours_is_503_with_the_image_and_its_traceback_names_nobody(
     app: Flask, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app.extensions["intake"]._recorder._facts.profile = None
+    app.extensions["intake"]._recorder._references.profile = None
     answer = app.test_client().get("/p/p?r=someone", environ_base={"REMOTE_ADDR": "203.0.113.9"})
     assert (answer.status_code, answer.data) == (503, GIF)
     assert "recorder.py" in caplog.text

@@ -32,7 +32,8 @@ def test_stop_amid_an_erasure_is_clean_and_the_next_start_finishes_it(
     server = start_server(database)
     pixel = server.admin.create_pixel()
     server.execute(
-        "INSERT INTO hits WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+        "INSERT INTO hits (pixel_number, id, visitor, profile)"
+        " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
         f" WHERE i < 300000) SELECT {server.number_of(pixel)}, i, NULL, 1 FROM n"
     )
     server.admin.delete(f"/api/pixels/{pixel['id']}")

@@ -35,7 +35,8 @@ def age(server: Server, pixel: dict[str, Any], days: int) -> None:
 def multiply(server: Server, pixel: dict[str, Any], count: int) -> None:
     """Give a pixel `count` more hits for each that it has."""
     server.execute(
-        f"INSERT INTO hits WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+        "INSERT INTO hits (pixel_number, id, visitor, profile)"
+        " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
         f" WHERE i < {count}) SELECT pixel_number, id - i, visitor, profile FROM hits, n"
         f" WHERE pixel_number = {server.number_of(pixel)}"
     )

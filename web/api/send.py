@@ -32,7 +32,6 @@ from hits.intake import (
     unescaped,
 )
 from hits.recorder import PixelName, Stored, Unstored
-from models import HIT_ID_SHIFT
 from schemas import BatchOut, Send, SendOut
 from web.api.blueprint import JsonBlueprint, bad_request
 from web.api.json_body import json_array
@@ -207,5 +206,5 @@ def _ids(pixel_id: uuid.UUID, stored: Stored) -> tuple[uuid.UUID, uuid.UUID]:
     if stored.visitor is None:
         return uuid.uuid4(), uuid.uuid4()
     session_id = uuid.uuid5(pixel_id, str(stored.visitor))
-    hour = (stored.id >> HIT_ID_SHIFT) // MS_PER_HOUR
+    hour = stored.at_ms // MS_PER_HOUR
     return session_id, uuid.uuid5(session_id, str(hour))

@@ -12,6 +12,7 @@ from core.locks import probe_write
 from core.sqlite import has_wal_reset_bug, sqlite_version
 from core.tables import tables_problem
 from schemas import Ok
+from stats import future
 from web.api.blueprint import JsonBlueprint
 
 blueprint = JsonBlueprint("service", __name__, description="The service itself")
@@ -50,6 +51,8 @@ def _health() -> dict[str, Any]:
     warnings = []
     if db.engine.dialect.name == "sqlite" and has_wal_reset_bug():
         warnings.append(f"SQLite {sqlite_version()} has the WAL-reset bug; use 3.51.3 or newer")
+    if problem is None and (ahead := future.warning()):
+        warnings.append(ahead)
     return _shape([problem] if problem else [], warnings)
 
 

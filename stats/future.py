@@ -1,0 +1,52 @@
+"""Hits that lie in the future, as a clock that ran ahead leaves them: noticing and telling."""
+
+from __future__ import annotations
+
+import logging
+
+from sqlalchemy import func, select, update
+
+from core.clock import database_now_ms, from_milliseconds, now_ms
+from core.database import db
+from models import Catalogue, Pixel
+
+# Clocks that are kept right differ by less.
+AHEAD_MS_MIN = 5_000
+
+log = logging.getLogger("pixelkeep.segments")
+
+
+def note(newest_ms: int) -> None:
+    """Remember the latest instant of some hits if it is in the future; say so once.
+
+    Call it inside `writing()`.
+    """
+    if newest_ms <= now_ms() + AHEAD_MS_MIN:
+        return
+    # PostgreSQL has dated the hits, and it may be our clock that is wrong.
+    is_ahead = newest_ms > database_now_ms(db.engine.dialect.name) + AHEAD_MS_MIN
+    noting = update(Catalogue).where(Catalogue.future_ms < newest_ms, is_ahead)
+    if db.session.connection().execute(noting.values(future_ms=newest_ms)).rowcount:
+        log.warning(_told(newest_ms))
+
+
+def warning() -> str | None:
+    """Return what to tell of hits that lie in the future at this moment, None if there are none."""
+    now = database_now_ms(db.engine.dialect.name)
+    ahead = select(Catalogue.future_ms).where(Catalogue.future_ms > now + AHEAD_MS_MIN)
+    newest_ms = db.session.scalar(ahead)
+    return None if newest_ms is None else _told(newest_ms)
+
+
+def look_again() -> None:
+    """Find the latest instant of any pixel's hits anew; call it inside `writing()`."""
+    newest = select(func.coalesce(func.max(Pixel.newest_ms), 0)).scalar_subquery()
+    db.session.execute(update(Catalogue).values(future_ms=newest))
+
+
+def _told(newest_ms: int) -> str:
+    latest = from_milliseconds(newest_ms).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return (
+        f"Hits lie in the future, the last at {latest}: a clock was ahead."
+        " `script/pixelkeep hits future` lists them."
+    )

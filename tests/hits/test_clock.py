@@ -1,0 +1,210 @@
+"""Clocks that are wrong for a while: which hits they misdate, what comes back, what is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import PROJECT_DIR, Client, Server, wait_until
+
+DAY = 86_400
+JUMPS = {"a day ahead": DAY, "years behind": -400 * DAY, "years ahead": 400 * DAY}
+OUTLOOK = "Outlook-Android/2.0"
+# Enough that each process answers some.
+FETCHES = 8
+# What passes between a fetch and its commit, on a machine that is busy.
+SECONDS_BETWEEN_MAX = 20
+
+
+class SkewedServer(Server):
+    """A server whose processes have a clock that can be moved."""
+
+    def __init__(self, data_dir: Path, database_url: str | None, **settings: str) -> None:
+        super().__init__(data_dir, database_url, **settings)
+        self._skew_file = data_dir / "skew"
+        self.move_clock(0)
+        self.env["SKEW_FILE"] = str(self._skew_file)
+        self.env["PYTHONPATH"] = str(PROJECT_DIR / "tests" / "skewed_clock")
+
+    def move_clock(self, seconds: float) -> None:
+        """Set the clock to so many seconds more than the true time."""
+        moved = self._skew_file.with_suffix(".new")
+        moved.write_text(str(seconds))
+        moved.replace(self._skew_file)
+
+
+@pytest.fixture
+def skewed(
+    database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., SkewedServer]]:
+    """Start servers whose clock can be moved, all on one database."""
+    url = request.getfixturevalue("postgres")() if database == "postgresql" else None
+    started: list[SkewedServer] = []
+
+    def start() -> SkewedServer:
+        directory = tmp_path / str(len(started))
+        directory.mkdir()
+        server = SkewedServer(directory, url)
+        if started:
+            server.admin.token = started[0].admin.token
+            if not url:
+                server.env["PIXELKEEP_DATABASE_URL"] = (
+                    f"sqlite:///{started[0].data_dir}/pixelkeep.db"
+                )
+        started.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        if server.process and server.process.poll() is None:
+            server.kill()
+
+
+def fetch(server: Server, pixel: dict[str, Any], times: int = FETCHES, query: str = "") -> None:
+    for _ in range(times):
+        answer = server.admin.with_token(None).get(
+            f"/p/{pixel['slug']}?{query}", headers={"User-Agent": OUTLOOK}
+        )
+        assert answer.status == 200
+
+
+def opens(client: Client, pixel: dict[str, Any], start: float, end: float) -> tuple[int, int]:
+    """Return page views and visitors between two instants."""
+    span = f"startAt={int(start * 1000)}&endAt={int(end * 1000)}"
+    found = client.get(f"/api/pixels/{pixel['id']}/stats?{span}").json
+    return found["pageviews"], found["visitors"]
+
+
+def instants(client: Client, pixel: dict[str, Any]) -> list[float]:
+    """Return when the hits were, in seconds since the epoch, in the order of their commits."""
+    found, after = [], NO_HIT
+    span = f"startAt=0&endAt={int((time.time() + 1000 * DAY) * 1000)}"
+    while True:
+        path = f"/api/pixels/{pixel['id']}/events?pageSize=10&after={after}&{span}"
+        events = client.get(path).json["data"]
+        if not events:
+            return found
+        found += [datetime.fromisoformat(each["createdAt"]).timestamp() for each in events]
+        after = events[-1]["id"]
+
+
+# The id that comes before those of all hits.
+NO_HIT = "00000000-0000-7000-8000-000000000000"
+
+
+def about(seconds: float) -> Any:
+    return pytest.approx(seconds, abs=SECONDS_BETWEEN_MAX)
+
+
+@pytest.mark.parametrize("jump", JUMPS.values(), ids=JUMPS)
+def test_clock_that_was_wrong_misdates_the_hits_committed_meanwhile_and_no_other(
+    skewed: Callable[..., SkewedServer], database: str, jump: int
+) -> None:
+    server = skewed()
+    hit, other = server.admin.create_pixel(), server.admin.create_pixel()
+    for pixel in (hit, other):
+        fetch(server, pixel)
+    started_at = time.time()
+    server.move_clock(jump)
+    fetch(server, hit)
+    # It is folded, and every process is asked.
+    for _ in range(FETCHES):
+        opens(server.admin, hit, *sorted((started_at, started_at + jump + DAY)))
+    server.move_clock(0)
+    for pixel in (hit, other):
+        fetch(server, pixel)
+    server.stop()
+    server.start()
+    for pixel in (hit, other):
+        fetch(server, pixel)
+    # PostgreSQL's clock was right all the time.
+    meanwhile = started_at if database == "postgresql" else started_at + jump
+    right = [about(started_at)] * FETCHES
+    assert instants(server.admin, other) == right * 3
+    assert instants(server.admin, hit) == [*right, *[about(meanwhile)] * FETCHES, *right, *right]
+    today = (started_at - DAY / 2, started_at + DAY / 2)
+    assert opens(server.admin, other, *today) == (3 * FETCHES, 1)
+    assert opens(server.admin, hit, *today) == (
+        (4 if database == "postgresql" else 3) * FETCHES,
+        1,
+    )
+    assert opens(server.admin, hit, 0, time.time() + 1000 * DAY) == (
+        4 * FETCHES,
+        1 if database == "postgresql" else 2,
+    )
+
+
+def test_salt_of_today_survives_a_start_while_the_clock_is_ahead(
+    skewed: Callable[..., SkewedServer],
+) -> None:
+    server = skewed()
+    pixel = server.admin.create_pixel()
+    fetch(server, pixel)
+    started_at = time.time()
+    server.stop()
+    server.move_clock(3 * DAY)
+    server.start()
+    fetch(server, pixel)
+    # The housekeeper has its turn: what is over goes.
+    server.execute("INSERT INTO salts (day, salt) VALUES (1, 'x')")
+    wait_until(lambda: server.query("SELECT day FROM salts WHERE day = 1") == [])
+    server.move_clock(0)
+    server.stop()
+    server.start()
+    fetch(server, pixel)
+    # By another road, a server that has never known a wrong clock.
+    assert opens(server.admin, pixel, started_at - DAY / 2, started_at + DAY / 2)[1] == 1
+
+
+def test_hits_in_the_future_are_told_of_and_dated_anew_or_removed(
+    skewed: Callable[..., SkewedServer], database: str
+) -> None:
+    if database == "postgresql":
+        pytest.skip("a node's clock dates no hit on PostgreSQL")
+    server = skewed()
+    shifted, removed = server.admin.create_pixel(), server.admin.create_pixel()
+    for pixel in (shifted, removed):
+        fetch(server, pixel, 2, "r=ann")
+    assert server.admin.get("/healthz").json.get("warnings", []) == []
+    started_at = time.time()
+    server.move_clock(40 * DAY)
+    for pixel in (shifted, removed):
+        fetch(server, pixel, 3, "r=ann")
+    server.move_clock(0)
+    # A question takes them in; else it may last a minute.
+    for pixel in (shifted, removed):
+        assert opens(server.admin, pixel, started_at - DAY, started_at + DAY) == (2, 1)
+
+    def warned() -> Any:
+        return server.admin.get("/healthz").json["warnings"]
+
+    wait_until(warned)
+    (warning,) = warned()
+    ends_on = datetime.fromtimestamp(started_at + 40 * DAY, UTC).date().isoformat()
+    assert ends_on in warning
+    assert "Hits lie in the future" in server.log
+    assert warning in server.cli("check").stdout
+    listed = server.cli("hits", "future").stdout
+    assert shifted["slug"] in listed
+    assert removed["slug"] in listed
+
+    refused = server.cli("hits", "redate", "--by", "-40d", check=False)
+    assert refused.returncode == 1
+    server.cli("hits", "redate", "--by", "-40d", "--pixel", shifted["slug"], "--yes")
+    server.cli("hits", "remove", "--pixel", removed["slug"], "--yes")
+    today = (started_at - DAY / 2, started_at + DAY / 2)
+    assert instants(server.admin, shifted) == [about(started_at)] * 5
+    assert opens(server.admin, shifted, *today) == (5, 1)
+    assert opens(server.admin, removed, 0, started_at + 1000 * DAY) == (2, 1)
+    wait_until(lambda: not server.admin.get("/healthz").json.get("warnings", []))
+    assert "No hits lie in the future" in server.cli("hits", "future").stdout
+    for pixel, count in ((shifted, 5), (removed, 2)):
+        (ann,) = server.admin.get(f"/api/pixels/{pixel['id']}/recipients").json["data"]
+        assert ann["opens"] == count
+        assert datetime.fromisoformat(ann["lastOpenedAt"]).timestamp() == about(started_at)
