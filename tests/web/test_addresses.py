@@ -120,6 +120,15 @@ def test_links_keep_what_was_asked_for(server: Server, paths: dict[str, str]) ->
     assert any("class=bot" in link and "country=A%26B%C3%A9" in link for link in links), links
 
 
+def test_report_of_a_member_has_its_exports_and_lists(server: Server, admin: Client) -> None:
+    pixel = admin.create_pixel()
+    admin.get(f"/p/{pixel['slug']}?r=Ada")
+    cookie = sign_in(server.base, "/pixels").headers["Set-Cookie"].partition(";")[0]
+    page = Client(server.base).get(f"/pixels/{pixel['id']}?class=all", headers={"Cookie": cookie})
+    assert page.status == 200
+    assert f"/pixels/{pixel['id']}/export.csv?class=all" in page.body.decode()
+
+
 def test_error_of_ours_is_logged_without_the_address(
     start_server: Callable[..., Server],
 ) -> None:

@@ -192,20 +192,20 @@ def here(**changes: Any) -> str:
     return _address(str(request.endpoint), request.view_args or {}, changes)
 
 
-def beside(endpoint: str, dimension: str | None = None, **changes: Any) -> str:
+def beside(endpoint: str, **changes: Any) -> str:
     """Return the address of another page of the same report, asked for the same."""
     where = {"pixel_id", "slug"} & (request.view_args or {}).keys()
     kept = {name: (request.view_args or {})[name] for name in where}
-    if dimension is not None:
-        kept["dimension"] = dimension
-    return _address(f".{endpoint}", kept, changes)
+    return _address(f"{request.blueprint}.{endpoint}", kept, changes)
 
 
 def _address(endpoint: str, where: dict[str, Any], changes: dict[str, Any]) -> str:
+    in_path = next(current_app.url_map.iter_rules(endpoint)).arguments
+    parts = {**where, **{name: changes[name] for name in in_path & changes.keys()}}
     # Whatever a query's parameters are called, they are text and no function's arguments.
     asked = {**request.args.to_dict(), **changes}
-    query = urlencode({name: text for name, text in asked.items() if text is not None})
-    return url_for(endpoint, **where) + (f"?{query}" if query else "")
+    query = {name: text for name, text in asked.items() if text is not None and name not in in_path}
+    return url_for(endpoint, **parts) + (f"?{urlencode(query)}" if query else "")
 
 
 def download(parts: Iterator[str], name: str) -> Response:

@@ -323,7 +323,7 @@ def test_team_is_joined_by_its_code_and_listed(server: Server, stranger: Client)
 def test_new_code_ends_the_old_one_and_is_no_other_teams(server: Server, stranger: Client) -> None:
     owner = user_of(server)
     team, other = new_team(owner), new_team(owner)
-    path, code = f"/api/teams/{team['id']}", unique("code")
+    path, code = f"/api/teams/{team['id']}", unique("a-chosen-code")
     assert owner.post(path, {"accessCode": code}).json["accessCode"] == code
     old = {"accessCode": team["accessCode"]}
     assert stranger.post("/api/teams/join", old).status == 404
