@@ -14,6 +14,7 @@ from hits.countries import lookup_with
 from hits.image import Collector
 from hits.intake import Intake
 from hits.metrics import Metrics
+from hits.new_values import NewValues
 from hits.recorder import Recorder
 from web import errors, rate_limit, security_headers
 from web.api import accounts, recipients, reports, send, service, shares, teams, websites
@@ -78,6 +79,7 @@ def create_app(settings: Settings) -> Flask:
         links,
         lookup_with(settings.geoip_db),
         metrics,
+        NewValues(settings.new_values_per_hour, settings.new_values_per_day),
         respect_dnt=settings.respect_dnt,
     )
     app.extensions.update(links=links, metrics=metrics, recorder=recorder, intake=intake)

@@ -252,20 +252,26 @@ class Profile(Model):
 
 
 class UserAgent(Model):
-    """A distinct user-agent string, kept so that hits can be classified again."""
+    """A distinct user-agent string, kept so that hits can be classified again.
+
+    `browser`, `os` and `device` are what the rules of `rules_version` read in it. The rows are not
+    clustered: in a key's tree of SQLite a row over a quarter of a page takes a page of its own.
+    """
 
     __tablename__ = "agents"
-    __table_args__ = CLUSTERED
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     user_agent: Mapped[str] = mapped_column(String(1000))
+    browser: Mapped[str | None] = mapped_column(String(100))
+    os: Mapped[str | None] = mapped_column(String(100))
+    device: Mapped[str | None] = mapped_column(String(100))
+    rules_version: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class Text(Model):
-    """A distinct referrer or query of a pixel's hits."""
+    """A distinct referrer or query of a pixel's hits; not clustered, as `UserAgent` is not."""
 
     __tablename__ = "texts"
-    __table_args__ = CLUSTERED
 
     pixel_number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)

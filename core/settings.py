@@ -250,7 +250,19 @@ class Settings:
     api_rate_limit: int = _setting(
         0,
         _whole_number(0, 1_000_000),
-        "requests a minute that one address may send to the JSON API, images apart; 0 for any",
+        "requests a minute that one address may send to the JSON API, the pages and shares, images"
+        " apart; 0 for any",
+    )
+    new_values_per_hour: int = _setting(
+        500,
+        _whole_number(1, 1_000_000_000),
+        "new agents, queries, referrers and host names that hits of one address (IPv6: /64) may"
+        " bring in an hour; beyond that they are stored as `other`",
+    )
+    new_values_per_day: int = _setting(
+        20_000,
+        _whole_number(1, 1_000_000_000),
+        "the same for all hits of one pixel in a day",
     )
     workers: int = _setting(2, _whole_number(1, 64), "gunicorn processes")
     threads: int = _setting(

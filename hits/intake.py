@@ -16,6 +16,7 @@ from core.links import RECIPIENT_CHARACTERS_MAX, Links
 from hits import classify
 from hits.countries import Lookup
 from hits.metrics import Metrics
+from hits.new_values import NewValues
 from hits.recorder import NewHit, PixelEntry, PixelName, Recorder, Stored, Waiting
 from hits.references import HitContext, Identity
 from hits.user_agents import any_of
@@ -75,6 +76,7 @@ class Intake:
         links: Links,
         country_of: Lookup,
         metrics: Metrics,
+        new_values: NewValues,
         *,
         respect_dnt: bool,
     ) -> None:
@@ -82,6 +84,7 @@ class Intake:
         self._links = links
         self._country_of = country_of
         self._metrics = metrics
+        self._new_values = new_values
         self._respect_dnt = respect_dnt
 
     def take(self, request: PixelName, seen: Fetch, now: datetime) -> Stored | None:
@@ -134,7 +137,7 @@ class Intake:
     def _read(
         self, pixel: PixelEntry, seen: Fetch, now: datetime
     ) -> tuple[HitContext, Identity | None]:
-        """Return what may be kept of a request, and whose it is."""
+        """Return what is kept of a request, and whose it is."""
         agent = _text(seen.user_agent, classify.USER_AGENT_CHARACTERS_MAX)
         signals = classify.PREFETCH_HEADER if seen.prefetch_header else 0
         recipient, verified = seen.recipient.strip(), False
@@ -147,21 +150,29 @@ class Intake:
                 recipient, verified = sent.recipient, True
                 if sent.sent_at:
                     signals |= classify.signal_of_delay((now - sent.sent_at).total_seconds())
-        verdict = classify.classify_hit(classify.classify_agent(agent), signals)
+        says = classify.classify_agent(agent)
+        verdict = classify.classify_hit(says, signals)
         country = self._country_of(seen.address) if verdict.own_machine else None
-        circumstances = HitContext(agent, signals, country)
-        if pixel.anonymous:
-            return circumstances, None
-        circumstances = circumstances._replace(
-            language=_first_match(_LANGUAGE, seen.languages),
-            hostname=_first_match(_HOSTNAME, seen.host.lower()),
-            referrer=_text(seen.referrer, REFERRER_CHARACTERS_MAX) or None,
-            query=_text(_campaign_first(seen.query), QUERY_CHARACTERS_MAX) or None,
+        circumstances, who = HitContext(agent, signals, country), None
+        if not pixel.anonymous:
+            circumstances = _of_person(circumstances, seen)
+            if not (self._respect_dnt and seen.opted_out):
+                name = _text(recipient, RECIPIENT_CHARACTERS_MAX).strip() or None
+                who = Identity(seen.address, name, verified)
+        kept = self._new_values.limited(
+            pixel[:2], seen.address, circumstances, (says, verdict), who and who.recipient, now
         )
-        if self._respect_dnt and seen.opted_out:
-            return circumstances, None
-        name = _text(recipient, RECIPIENT_CHARACTERS_MAX).strip() or None
-        return circumstances, Identity(seen.address, name, verified)
+        return kept, who
+
+
+def _of_person(circumstances: HitContext, seen: Fetch) -> HitContext:
+    """Return circumstances with those that an anonymous pixel doesn't keep."""
+    return circumstances._replace(
+        language=_first_match(_LANGUAGE, seen.languages),
+        hostname=_first_match(_HOSTNAME, seen.host.lower()),
+        referrer=_text(seen.referrer, REFERRER_CHARACTERS_MAX) or None,
+        query=_text(_campaign_first(seen.query), QUERY_CHARACTERS_MAX) or None,
+    )
 
 
 def unescaped(query: str) -> str:

@@ -17,7 +17,8 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Table, cast, delet
 
 from core.clock import SteadyClock, boot, since_boot_ms
 from core.database import insert_unless_there
-from hits.classify import RULES_VERSION, classify_agent, classify_hit
+from hits.agent_names import names_of
+from hits.classify import RULES_VERSION, Verdict, classify_agent, classify_hit
 from models import MS_PER_DAY, Profile, Recipient, Salt, Text, UserAgent
 
 # Both are forgotten as a whole when they are full: a row is then offered once more, and is there.
@@ -31,7 +32,10 @@ Rows = dict[Key, dict[str, Any]]
 
 
 class HitContext(NamedTuple):
-    """What a hit has in common with others of its pixel; all of it may be stored."""
+    """What a hit has in common with others of its pixel; all of it may be stored.
+
+    `verdict` is there where `user_agent` is not what the hit came with.
+    """
 
     user_agent: str
     signals: int = 0
@@ -40,6 +44,7 @@ class HitContext(NamedTuple):
     hostname: str | None = None
     referrer: str | None = None
     query: str | None = None
+    verdict: Verdict | None = None
 
 
 class Identity(NamedTuple):
@@ -133,11 +138,11 @@ class References:
         known = self._profiles.get((pixel_number, circumstances))
         if known is not None:
             return known
-        user_agent, signals, country, language, hostname, referrer, query = circumstances
+        user_agent, signals, country, language, hostname, referrer, query, verdict = circumstances
         agent = _hash(user_agent)
-        self._refer(UserAgent.__table__, 0, agent, {"id": agent, "user_agent": user_agent}, new)
-        verdict = classify_hit(classify_agent(user_agent), signals)
-        profile = _hash(repr(circumstances))
+        self._refer(UserAgent.__table__, 0, agent, _agent_row(agent, user_agent), new)
+        verdict = verdict or classify_hit(classify_agent(user_agent), signals)
+        profile = _hash(repr(tuple(circumstances)))
         row = {
             "id": profile,
             "hit_class": verdict.hit_class,
@@ -192,6 +197,11 @@ class References:
         if key not in self._known:
             new[key] = {"pixel_number": pixel_number, **row} if pixel_number else row
         return id
+
+
+def _agent_row(id: int, user_agent: str) -> dict[str, Any]:
+    names = names_of(user_agent)._asdict()
+    return {"id": id, "user_agent": user_agent, "rules_version": RULES_VERSION, **names}
 
 
 def _place(item: tuple[Key, dict[str, Any]]) -> tuple[str, int, int]:

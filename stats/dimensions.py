@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from hits.classify import classify_agent
+from hits.agent_names import OTHER, AgentNames, names_of
+from hits.classify import RULES_VERSION
 
 DIMENSIONS: Final = (
     "referrer",
@@ -52,33 +54,59 @@ class Source(NamedTuple):
     hostname: str | None = None
     referrer: str | None = None
     query: str | None = None
+    browser: str | None = None
+    os: str | None = None
+    device: str | None = None
+    rules_version: int = 0
+
+    @property
+    def names(self) -> AgentNames:
+        """The names of the agent: those that are stored, unless older rules read them."""
+        if self.rules_version == RULES_VERSION:
+            return AgentNames(self.browser, self.os, self.device)
+        return names_of(self.user_agent)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether one of its texts was one too many, and is not kept."""
+        return OTHER in (self.user_agent, self.query, self.referrer, self.hostname)
 
 
 def values_of(source: Source) -> dict[str, Value]:
     """Return the value of every dimension but the recipient."""
-    agent = classify_agent(source.user_agent)
-    referrer = referrer_domain(source.referrer, source.hostname)
-    utm = _utm(source.query)
+    return {name: values[0] for name, values in columns_of([source]).items()}
+
+
+def columns_of(sources: Sequence[Source]) -> dict[str, list[Value]]:
+    """Return what `values_of` says of each of some profiles, a column for each dimension."""
+    names = [each.names for each in sources]
+    referrers = [referrer_domain(each.referrer, each.hostname) for each in sources]
+    campaigns = [_utm(each.query) for each in sources]
     return {
-        "referrer": referrer,
-        "channel": _channel(referrer, source.query, utm),
-        "browser": agent.browser,
-        "os": agent.os,
-        "device": agent.device,
-        "country": source.country,
-        "language": _main_language(source.language),
-        "hostname": source.hostname,
-        "query": source.query,
-        CAMPAIGN_QUERY: campaign_query(source.query),
-        **{f"utm{name.capitalize()}": utm.get(name) for name in _UTM_NAMES},
-        "class": source.hit_class,
-        "reason": source.reason,
+        "referrer": referrers,
+        "channel": [
+            _channel(referrer, each.query, utm)
+            for referrer, each, utm in zip(referrers, sources, campaigns, strict=True)
+        ],
+        "browser": [each.browser for each in names],
+        "os": [each.os for each in names],
+        "device": [each.device for each in names],
+        "country": [each.country for each in sources],
+        "language": [_main_language(each.language) for each in sources],
+        "hostname": [each.hostname for each in sources],
+        "query": [each.query for each in sources],
+        CAMPAIGN_QUERY: [campaign_query(each.query) for each in sources],
+        **{f"utm{name.capitalize()}": [utm.get(name) for utm in campaigns] for name in _UTM_NAMES},
+        "class": [each.hit_class for each in sources],
+        "reason": [each.reason for each in sources],
     }
 
 
 @functools.lru_cache(TEXTS_CACHED_MAX)
 def referrer_domain(referrer: Value, own_hostname: Value) -> Value:
     """Return the domain of a referrer without `www.`, None for none or for our own."""
+    if referrer == OTHER:
+        return OTHER
     try:
         domain = urlsplit(referrer or "").hostname or ""
     except ValueError:  # A bracket that is not an address.

@@ -17,12 +17,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import aliased
 
 from core.database import db
+from hits.agent_names import OTHER
 from models import Profile, Recipient, Text, UserAgent
 from stats.days import CLASSES, Array
-from stats.dimensions import CAMPAIGN_QUERY, DIMENSIONS, Source, Value, values_of
+from stats.dimensions import CAMPAIGN_QUERY, DIMENSIONS, Source, Value, columns_of
 
 PIXELS_KEPT_MAX = 64
-OF_PROFILES = (*(name for name in DIMENSIONS if name != "recipient"), CAMPAIGN_QUERY)
+# Not a dimension to ask by: `OTHER` where a text of the profile is not kept.
+LIMITED = "limited"
+OF_PROFILES = (*(name for name in DIMENSIONS if name != "recipient"), CAMPAIGN_QUERY, LIMITED)
+PROFILES_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,10 @@ def sources(pixel_number: int) -> Any:
             Profile.hostname,
             referrer.value.label("referrer"),
             query.value.label("query"),
+            UserAgent.browser,
+            UserAgent.os,
+            UserAgent.device,
+            UserAgent.rules_version,
         )
         .select_from(Profile)
         .join(UserAgent, UserAgent.id == Profile.agent)
@@ -118,12 +126,15 @@ def _with_profiles(lexicon: Labels, pixel_number: int, count: int) -> Labels:
     statement = sources(pixel_number).where(
         Profile.number > lexicon.profile_count, Profile.number <= count
     )
-    # A row at a time: thousands of profiles at once would take tens of megabytes.
-    rows = db.session.execute(statement.order_by(Profile.number).execution_options(yield_per=100))
+    rows = db.session.execute(
+        statement.order_by(Profile.number).execution_options(yield_per=PROFILES_AT_ONCE)
+    )
     added: dict[str, list[Value]] = {name: [] for name in OF_PROFILES}
-    for row in rows:
-        for name, value in values_of(Source(*row)).items():
-            added[name].append(value)
+    for part in rows.partitions():
+        found = [Source(*row) for row in part]
+        for name, column in columns_of(found).items():
+            added[name] += column
+        added[LIMITED] += [OTHER if each.is_limited else None for each in found]
     profiles = {name: words.extended(added[name]) for name, words in lexicon.profiles.items()}
     return Labels(lexicon.revision, profiles, count, lexicon.recipients, lexicon.visitor_count)
 

@@ -21,6 +21,7 @@ from sqlalchemy import func, select, union
 
 from core.clock import from_milliseconds, milliseconds
 from core.database import begin_snapshot, db
+from hits.agent_names import OTHER
 from models import Hit, Profile
 from stats import folding, store
 from stats.buckets import Unit as Unit
@@ -29,8 +30,8 @@ from stats.buckets import widened as widened_unit
 from stats.days import Columns
 from stats.groups import Tally
 from stats.instants import dated, undated
-from stats.labels import Words
-from stats.shapes import BreakdownRow, Event, Leader, Point, Question, Totals
+from stats.labels import LIMITED, Words
+from stats.shapes import BreakdownRow, Event, Filter, Leader, Point, Question, Totals
 from stats.store import MS_PER_DAY
 from stats.view import HITS_READ_AT_ONCE, Place, View, events_by_id
 
@@ -47,6 +48,15 @@ def totals(question: Question) -> Totals:
     for day in view.days_for(tally.groups):
         tally.add(day)
     return Totals(*(int(column[1]) for column in tally.columns()))
+
+
+def limited_count(question: Question) -> int:
+    """Return how many hits of a question have `other` in place of what is not kept of them."""
+    view = View.of(question)
+    if view is None or len(view.words(LIMITED).words) == 1:
+        return 0
+    limited = Filter(LIMITED, "eq", (OTHER,))
+    return totals(replace(question, filters=(*question.filters, limited))).pageviews
 
 
 def series(question: Question, unit: Unit, *, filled: bool) -> list[Point]:

@@ -15,7 +15,8 @@ from sqlalchemy import bindparam, func, select, tuple_, update
 from core.database import db
 from core.errors import Unavailable
 from core.locks import sole, writing
-from hits.classify import RULES_VERSION, classify_agent, classify_hit
+from hits.agent_names import OTHER, names_of
+from hits.classify import RULES_VERSION, Verdict, classify_agent, classify_hit
 from models import MS_PER_DAY, Hit, Profile, UserAgent
 from stats import rebuilding
 from stats.instants import INSTANT_MS
@@ -50,15 +51,20 @@ def reclassify() -> Iterator[int]:
 def _classify(profiles: Sequence[Any]) -> int:
     """Store today's verdict on some profiles; return how many of them stay as they are."""
     changes = [_change(each) for each in profiles]
+    agents = {each.agent: each.user_agent for each in profiles}
+    names = [{"of_agent": id, **names_of(agent)._asdict()} for id, agent in sorted(agents.items())]
     with writing():
         db.session.connection().execute(_update, changes)
+        db.session.connection().execute(_update_agents, names)
     return sum(change["to_version"] == RULES_VERSION for change in changes)
 
 
 def _change(profile: Any) -> dict[str, Any]:
-    hit_class, reason, own_machine = classify_hit(
-        classify_agent(profile.user_agent), profile.signals
-    )
+    if profile.user_agent == OTHER:  # What it was is not kept; what was made of it stays.
+        verdict = Verdict(profile.hit_class, profile.reason, profile.country is not None)
+    else:
+        verdict = classify_hit(classify_agent(profile.user_agent), profile.signals)
+    hit_class, reason, own_machine = verdict
     # What the rules now call a proxy or a machine says nothing of a person's country.
     country = profile.country if own_machine else None
     same = (hit_class, reason, country) == (profile.hit_class, profile.reason, profile.country)
@@ -88,6 +94,7 @@ _outdated = (
         Profile.reason,
         Profile.signals,
         Profile.country,
+        Profile.agent,
         UserAgent.user_agent,
     )
     .join(UserAgent, UserAgent.id == Profile.agent)
@@ -115,6 +122,17 @@ _update = (
         reason=bindparam("to_reason"),
         country=bindparam("to_country"),
         rules_version=bindparam("to_version"),
+    )
+)
+_agents: Any = UserAgent.__table__
+_update_agents = (
+    update(_agents)
+    .where(UserAgent.id == bindparam("of_agent"))
+    .values(
+        browser=bindparam("browser"),
+        os=bindparam("os"),
+        device=bindparam("device"),
+        rules_version=RULES_VERSION,
     )
 )
 _unmark = (

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import mmap
-import secrets
-import struct
 from datetime import datetime
 
 from flask import Flask, current_app, request
@@ -13,29 +9,24 @@ from flask import Flask, current_app, request
 from core.addresses import network_of, site_of
 from core.clock import now
 from core.errors import TooManyRequests
+from core.shared_counts import SharedCounts
 from web.request import address
 
 # Of one address, whether they succeed or not: each costs a hash, and two writes.
 SIGN_INS_A_MINUTE_MAX = 180
 MINUTE_SECONDS = 60
-SLOTS = 65_536
 # Of a site of IPv6, so many networks may each send as many as an address may.
 NETWORKS_A_SITE = 4
-_SLOT = struct.Struct("=II")
+# A page asks for these by itself, and they cost next to nothing; balancers and monitors for those.
+NOT_LIMITED = ("/static/", "/healthz", "/metrics", "/api/heartbeat")
 
 
 class RequestLimit:
-    """Counts each address's requests of the running minute, in memory that all processes share.
-
-    Make it before the fork. Counts are kept without a lock, which a killed process could leave
-    locked: requests that are counted at the same instant may count as one. Each node counts for
-    itself, and addresses whose hashes share one of the `SLOTS` share its count.
-    """
+    """Counts each address's requests of the running minute; each node counts for itself."""
 
     def __init__(self, per_minute: int) -> None:
         self._per_minute = per_minute
-        self._key = secrets.token_bytes(16)
-        self._memory = mmap.mmap(-1, SLOTS * _SLOT.size)
+        self._counts = SharedCounts()
 
     def count(self, address: str, at: datetime) -> None:
         """Count one request.
@@ -48,14 +39,9 @@ class RequestLimit:
             self._count(site, self._per_minute * NETWORKS_A_SITE, at)
 
     def _count(self, name: str, most: int, at: datetime) -> None:
-        digest = hashlib.blake2b(name.encode(), digest_size=4, key=self._key).digest()
-        offset = int.from_bytes(digest, "big") % SLOTS * _SLOT.size
         minute, second = divmod(int(at.timestamp()), MINUTE_SECONDS)
-        counted_minute, requests = _SLOT.unpack_from(self._memory, offset)
-        requests = requests + 1 if counted_minute == minute else 1
-        if requests > most:
+        if self._counts.add(name, minute) > most:
             raise TooManyRequests(MINUTE_SECONDS - second)
-        _SLOT.pack_into(self._memory, offset, minute, requests)
 
 
 def count_sign_in() -> None:
@@ -68,9 +54,9 @@ def count_sign_in() -> None:
 
 
 def limit_requests(app: Flask, limit: RequestLimit) -> None:
-    """Count each request under `/api`; images never get here (see `collect`)."""
+    """Count each request of the API, the pages and shares; images never get here (`hits.image`)."""
 
     @app.before_request
     def count() -> None:
-        if request.path.startswith("/api/"):
+        if not request.path.startswith(NOT_LIMITED):
             limit.count(address(), now())

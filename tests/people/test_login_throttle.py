@@ -147,13 +147,19 @@ def test_api_takes_so_many_requests_a_minute_and_images_any(
 ) -> None:
     server = start_server(api_rate_limit="20", trusted_proxies="1")
     first = Client(server.base, server.admin.token, {"X-Forwarded-For": "203.0.113.80"})
-    slug = first.create_pixel()["slug"]
+    pixel = first.create_pixel()
+    slug = pixel["slug"]
+    share = first.post(f"/api/pixels/{pixel['id']}/shares", {"name": "all"}).json["slug"]
     # A minute may end meanwhile, and two processes may count at once.
     answers = [first.get("/api/me") for _ in range(60)]
     refused = [answer for answer in answers if answer.status == 429]
     assert len(refused) >= 15
     assert refused[0].code == "too-many-requests"
     assert 0 < int(refused[0].headers["Retry-After"]) <= 60
+    pages = [f"/share/{share}", f"/share/{share}/newest", "/sign-in"]
+    assert {first.get(page).status for page in pages} == {429}
+    for page in ("/healthz", "/metrics", "/api/heartbeat"):
+        assert first.get(page).status == 200
     assert {first.get(f"/p/{slug}").status for _ in range(30)} == {200}
     assert {first.get(f"/api/send?slug={slug}").status for _ in range(30)} == {200}
     other = Client(server.base, server.admin.token, {"X-Forwarded-For": "203.0.113.81"})

@@ -198,6 +198,7 @@ class Report(Asked):
     compared: str
     chart: charts.Bars
     fetches: int
+    limited: int
     class_parts: list[charts.Part]
     class_label: str
     class_links: list[ClassLink]
@@ -255,6 +256,7 @@ def _report(asked: Asked) -> Report:
             is_running=asked.period.is_running(asked.at),
         ),
         fetches=fetches,
+        limited=questions.limited_count(replace(asked.question, hit_class=ALL)),
         class_parts=charts.parts([(each.mark, count) for each, count in counts]),
         class_label=", ".join(
             counted(count, each.singular.lower(), each.plural.lower()) for each, count in counts

@@ -1,0 +1,72 @@
+"""Counts and marks in memory that all processes of a node share; make them before the fork.
+
+What is counted is known by a keyed hash, and by nothing that outlives the processes. There is no
+lock, which a killed process could leave locked: what is counted at the same instant may count as
+one. Names whose hashes share a slot share its count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import secrets
+import struct
+
+COUNT_SLOTS = 65_536
+MARK_SLOTS = 262_144
+# How many places a mark may have; where all are taken, an older one is forgotten.
+MARK_WAYS = 4
+_COUNT = struct.Struct("=II")
+_MARK = struct.Struct("=Q")
+
+
+class SharedCounts:
+    """Counts by name within a period, which is any number of hours, days or minutes."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(16)
+        self._memory = mmap.mmap(-1, COUNT_SLOTS * _COUNT.size)
+
+    def of(self, name: str, period: int) -> int:
+        """Return how many were counted of a name in a period."""
+        counted_period, count = _COUNT.unpack_from(self._memory, self._offset(name))
+        return count if counted_period == period else 0
+
+    def add(self, name: str, period: int) -> int:
+        """Count one more, and return how many there are now."""
+        count = self.of(name, period) + 1
+        _COUNT.pack_into(self._memory, self._offset(name), period, count)
+        return count
+
+    def _offset(self, name: str) -> int:
+        return _hashed(name, self._key) % COUNT_SLOTS * _COUNT.size
+
+
+class SharedMarks:
+    """Remembers names that were marked, the newest some hundred thousand of them."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(16)
+        self._memory = mmap.mmap(-1, MARK_SLOTS * _MARK.size)
+
+    def has(self, name: str) -> bool:
+        """Tell whether a name is marked."""
+        mark = _hashed(name, self._key) or 1
+        return any(_MARK.unpack_from(self._memory, place)[0] == mark for place in _places(mark))
+
+    def add(self, name: str) -> None:
+        """Mark a name."""
+        mark = _hashed(name, self._key) or 1
+        places = _places(mark)
+        free = (place for place in places if not _MARK.unpack_from(self._memory, place)[0])
+        _MARK.pack_into(self._memory, next(free, places[mark % MARK_WAYS]), mark)
+
+
+def _places(mark: int) -> list[int]:
+    first = mark // MARK_WAYS
+    return [(first + way) % MARK_SLOTS * _MARK.size for way in range(MARK_WAYS)]
+
+
+def _hashed(name: str, key: bytes) -> int:
+    digest = hashlib.blake2b(name.encode(), digest_size=8, key=key).digest()
+    return int.from_bytes(digest, "big")
