@@ -310,7 +310,7 @@ class Worker(ThreadWorker):
             request = next(conn.parser, None)
             if request is None:
                 return False
-            _say_nothing_twice(request, conn.parser.unreader)
+            _leave_body_to(conn.parser.unreader, request)
             return self._keepalive_after(conn, self.handle_request(request, conn))
         except (OSError, StopIteration):  # The client is gone, or takes too long.
             return False
@@ -461,15 +461,13 @@ class BoundedUnreader(SocketUnreader):
 
     deadline = 0.0
     first_line = b""
-    has_said_continue = False
+    is_asked_to_continue = False
     chunks: Chunks | None = None
 
     def start(self, arrival: Arrival, received: bytes | bytearray) -> None:
         """Begin a request with what has arrived of it."""
         self.buf.write(received)
         self.first_line = arrival.first_line()
-        # Of a request that is whole there is nothing to ask for.
-        self.has_said_continue = arrival.state is State.WHOLE or arrival.chunks is not None
         self.chunks = arrival.chunks if arrival.state is State.LARGE else None
         self.deadline = time.monotonic() + READ_SECONDS_MAX
 
@@ -491,6 +489,9 @@ class BoundedUnreader(SocketUnreader):
             self.chunks.take(received)
 
     def _receive(self, size_hint: int | None) -> bytes:
+        if self.is_asked_to_continue:
+            self.is_asked_to_continue = False
+            _say_continue(self.sock)
         self.sock.settimeout(max(self.deadline - time.monotonic(), 0.001))
         try:
             return bytes(super().chunk(size_hint))
@@ -506,10 +507,14 @@ def _say_continue(client: socket.socket) -> None:
         client.send(_CONTINUE)
 
 
-def _say_nothing_twice(request: Any, unreader: BoundedUnreader) -> None:
-    """Keep gunicorn from asking for a body that is here, and from waiting for one nobody reads."""
-    if unreader.has_said_continue:
-        request._expected_100_continue = False
+def _leave_body_to(unreader: BoundedUnreader, request: Any) -> None:
+    """Ask for a body once somebody reads it, and for none that nobody reads.
+
+    gunicorn asks before the application is called, even if all of the body is here.
+    """
+    # A body in chunks was asked for as it began to arrive.
+    unreader.is_asked_to_continue = request._expected_100_continue and not unreader.chunks
+    request._expected_100_continue = False
     has_body = getattr(request.body.reader, "length", None) != 0
     if has_body and request.method in ("GET", "HEAD"):
         request.force_close()

@@ -28,7 +28,8 @@ class Forwarded:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Pass a request on."""
-        environ["REMOTE_ADDR"] = self._address(environ)
+        if self._proxies or ":" in environ.get("REMOTE_ADDR", ""):
+            environ["REMOTE_ADDR"] = self._address(environ)
         return self._app(environ, start_response)
 
     def _address(self, environ: WSGIEnvironment) -> str:

@@ -224,6 +224,25 @@ def test_client_that_asks_first_is_told_to_go_on(one_process: Server) -> None:
     assert b"incorrect-username-password" in answer
 
 
+def test_client_is_told_to_go_on_only_where_its_body_is_read(one_process: Server) -> None:
+    pixel = one_process.admin.create_pixel()
+    body = json.dumps({"recipients": [f"somebody-{number}" for number in range(9000)]}).encode()
+    head = b"POST /api/pixels/%b/recipients HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+    head %= pixel["id"].encode()
+    head += b"Content-Type: application/json\r\nExpect: 100-continue\r\n"
+    head += b"Content-Length: %d\r\n" % len(body)
+    with connected(one_process, 1, head + b"\r\n") as [stranger]:
+        assert stranger.recv(65_536).startswith(b"HTTP/1.1 401 ")
+    known = f"Authorization: Bearer {one_process.admin.token}\r\n\r\n".encode()
+    with connected(one_process, 1, head + known) as [client]:
+        assert client.recv(65_536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(body)
+        answer = b"".join(iter(lambda: client.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    with connected(one_process, 1, b"GET /p/a HTTP/1.1\r\nExpect: 100-continue\r\n\r\n") as [mail]:
+        assert mail.recv(65_536).startswith(b"HTTP/1.1 404 ")
+
+
 def test_request_that_ends_in_its_middle_is_refused(one_process: Server) -> None:
     with connected(one_process, 1, b"GET /p/a HTTP/1.1\r\nHost: a\r\n") as [client]:
         client.shutdown(socket.SHUT_WR)
