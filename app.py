@@ -17,7 +17,17 @@ from hits.metrics import Metrics
 from hits.new_values import NewValues
 from hits.recorder import Recorder
 from web import errors, rate_limit, security_headers
-from web.api import accounts, recipients, reports, send, service, shares, teams, websites
+from web.api import (
+    accounts,
+    mailings,
+    recipients,
+    reports,
+    send,
+    service,
+    shares,
+    teams,
+    websites,
+)
 from web.api import pixels as pixels_api
 from web.api.blueprint import JsonApi
 from web.api.json_body import BODY_BYTES_MAX
@@ -28,6 +38,7 @@ from web.pages import (
     docs,
     embed,
     invitations,
+    opt_out,
     pixel_settings,
     report,
     sign_in,
@@ -73,7 +84,7 @@ def create_app(settings: Settings) -> Flask:
 
     links = Links(secret_keys)
     metrics = Metrics()
-    recorder = Recorder(engine, metrics)
+    recorder = Recorder(engine, metrics, links)
     intake = Intake(
         recorder,
         links,
@@ -89,6 +100,7 @@ def create_app(settings: Settings) -> Flask:
         pixels_api,
         reports,
         websites,
+        mailings,
         recipients,
         shares,
         accounts,
@@ -101,6 +113,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(service.pages)
     for blueprint in (
         sign_in.blueprint,
+        opt_out.blueprint,
         pixels_pages.blueprint,
         report.blueprint,
         report.shared,

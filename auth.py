@@ -23,7 +23,7 @@ from sqlalchemy.exc import OperationalError
 
 from core.clock import now
 from core.database import db
-from core.errors import Forbidden, KeyScope, NotFound, Unauthorized
+from core.errors import BadRequest, Forbidden, KeyScope, NotFound, Unauthorized
 from core.locks import writing
 from core.permissions import (
     ROLE_ACTIONS,
@@ -250,6 +250,45 @@ def _pixel_for(caller: Caller, pixel_id: uuid.UUID, action: Action) -> Pixel:
     if action not in TEAM_ROLE_ACTIONS[role]:
         raise Forbidden
     return pixel
+
+
+def next_owner(
+    caller: Caller, pixel: Pixel, user_id: uuid.UUID | None, team_id: uuid.UUID | None
+) -> dict[str, uuid.UUID]:
+    """Return the columns of the owner whom a pixel is to have, none if it stays where it is.
+
+    Raises: BadRequest for two of them, Forbidden or NotFound unless the caller may create for them.
+    """
+    if user_id and team_id:
+        message = "A pixel belongs to a user or to a team."
+        raise BadRequest(message, {"teamId": [message]})
+    if team_id and team_id != pixel.team_id:
+        team_for(caller, team_id, Action.CREATE_PIXEL)
+        caller.require(Action.CREATE_PIXEL)
+        return {"team_id": team_id}
+    if user_id and user_id != pixel.user_id:
+        if user_id != caller.user.id and not caller.is_admin:
+            raise Forbidden
+        caller.require(Action.CREATE_PIXEL)
+        caller.require_within(None, None)
+        if db.session.get(User, user_id) is None:
+            raise NotFound("No such user.")
+        return {"user_id": user_id}
+    return {}
+
+
+def owners_for(caller: Caller, action: Action) -> set[uuid.UUID] | None:
+    """Return the ids of whose pixels the caller may do `action` to: their own and their teams'.
+
+    None: everybody's.
+    """
+    if caller.is_admin:
+        return None
+    able = [role for role, actions in TEAM_ROLE_ACTIONS.items() if action in actions]
+    teams = select(TeamUser.team_id).where(
+        TeamUser.user_id == caller.user.id, TeamUser.role.in_(able)
+    )
+    return {*db.session.scalars(teams), *([caller.user.id] if caller.may(action) else [])}
 
 
 def pixel_to_read(pixel_id: uuid.UUID) -> Pixel:

@@ -21,8 +21,10 @@ from sqlalchemy import (
     Integer,
     String,
     UniqueConstraint,
+    func,
     text,
 )
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from core.clock import now
@@ -37,6 +39,13 @@ CLUSTERED = {"sqlite_with_rowid": False}
 # A hit's id is an instant in milliseconds, shifted by these bits, and a number among its equals.
 HIT_ID_SHIFT = 20
 MS_PER_DAY = 86_400_000
+
+
+# What is known of somebody who was sent a mail: each status by its number.
+STATUSES = ("unopened", "machine", "opened")
+UNOPENED, MACHINE, OPENED = range(len(STATUSES))
+# In place of an owner's id: what the operator said for all.
+EVERY_OWNER = uuid.UUID(int=0)
 
 
 class User(Model):
@@ -151,6 +160,10 @@ class Pixel(Model):
     team_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("teams.id"), index=True)
     privacy: Mapped[str] = mapped_column(String(10), default="full")
     created_at: Mapped[datetime] = mapped_column(Instant, default=now)
+    updated_at: Mapped[datetime | None] = mapped_column(Instant)
+    sent_at: Mapped[datetime | None] = mapped_column(Instant)
+    sent_count: Mapped[int | None]
+    retention_days: Mapped[int | None]
     # How far `segments` has come: the last hit taken in, the numbers given to visitors and to
     # profiles, the first UTC day whose hits are still there; `revision` is raised when what was
     # taken in changes.
@@ -161,6 +174,18 @@ class Pixel(Model):
     revision: Mapped[int] = mapped_column(default=0)
     # The latest instant of a hit taken in, in milliseconds: until then the newest day is whole.
     newest_ms: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+
+    @hybrid_property
+    def owner(self) -> uuid.UUID:
+        """The id of the user or the team."""
+        owner = self.team_id or self.user_id
+        assert owner
+        return owner
+
+    @owner.inplace.expression
+    @classmethod
+    def _owner_expression(cls) -> Any:
+        return func.coalesce(cls.team_id, cls.user_id)
 
 
 class Share(Model):
@@ -187,7 +212,8 @@ class Catalogue(Model):
     `version` is raised by each rename, deletion and change of privacy, so that no hit is stored
     under what a pixel used to be. `folded_through` is the highest hit id that any statistics
     have taken in; later hits get higher ids whatever the clock says. `future_ms` is the latest
-    instant of a hit that lay in the future when it was taken in, 0 if none did.
+    instant of a hit that lay in the future when it was taken in, 0 if none did. `people_key` is
+    wrapped by keys that are not in the database (see `core.people_key`).
     """
 
     __tablename__ = "catalogue"
@@ -196,6 +222,7 @@ class Catalogue(Model):
     version: Mapped[int] = mapped_column(BigInteger, default=0)
     folded_through: Mapped[int] = mapped_column(BigInteger, default=0)
     future_ms: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+    people_key: Mapped[bytes | None]
 
 
 class Hit(Model):
@@ -279,10 +306,23 @@ class Text(Model):
 
 
 class Recipient(Model):
-    """Somebody a pixel was sent to: named by a signed link, or (unverified) by a plain one."""
+    """Somebody a pixel was sent to: named by a signed link, or (unverified) by a plain one.
+
+    The visitor of a signed link is the number of its issue, at random. `person` is what the key
+    of people makes of the name, the same on all pixels. `last_profile` is the profile's number of
+    the last open, or else of the last fetch.
+    """
 
     __tablename__ = "recipients"
-    __table_args__ = CLUSTERED
+    __table_args__ = (
+        Index("ix_recipients_person", "person", "pixel_number"),
+        # All that a mailing's figures are made of, so that they never read the rows themselves.
+        Index(
+            "ix_recipients_status",
+            *("pixel_number", "verified", "opted_out", "status", "first_opened_at", "sent_at"),
+        ),
+        CLUSTERED,
+    )
 
     pixel_number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     visitor: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
@@ -294,6 +334,37 @@ class Recipient(Model):
     prefetches: Mapped[int] = mapped_column(default=0)
     bots: Mapped[int] = mapped_column(default=0)
     number: Mapped[int | None]
+    # None until the next start gives it, in rows of older times.
+    person: Mapped[int | None] = mapped_column(BigInteger)
+    status: Mapped[int] = mapped_column(default=UNOPENED)
+    opted_out: Mapped[bool] = mapped_column(default=False)
+    consent: Mapped[bool] = mapped_column(default=False)
+    # Those whom one issue added have the same instant.
+    issued_at: Mapped[datetime | None] = mapped_column(Instant)
+    sent_at: Mapped[datetime | None] = mapped_column(Instant)
+    last_profile: Mapped[int | None]
+
+
+class OptOut(Model):
+    """Somebody who doesn't want to be named on an owner's pixels; without a name once forgotten."""
+
+    __tablename__ = "opt_outs"
+
+    owner: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    person: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    recipient: Mapped[str | None] = mapped_column(String(200))
+    said_at: Mapped[datetime] = mapped_column(Instant)
+    said_by: Mapped[str] = mapped_column(String(10))
+
+
+class Forgotten(Model):
+    """Somebody whose old links, those of a pixel that carry a name, are hits of nobody for good."""
+
+    __tablename__ = "forgotten"
+    __table_args__ = CLUSTERED
+
+    pixel_number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    person: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
 
 
 class Visitor(Model):

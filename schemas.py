@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_dump, post_load, validate
 
 from core.fields import (
     BoundedList,
@@ -18,15 +18,20 @@ from core.fields import (
     SentAtField,
     ShareSlug,
     Verbatim,
+    iso,
 )
 from core.permissions import Role, Scope, TeamRole
 
+SENT_COUNT_MAX = 1_000_000_000
+DAYS_MAX = 36_500
 SHARE_TYPE_PIXEL = 3  # Umami's number.
 PAGE_SIZE_MAX = 100
 # In seconds: 2100, the end of the time that hits can be dated to.
 TIMESTAMP_MAX = 4_102_444_800
 PAGE_MAX = 1_000_000
 RECIPIENTS_ISSUED_MAX = 10_000
+MAILINGS_MAX = 100
+OPENS_MAX = 1_000_000_000
 PASSWORD_CHARACTERS_MIN = 8
 PASSWORD_CHARACTERS_MAX = 1000
 # A code lets whoever knows it join.
@@ -63,7 +68,21 @@ class PixelUpdate(Shape):
 
     name = Line(1, 100)
     slug = Line(1, 100)
-    privacy = fields.String(validate=validate.OneOf(["full", "anonymous"]))
+    privacy = fields.String(validate=validate.OneOf(["full", "consent", "anonymous"]))
+    sentAt = SentAtField(attribute="sent_at", allow_none=True)
+    sentCount = fields.Integer(
+        attribute="sent_count", allow_none=True, validate=validate.Range(0, SENT_COUNT_MAX)
+    )
+    retentionDays = fields.Integer(
+        attribute="retention_days", allow_none=True, validate=validate.Range(1, DAYS_MAX)
+    )
+
+
+class PixelChange(PixelUpdate):
+    """What may change of a pixel, and whom it moves to: a user or a team."""
+
+    userId = fields.UUID(load_default=None, allow_none=True)
+    teamId = fields.UUID(load_default=None, allow_none=True)
 
 
 class EmbedArgs(Shape):
@@ -74,14 +93,21 @@ class EmbedArgs(Shape):
 
 
 class EmbedOut(Shape):
-    """What to embed."""
+    """What to embed, and where whoever it is for can opt out of being named."""
 
     url = fields.String(required=True)
     html = fields.String(required=True)
+    optOutUrl = fields.String(attribute="opt_out_url")
+    optedOut = fields.Boolean(attribute="opted_out")
+
+    @post_dump
+    def leave_out(self, shown: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Leave out what is nobody's, and the mark of those who didn't opt out."""
+        return {name: value for name, value in shown.items() if value not in (None, False)}
 
 
-class PixelOut(Shape):
-    """A pixel, with exactly these keys."""
+class PixelCreated(Shape):
+    """A new pixel, with exactly the keys of the document that this began with."""
 
     id = fields.UUID(required=True)
     name = fields.String(required=True)
@@ -89,6 +115,21 @@ class PixelOut(Shape):
     userId = fields.UUID(attribute="user_id", required=True, allow_none=True)
     teamId = fields.UUID(attribute="team_id", required=True, allow_none=True)
     createdAt = InstantField(attribute="created_at", required=True)
+
+
+class PixelOut(PixelCreated):
+    """A pixel. `updatedAt` is when it was made until it changes."""
+
+    updatedAt = fields.Function(
+        lambda pixel: iso(pixel.updated_at or pixel.created_at),
+        required=True,
+        metadata={"type": "string", "format": "date-time"},
+    )
+    deletedAt = NOTHING
+    privacy = fields.String(required=True)
+    sentAt = InstantField(attribute="sent_at", required=True, allow_none=True)
+    sentCount = fields.Integer(attribute="sent_count", required=True, allow_none=True)
+    retentionDays = fields.Integer(attribute="retention_days", required=True, allow_none=True)
 
 
 class PageSize(fields.Integer):
@@ -145,6 +186,10 @@ class RecipientsIssue(Shape):
 
     recipients = BoundedList(Line(1, 200), RECIPIENTS_ISSUED_MAX, required=True)
     sentAt = SentAtField(load_default=None, allow_none=True)
+    consent = fields.Boolean(
+        load_default=False,
+        metadata={"description": "They consented to be named, which some pixels ask for."},
+    )
 
 
 class RecipientLink(EmbedOut):
@@ -159,6 +204,14 @@ class RecipientLinks(Shape):
     data = fields.List(fields.Nested(RecipientLink), required=True)
 
 
+class StatusField(fields.String):
+    """What is known of somebody who was sent a mail."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        one = validate.OneOf(["opened", "machine", "unopened"])
+        super().__init__(validate=one, **kwargs)
+
+
 class RecipientListArgs(PageArgs):
     """Which page of a pixel's recipients, in what order; the last to open first unless asked."""
 
@@ -167,21 +220,187 @@ class RecipientListArgs(PageArgs):
         validate=validate.OneOf(["recipient", "firstOpenedAt", "lastOpenedAt", "opens"]),
     )
     sortDescending = fields.Boolean(load_default=None)
+    status = StatusField(load_default=None)
+    opensMin = fields.Integer(load_default=0, validate=validate.Range(0, OPENS_MAX))
+
+
+class RecipientExportArgs(Shape):
+    """Which of a pixel's recipients, and how they are written."""
+
+    format = fields.String(load_default="csv", validate=validate.OneOf(["csv", "jsonl"]))
+    search = Line(0, 200, load_default="")
+    status = StatusField(load_default=None)
 
 
 class RecipientOut(Shape):
-    """A recipient, and the hits of their links by class; a plain link's is not verified."""
+    """A recipient, and the hits of their links by class; a plain link's is not verified.
+
+    `client` and `reason` are those of their last open, else of the last fetch.
+    """
 
     recipient = fields.String(required=True)
     verified = fields.Boolean(required=True)
+    status = StatusField(required=True)
+    sentAt = InstantField(attribute="sent_at", required=True, allow_none=True)
+    optedOut = fields.Boolean(attribute="opted_out", required=True)
     firstOpenedAt = InstantField(attribute="first_opened_at", required=True, allow_none=True)
     lastOpenedAt = InstantField(attribute="last_opened_at", required=True, allow_none=True)
     opens = fields.Integer(required=True)
     prefetches = fields.Integer(required=True)
     bots = fields.Integer(required=True)
+    client = fields.String(required=True, allow_none=True)
+    reason = fields.String(required=True, allow_none=True)
 
 
-RecipientPage = page_of(RecipientOut)
+class RecipientCounts(Shape):
+    """How many people a pixel was issued to by status, without those who opted out."""
+
+    all = fields.Integer(required=True)
+    opened = fields.Integer(required=True)
+    machine = fields.Integer(required=True)
+    unopened = fields.Integer(required=True)
+
+
+class RecipientPage(page_of(RecipientOut)):  # type: ignore[misc]
+    """A page of a pixel's recipients, and how many people there are, whatever was asked for."""
+
+    counts = fields.Nested(RecipientCounts, required=True)
+
+
+class PersonArgs(Shape):
+    """Who it is."""
+
+    name = Line(1, 200, required=True)
+
+
+class PersonOut(Shape):
+    """A person over all pixels: how many they were sent, and how many of these they opened."""
+
+    recipient = fields.String(required=True)
+    pixels = fields.Integer(required=True)
+    opened = fields.Integer(required=True)
+    lastOpenedAt = InstantField(attribute="last_opened_at", required=True, allow_none=True)
+    optedOut = fields.Boolean(attribute="opted_out", required=True)
+
+
+PersonPage = page_of(PersonOut)
+
+
+class PersonHitOut(Shape):
+    """All that is kept of one of a person's hits."""
+
+    createdAt = InstantField(attribute="at", required=True)
+    hitClass = fields.String(attribute="source.hit_class", data_key="class", required=True)
+    reason = fields.String(attribute="source.reason", required=True)
+    userAgent = fields.String(attribute="source.user_agent", required=True)
+    country = fields.String(attribute="source.country", required=True, allow_none=True)
+    language = fields.String(attribute="source.language", required=True, allow_none=True)
+    hostname = fields.String(attribute="source.hostname", required=True, allow_none=True)
+    referrer = fields.String(attribute="source.referrer", required=True, allow_none=True)
+    query = fields.String(attribute="source.query", required=True, allow_none=True)
+
+
+class PersonOfPixelOut(RecipientOut):
+    """What is kept of a person on one pixel."""
+
+    class Meta(Shape.Meta):
+        exclude = ("recipient", "optedOut")
+
+    pixelId = fields.UUID(attribute="pixel_id", required=True)
+    name = fields.String(required=True)
+    consent = fields.Boolean(required=True)
+    issuedAt = InstantField(attribute="issued_at", required=True, allow_none=True)
+    hits = fields.List(fields.Nested(PersonHitOut), required=True)
+
+
+class OptOutOut(Shape):
+    """Somebody who opted out; without a name once they are forgotten."""
+
+    recipient = fields.String(required=True, allow_none=True)
+    ownerId = fields.Function(
+        lambda said: str(said.owner) if said.owner.int else None,
+        required=True,
+        metadata={"type": ["string", "null"], "format": "uuid"},
+    )
+    saidAt = InstantField(attribute="said_at", required=True)
+    saidBy = fields.String(
+        attribute="said_by",
+        required=True,
+        validate=validate.OneOf(["link", "owner", "operator"]),
+    )
+
+
+OptOutPage = page_of(OptOutOut)
+
+
+class WholePersonOut(Shape):
+    """Everything that is kept of a person, on the pixels that the caller may read."""
+
+    recipient = fields.String(required=True)
+    optedOut = fields.Boolean(attribute="opted_out", required=True)
+    optOuts = fields.List(fields.Nested(OptOutOut), attribute="opt_outs", required=True)
+    pixels = fields.List(fields.Nested(PersonOfPixelOut), required=True)
+
+
+class IdList(fields.List[Any]):
+    """Ids in a query, repeated or apart by commas."""
+
+    def __init__(self, high: int, **kwargs: Any) -> None:
+        super().__init__(fields.UUID(), validate=validate.Length(1, high), **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
+        ids = [id for text in value for id in str(text).split(",") if id]
+        return super()._deserialize(ids, attr, data, **kwargs)
+
+
+class MailingsArgs(Shape):
+    """Which pixels."""
+
+    ids = IdList(MAILINGS_MAX, required=True)
+
+
+class HourOut(Shape):
+    """An hour since sending: how many opened for the first time in it, and all of its opens."""
+
+    hour = fields.Integer(required=True)
+    opened = fields.Integer(required=True)
+    opens = fields.Integer(required=True)
+
+
+class MailingOut(Shape):
+    """How a mailing did.
+
+    `basis` is `recipients` where people have links of their own, `count` where the pixel's
+    `sentCount` says how many it went to, else null.
+    """
+
+    pixelId = fields.UUID(attribute="pixel_id", required=True)
+    sentAt = InstantField(attribute="sent_at", required=True, allow_none=True)
+    basis = fields.String(
+        required=True, allow_none=True, validate=validate.OneOf(["recipients", "count"])
+    )
+    sent = fields.Integer(required=True, allow_none=True)
+    opened = fields.Integer(required=True)
+    machine = fields.Integer(required=True, allow_none=True)
+    unopened = fields.Integer(required=True, allow_none=True)
+    openRate = fields.Float(attribute="open_rate", required=True, allow_none=True)
+    opens = fields.Integer(required=True)
+    firstOpenedAt = InstantField(attribute="first_opened_at", required=True, allow_none=True)
+    medianSecondsToOpen = fields.Integer(
+        attribute="median_seconds_to_open", required=True, allow_none=True
+    )
+
+
+class MailingWithHours(MailingOut):
+    """How a mailing did, and its first week by hours since sending."""
+
+    hours = fields.List(fields.Nested(HourOut), required=True)
+
+
+class Mailings(Shape):
+    """How several mailings did, in the order asked for."""
+
+    data = fields.List(fields.Nested(MailingOut), required=True)
 
 
 class SendPayload(Shape):

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from cli.commands import as_json, file_out, main, pixel_named, print_rows
+from cli.mailings import span
 from core.clock import now
 from core.files import whole_file
 from pixels import exports
@@ -38,16 +39,31 @@ hit_class = click.option(
 def show_stats(
     slug: str, days: int, hit_class: str, by: str | None, limit: int, as_json: bool
 ) -> None:
-    """Show what a pixel's hits come to: views, visitors, visits, bounces, seconds."""
+    """Show a pixel's opens, and how many of them are unique."""
     question = _question(slug, days, hit_class)
     totals = questions.totals(question)
     if by:
-        rows = questions.breakdown(question, by, limit=limit, offset=0)
-        print_rows((row._asdict() for row in rows), as_json)
+        found = questions.breakdown(question, by, limit=limit, offset=0)
+        rows = (
+            row._asdict() if as_json else {by: row.name, **_in_words(shapes.Totals(*row[1:]))}
+            for row in found
+        )
+        print_rows(rows, as_json)
     else:
-        print_rows([totals._asdict()], as_json)
+        print_rows([totals._asdict() if as_json else _in_words(totals)], as_json)
     if not totals.pageviews:
         _tell_of_other_classes(question)
+
+
+def _in_words(totals: shapes.Totals) -> dict[str, object]:
+    """Return totals in words of mail, with their units."""
+    return {
+        "opens": totals.pageviews,
+        "unique opens": totals.visitors,
+        "hours with opens": totals.visits,
+        "of one open": totals.bounces,
+        "time between opens": span(totals.totaltime),
+    }
 
 
 def _tell_of_other_classes(question: shapes.Question) -> None:

@@ -18,13 +18,14 @@ from cli.pixels import new_pixel
 from core import secret_keys, settings
 from core.clock import now
 from core.database import db
+from core.links import Links
 from core.locks import probe_write
 from core.settings import PREFIX, Settings
 from core.sqlite import has_wal_reset_bug, sqlite_file, sqlite_version
 from core.tables import tables_problem
 from hits.classify import RULES_VERSION
 from models import Pixel
-from pixels import pixels
+from pixels import numbering, pixels
 from server.prepare import migration_problem
 from stats import folding, future
 from upkeep import backup, demo, reclassify, retention
@@ -113,7 +114,11 @@ def rotate_secret(drop_old: bool, yes: bool) -> None:
             " was ever mailed a hit without its recipient?",
             yes,
         )
-    secret_keys.rotate_secret(current_app.config["SETTINGS"], drop_old=drop_old)
+    secret_keys.rotate_secret(
+        current_app.config["SETTINGS"],
+        drop_old=drop_old,
+        before=lambda keys: numbering.rewrap(Links(keys), keep_others=True),
+    )
     click.echo(
         "There is a new signing key. Restart the server, on every node, before you sign links or"
         " make keys here: it doesn't know the new key yet."
@@ -168,6 +173,7 @@ def fill_demo(slug: str, hits: int, days: int, visitors: int | None, seed: int) 
     pixel = found or pixels.create(new_pixel(slug, slug, None, None))
     chunks = demo.fill(
         pixel,
+        current_app.extensions["links"],
         hits=hits,
         days=days,
         visitors=visitors or max(hits // 10, 1),

@@ -7,13 +7,13 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import TextIO
 
 OWNER_ONLY = 0o600
 
 
 @contextmanager
-def whole_file(path: Path, encoding: str = "utf-8") -> Iterator[IO[str]]:
+def whole_file(path: Path, encoding: str = "utf-8") -> Iterator[TextIO]:
     """Write a file that takes its place when it is whole; a device is written as it is.
 
     When this returns, the file survives a loss of power. Whatever happens before, what was at

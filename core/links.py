@@ -1,8 +1,8 @@
 """Recipients' links: tokens that name a recipient and can't be forged.
 
-A token holds the instant of sending and the recipient, and is signed with a key derived from the
-pixel's id, so that it is worth nothing on another pixel. It is 30 characters and the recipient's
-own, in base64, long.
+A token holds the number of its issue and the instant of sending, and is signed with a key derived
+from the pixel's id, so that it is worth nothing on another pixel. It is 43 characters long. Tokens
+that were made before issues had numbers hold the recipient's name instead.
 """
 
 from __future__ import annotations
@@ -21,12 +21,18 @@ from core.clock import from_milliseconds, milliseconds
 from core.signatures import Signer
 
 RECIPIENT_CHARACTERS_MAX = 200
-_SENT_BYTES = 6
+# In place of an issue's number: a link that names nobody, and one whose hits belong to whoever
+# has the address and agent.
+NOBODY_ISSUE, UNNAMED_ISSUE = 0, 1
+_ISSUE_BYTES, _SENT_BYTES = 8, 6
+# Before an issue; an instant would be of the year 10,000 or later.
+_ISSUE_MARK = b"\xff"
 
 
 class SignedRecipient(NamedTuple):
-    """What a genuine token says."""
+    """What a genuine token says: the number of its issue, or else the recipient's name."""
 
+    issue: int | None
     recipient: str
     sent_at: datetime | None
 
@@ -35,27 +41,39 @@ class Links:
     """Signs and reads the recipients' tokens of one server, with all of its keys."""
 
     def __init__(self, keys: Sequence[str]) -> None:
-        self._keys = tuple(keys)
+        self.keys = tuple(keys)
         self._signer = functools.lru_cache(maxsize=1024)(self._make_signer)
 
-    def sign(self, pixel_id: uuid.UUID, recipient: str, sent_at: datetime | None) -> str:
-        """Return the token that names `recipient` on one pixel."""
+    def sign(self, pixel_id: uuid.UUID, issue: int, sent_at: datetime | None) -> str:
+        """Return the token of an issue on one pixel."""
         sent_ms = milliseconds(sent_at) if sent_at else 0
-        payload = sent_ms.to_bytes(_SENT_BYTES, "big") + recipient.encode()
+        payload = (
+            _ISSUE_MARK
+            + issue.to_bytes(_ISSUE_BYTES, "big", signed=True)
+            + sent_ms.to_bytes(_SENT_BYTES, "big")
+        )
         return self._signer(pixel_id).sign(base64_encode(payload)).decode()
 
     def read(self, pixel_id: uuid.UUID, token: str) -> SignedRecipient | None:
         """Return what a token of this pixel says, None for one that we didn't sign."""
         try:
             payload = base64_decode(self._signer(pixel_id).unsign(token.encode()))
-            sent_ms = int.from_bytes(payload[:_SENT_BYTES], "big")
+            if payload.startswith(_ISSUE_MARK):
+                number, sent = payload[1 : 1 + _ISSUE_BYTES], payload[1 + _ISSUE_BYTES :]
+                issue = int.from_bytes(number, "big", signed=True)
+                return SignedRecipient(issue, "", _instant(sent))
             recipient = payload[_SENT_BYTES:].decode()
         except (BadData, UnicodeError):
             return None
-        return SignedRecipient(recipient, from_milliseconds(sent_ms) if sent_ms else None)
+        return SignedRecipient(None, recipient, _instant(payload[:_SENT_BYTES]))
 
     def _make_signer(self, pixel_id: uuid.UUID) -> Signer:
-        return Signer(list(self._keys), salt=b"recipient" + pixel_id.bytes, digest_method=_digest)
+        return Signer(list(self.keys), salt=b"recipient" + pixel_id.bytes, digest_method=_digest)
+
+
+def _instant(sent: bytes) -> datetime | None:
+    sent_ms = int.from_bytes(sent, "big")
+    return from_milliseconds(sent_ms) if sent_ms else None
 
 
 def _digest(data: bytes = b"") -> Any:

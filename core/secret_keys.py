@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from core.settings import SECRET_BYTES, Settings, SettingsError
 
 
-def rotate_secret(settings: Settings, *, drop_old: bool) -> None:
+def rotate_secret(
+    settings: Settings, *, drop_old: bool, before: Callable[[list[str]], object] = list
+) -> None:
     """Put a new signing key before the others in their file, or in place of them.
 
-    The servers go on with the keys that they started with.
+    The servers go on with the keys that they started with. `before` is called with all keys, the
+    oldest first, before the file is written: what old keys alone can open is lost with them.
 
     Raises: SettingsError where the environment holds the keys itself.
     """
@@ -19,9 +23,10 @@ def rotate_secret(settings: Settings, *, drop_old: bool) -> None:
         raise SettingsError(
             "PIXELKEEP_SECRET_KEY holds the keys; put a new one before the others there."
         )
-    kept = [] if drop_old else settings.secret_keys()[::-1]
+    old, new = settings.secret_keys(), secrets.token_urlsafe(SECRET_BYTES)
+    before([*old, new])
     path = settings.secret_path.resolve()
-    _drafted(path, [secrets.token_urlsafe(SECRET_BYTES), *kept]).replace(path)
+    _drafted(path, [new, *([] if drop_old else old[::-1])]).replace(path)
 
 
 def ensure_secret(settings: Settings) -> None:

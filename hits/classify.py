@@ -54,8 +54,10 @@ Reason = Literal[
     "too-soon",
     "soon",
     "forged-token",
+    "merge-tag",
 ]
-# The class that goes with a reason; a forged token is noted whatever the class.
+# The class that goes with a reason; a forged token is noted whatever the class, and so is a merge
+# tag that nobody replaced by a recipient.
 CLASS_OF_REASON: Final[Mapping[Reason, HitClass]] = {
     "prefetch-header": "prefetch",
     "apple-mpp": "prefetch",
@@ -77,6 +79,7 @@ PREFETCH_HEADER: Final = 1
 TOO_SOON: Final = 2
 FORGED_TOKEN: Final = 4
 SOON: Final = 8
+MERGE_TAG: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,8 @@ def classify_hit(agent: Agent, signals: int = 0) -> Verdict:
         verdict = Verdict("prefetch", "too-soon", False)
     elif signals & SOON and agent.reason == "browser":
         verdict = verdict._replace(reason="soon")
+    if signals & MERGE_TAG:
+        verdict = verdict._replace(reason="merge-tag")
     return verdict._replace(reason="forged-token") if signals & FORGED_TOKEN else verdict
 
 

@@ -17,6 +17,7 @@ from hits import classify
 from hits.countries import Lookup
 from hits.metrics import Metrics
 from hits.new_values import NewValues
+from hits.people import Named
 from hits.recorder import NewHit, PixelEntry, PixelName, Recorder, Stored, Waiting
 from hits.references import HitContext, Identity
 from hits.user_agents import any_of
@@ -41,6 +42,11 @@ REFERRER_CHARACTERS_MAX = 500
 # A pixel that is renamed again while its hit waits is looked up again, so many times.
 ATTEMPTS_MAX = 3
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# What programs put a recipient in place of, if they are told to: `*|EMAIL|*`, `{{ email }}`,
+# `%recipient%`, `[EMAIL]`, `${email}`, `<%= email %>`, `#EMAIL#`.
+_MERGE_TAG = re.compile(
+    r"\*\|.+\|\*|\$?\{+.+\}+|-?%%?[^%]+%%?-?|\[+[^\[\]]+\]+|<%.+%>|#+[^#]+#+", re.DOTALL
+)
 _LANGUAGE = re.compile(r"\s*([A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3})\s*(?:[,;]|$)")
 _ESCAPED_AMPERSAND = re.compile(r"&(?:amp;)+")
 # One and no more: neither a name beside it, nor a list.
@@ -140,16 +146,8 @@ class Intake:
         """Return what is kept of a request, and whose it is."""
         agent = _text(seen.user_agent, classify.USER_AGENT_CHARACTERS_MAX)
         signals = classify.PREFETCH_HEADER if seen.prefetch_header else 0
-        recipient, verified = seen.recipient.strip(), False
-        if seen.token is not None:
-            sent = self._links.read(pixel.id, seen.token)
-            if sent is None:
-                signals |= classify.FORGED_TOKEN
-                recipient = ""
-            else:
-                recipient, verified = sent.recipient, True
-                if sent.sent_at:
-                    signals |= classify.signal_of_delay((now - sent.sent_at).total_seconds())
+        named, more = self._named(pixel, seen, now)
+        signals |= more
         says = classify.classify_agent(agent)
         verdict = classify.classify_hit(says, signals)
         country = self._country_of(seen.address) if verdict.own_machine else None
@@ -157,12 +155,34 @@ class Intake:
         if not pixel.anonymous:
             circumstances = _of_person(circumstances, seen)
             if not (self._respect_dnt and seen.opted_out):
-                name = _text(recipient, RECIPIENT_CHARACTERS_MAX).strip() or None
-                who = Identity(seen.address, name, verified)
+                who = Identity(seen.address, named)
         kept = self._new_values.limited(
-            pixel[:2], seen.address, circumstances, (says, verdict), who and who.recipient, now
+            pixel[:2],
+            seen.address,
+            circumstances,
+            (says, verdict),
+            who and who.named and who.named.name,
+            now,
         )
         return kept, who
+
+    def _named(self, pixel: PixelEntry, seen: Fetch, now: datetime) -> tuple[Named | None, int]:
+        """Return what a request says of whom its link is for, and the signals in that."""
+        if seen.token is None:
+            name = _text(seen.recipient.strip(), RECIPIENT_CHARACTERS_MAX).strip()
+            if _MERGE_TAG.fullmatch(name):
+                return None, classify.MERGE_TAG
+            return (Named(name) if name and not pixel.needs_consent else None), 0
+        sent = self._links.read(pixel.id, seen.token)
+        if sent is None:
+            return None, classify.FORGED_TOKEN
+        signals = 0
+        if sent.sent_at:
+            signals = classify.signal_of_delay((now - sent.sent_at).total_seconds())
+        name = _text(sent.recipient, RECIPIENT_CHARACTERS_MAX).strip()
+        if sent.issue is None and not name:
+            return None, signals
+        return Named(name, sent.issue, verified=True, needs_consent=pixel.needs_consent), signals
 
 
 def _of_person(circumstances: HitContext, seen: Fetch) -> HitContext:

@@ -28,8 +28,8 @@ HIT_BYTES_MAX = 1_600
 HIT_BYTES = 700
 # What a text takes beside its bytes.
 TEXT_BYTES = 70
-# A recipient's row is in no order, and takes half as much again.
-RECIPIENT_BYTES = 100
+# A recipient's row is in no order, and takes half as much again; so do those of its indexes.
+RECIPIENT_BYTES = 200
 # The first hits of a pixel's day may take more than their own.
 DAY_BYTES = 16 * 1024
 # Agents of these reasons are of known programs, unless they are longer than any of these is.

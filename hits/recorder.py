@@ -28,6 +28,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from core.clock import milliseconds, now_ms
 from core.database import BUSY_TIMEOUT_MS, TRY_MS, is_database_error
+from core.links import Links
 from core.locks import ADVISORY_LOCK, is_busy, write_lock
 from core.sqlite import file_identity, sqlite_file
 from hits.group_commit import GroupCommit, Uncommitted
@@ -89,6 +90,7 @@ class PixelEntry(NamedTuple):
     number: int
     id: uuid.UUID
     anonymous: bool
+    needs_consent: bool = False
 
 
 class PixelName(NamedTuple):
@@ -146,8 +148,9 @@ class Recorder:
     What the leader alone touches needs no lock: there is one leader at a time.
     """
 
-    def __init__(self, engine: Engine, metrics: Metrics) -> None:
+    def __init__(self, engine: Engine, metrics: Metrics, links: Links) -> None:
         self._engine = engine
+        self._links = links
         self._group: GroupCommit[NewHit, Stored | None] = GroupCommit(
             self, PATIENCE_SECONDS, metrics
         )
@@ -278,7 +281,9 @@ class Recorder:
         # On PostgreSQL the statement itself looks at the day, by the one clock that counts.
         day = self._references.day if self._file is None else at_ms // MS_PER_DAY
         if self._references.day != day or any(
-            self._pixels.get(each.request) != each.pixel for each in hits
+            self._pixels.get(each.request) != each.pixel
+            or not self._references.knows(each.pixel.number, each.who)
+            for each in hits
         ):
             return None
         rows: list[HitRow | None] = [self._row(each) for each in hits]
@@ -299,9 +304,12 @@ class Recorder:
         if version != self._version:
             self._start_version(version)
         self._references.use_salt_of(connection, at_ms)
+        found = [self._resolve(connection, each.request) == each.pixel for each in hits]
+        wanted = itertools.compress(((each.pixel.number, each.who) for each in hits), found)
+        self._references.find_people(connection, self._links, wanted)
         rows = [
-            self._row(each) if self._resolve(connection, each.request) == each.pixel else None
-            for each in hits
+            self._row(each) if is_found else None
+            for each, is_found in zip(hits, found, strict=True)
         ]
         self._references.store(connection, self._new)
         return Batch(rows, at_ms // MS_PER_DAY, at_ms)
@@ -471,7 +479,9 @@ def _read_pixel(connection: Connection, request: PixelName) -> PixelEntry | None
     if row is None and request.may_have_suffix and request.slug.endswith(SUFFIX):
         slug = request.slug.removesuffix(SUFFIX)
         row = connection.execute(_pixel_columns.where(Pixel.slug == slug)).one_or_none()
-    return row and PixelEntry(row.number, row.id, row.privacy == "anonymous")
+    if row is None:
+        return None
+    return PixelEntry(row.number, row.id, row.privacy == "anonymous", row.privacy == "consent")
 
 
 def reason_of(error: Exception) -> str:

@@ -11,18 +11,22 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Table, cast, delete, select
 
 from core.clock import SteadyClock, boot, since_boot_ms
 from core.database import insert_unless_there
+from core.links import Links
 from hits.agent_names import names_of
 from hits.classify import RULES_VERSION, Verdict, classify_agent, classify_hit
+from hits.people import Named, Whose, whose
 from models import MS_PER_DAY, Profile, Recipient, Salt, Text, UserAgent
 
-# Both are forgotten as a whole when they are full: a row is then offered once more, and is there.
+# Each is forgotten as a whole when it is full: a row is then offered once more, and is there.
 KNOWN_MAX = 20_000
+PEOPLE_MAX = 20_000
 PROFILES_MAX = 8_000
 SALT_BYTES = 32
 
@@ -48,16 +52,10 @@ class HitContext(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """Whom a hit is attributed to: a recipient, else whoever has this address and agent."""
+    """Whom a hit is attributed to: whom its link names, else whoever has this address and agent."""
 
     address: str
-    recipient: str | None = None
-    verified: bool = False
-
-
-def recipient_visitor(pixel_number: int, recipient: str, verified: bool) -> int:
-    """Return the visitor that a recipient is; a plain name is never the signed one's visitor."""
-    return _hash(f"{pixel_number} {verified:d} {recipient}")
+    named: Named | None = None
 
 
 def is_over(today: int) -> ColumnElement[bool]:
@@ -79,6 +77,7 @@ class References:
     def __init__(self) -> None:
         self._known: set[Key] = set()
         self._profiles: dict[tuple[int, HitContext], int] = {}
+        self._people: dict[tuple[int, Named], Whose] = {}
         self.day = -1
         self._salt = b""
         self._clock = SteadyClock()
@@ -106,6 +105,24 @@ class References:
             salt = connection.scalar(select(Salt.salt).where(Salt.day == day))
         self.day, self._salt = day, bytes(salt or b"")
 
+    def knows(self, pixel_number: int, who: Identity | None) -> bool:
+        """Tell whether it is known whose hits these are."""
+        return who is None or who.named is None or (pixel_number, who.named) in self._people
+
+    def find_people(
+        self, connection: Connection, links: Links, wanted: Iterable[tuple[int, Identity | None]]
+    ) -> None:
+        """Learn whose the hits of some links are; holds for the catalogue's version."""
+        if len(self._people) > PEOPLE_MAX:
+            self._people = {}
+        unknown: dict[int, set[Named]] = {}
+        for pixel_number, who in wanted:
+            if who and who.named and (pixel_number, who.named) not in self._people:
+                unknown.setdefault(pixel_number, set()).add(who.named)
+        for pixel_number, named in unknown.items():
+            for each, found in whose(connection, links, pixel_number, named).items():
+                self._people[pixel_number, each] = found
+
     def visitor(
         self,
         pixel_number: int,
@@ -117,21 +134,15 @@ class References:
         """Return who came, None where that may not be known; `day` if it is not the salt's."""
         if who is None:
             return None
-        if who.recipient is None:
+        found = who.named and self._people[pixel_number, who.named]
+        if found is None or found.is_anonymous:
             seen = f"{pixel_number} {who.address} {circumstances.user_agent}"
             if day is not None and day != self.day:
                 seen = f"{seen} {day}"
             return _hash(seen, key=self._salt)
-        visitor = recipient_visitor(pixel_number, who.recipient, who.verified)
-        row = {
-            "visitor": visitor,
-            "recipient": who.recipient,
-            "verified": who.verified,
-            "opens": 0,
-            "prefetches": 0,
-            "bots": 0,
-        }
-        return self._refer(Recipient.__table__, pixel_number, visitor, row, new)
+        if found.visitor is not None and found.row is not None:
+            self._refer(Recipient.__table__, pixel_number, found.visitor, found.row, new)
+        return found.visitor
 
     def profile(self, pixel_number: int, circumstances: HitContext, new: Rows) -> int:
         """Return the profile of these circumstances, classified by today's rules."""
@@ -184,6 +195,7 @@ class References:
         """Remember nothing: a transaction failed, or rows, the salt's too, may be others now."""
         self._known = set()
         self._profiles = {}
+        self._people = {}
         self.day, self._salt = -1, b""
 
     def _text(self, pixel_number: int, value: str | None, new: Rows) -> int | None:

@@ -33,10 +33,10 @@ def hits(pixel: Pixel, question: Question) -> Iterator[dict[str, Any]]:
     return (_hit(pixel, hit) for hit in questions.export(question))
 
 
-def recipients_of(pixel: Pixel, search: str) -> Iterator[dict[str, Any]]:
-    """Yield every recipient of a pixel that matches `search`, the last to open first."""
+def recipients_of(pixel: Pixel, search: str, status: str | None = None) -> Iterator[dict[str, Any]]:
+    """Yield every recipient of a pixel that is asked for, in no order."""
     shape = RecipientOut()
-    return (shape.dump(each) for each in recipients.every(pixel, search))
+    return (shape.dump(each) for each in recipients.every(pixel, search, status))
 
 
 def as_csv(

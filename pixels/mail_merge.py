@@ -1,132 +1,259 @@
-"""A CSV of recipients in, the same CSV out with each one's link beside them, for a mail merge.
+"""A table of people in, the same table out with each one's link beside them, for a mail merge.
 
-The cells that came in go out as they are, also those that a spreadsheet would take for formulas:
-a mail merge needs them unchanged. The added cells begin with `http` or `<img`, which is none.
+First it is checked, whole, and nothing is stored: every row that can't be used is told at once,
+with its line. Browser and command line share all of it.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 from marshmallow import ValidationError
 
 from core.fields import Line
-from core.files import whole_file
 from core.links import RECIPIENT_CHARACTERS_MAX
+from core.people_key import folded
+from pixels import tables
 from pixels.recipients import Link
 from pixels.spreadsheets import undefused
-from schemas import RECIPIENTS_ISSUED_MAX
+from pixels.tables import Row, Table, TableError
 
-DELIMITERS = (",", ";", "\t")
-ADDED_COLUMNS = ("url", "html")
-HEADER_CHARACTERS_MAX = 100_000
-BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
+ADDED_COLUMNS = ("url", "html", "opt_out_url")
+CELLS_SHOWN_CHARACTERS_MAX = 80
+CONSENTING = {"yes", "y", "true", "1", "x", "ja", "oui", "sì", "si", "sí"}
 _recipient = Line(1, RECIPIENT_CHARACTERS_MAX)
 
-Issue = Callable[[list[str]], Sequence[Link]]
+
+class BadRow(NamedTuple):
+    """A row that can't be used: its line in the file, what stands there, and why."""
+
+    line: int
+    text: str
+    reason: str
 
 
-class SheetError(Exception):
-    """A CSV that can't be used; its text is the one line the operator sees."""
+class Duplicate(NamedTuple):
+    """Rows of the same person, in their order."""
+
+    person: str
+    lines: list[int]
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
-    """A CSV file: how it is written, what its columns are, and which of them has recipients."""
+class Check:
+    """What a table comes to, with nothing stored yet.
 
-    path: Path
-    encoding: str
-    delimiter: str
-    line_end: str
-    columns: list[str]
+    `rows` are the good ones, each with its person as first written; `people` is each person once.
+    """
+
+    table: Table
     place: int
+    rows: list[tuple[Row, str]]
+    people: list[str]
+    bad: list[BadRow]
+    duplicates: list[Duplicate]
+    consenting: frozenset[str]
 
-    def rows(self) -> Iterator[tuple[list[str], str]]:
-        """Yield each row, as long as the header is, with its recipient.
+    @property
+    def column(self) -> str:
+        """The name of the column with the people."""
+        return self.table.columns[self.place]
 
-        Raises: SheetError at the first line that can't be used.
-        """
-        with self.path.open(encoding=self.encoding, newline="") as file:
-            reader = csv.reader(file, delimiter=self.delimiter, strict=True)
-            try:
-                next(reader)
-                for row in reader:
-                    if row:
-                        yield self._whole(row), self._recipient_of(row)
-            except UnicodeError as error:
-                raise _undecoded(self.path, self.encoding, error) from None
-            except (csv.Error, ValidationError) as error:
-                words = error.messages[0] if isinstance(error, ValidationError) else error
-                raise SheetError(f"{self.path}, line {reader.line_num}: {words}") from None
+    @property
+    def row_count(self) -> int:
+        """How many rows there are, good and bad."""
+        return len(self.rows) + len(self.bad)
 
-    def _whole(self, row: list[str]) -> list[str]:
-        if len(row) > len(self.columns):
-            raise csv.Error(f"{len(row)} cells under {len(self.columns)} columns")
-        return row + [""] * (len(self.columns) - len(row))
+    def consents(self, person: str) -> bool:
+        """Tell whether a person's row says that they consent to be named."""
+        return folded(person) in self.consenting
 
-    def _recipient_of(self, row: list[str]) -> str:
-        cell = row[self.place] if self.place < len(row) else ""
-        return str(_recipient.deserialize(undefused(cell)))
+    def summary(self, lines_max: int = 1_000) -> list[str]:
+        """Return what a person should read before anything is stored, in sentences."""
+        form, count = self.table.format, len(self.table.columns)
+        header = "with a header" if self.table.has_header else "without a header"
+        delimiter = {"\t": "tabs"}.get(form.delimiter, f"“{form.delimiter}”")
+        cut = f", separated by {delimiter}" if count > 1 else ""
+        where = f", column {self.column} ({self.place + 1} of {count})" if count > 1 else ""
+        return [
+            f"{_counted(self.row_count, 'row')}, {_counted(len(self.people), 'person')}{where};"
+            f" {form.encoding_name}{cut}, {header}.",
+            *_some(
+                [
+                    f"Lines {_joined(each.lines)} are the same person: {each.person}"
+                    for each in self.duplicates
+                ],
+                lines_max,
+            ),
+            *_some(
+                [f"Line {each.line}: {each.reason} ({each.text!r})" for each in self.bad],
+                lines_max,
+            ),
+        ]
 
 
-def open_sheet(path: Path, column: str | None, encoding: str | None) -> Sheet:
-    """Return the sheet in a file; its recipients are in `column`, or the first.
+def check(table: Table, column: str | None = None, consent_column: str | None = None) -> Check:
+    """Return who is in a table, and which of its rows can't be used; nothing is stored.
 
-    Raises: SheetError for a file that is no CSV, or has no such column.
+    `column` is the name of the column with the people, or its number from 1; else it is the one
+    with the most mail addresses.
+
+    Raises: TableError.
     """
-    encoding = encoding or _encoding(path)
-    try:
-        with path.open(encoding=encoding, newline="") as file:
-            head = file.readline(HEADER_CHARACTERS_MAX)
-    except (UnicodeError, LookupError) as error:
-        raise _undecoded(path, encoding, error) from None
-    line_end = "\r\n" if head.endswith("\r\n") else "\n"
-    delimiter, columns = max(
-        ((each, next(csv.reader([head], delimiter=each), [])) for each in DELIMITERS),
-        key=lambda read: len(read[1]),
+    if column is None and not table.has_header and tables.is_list(table.rows):
+        table = _one_below_the_other(table)
+    place = _place_of(table, column) if column is not None else _place_found(table)
+    _require_new_columns(table)
+    consent_place = None if consent_column is None else _place_of(table, consent_column)
+    of_addresses = any(tables.address_in(undefused(_cell(row, place))) for row in table.rows)
+    rows: list[tuple[Row, str]] = []
+    bad: list[BadRow] = []
+    spelling: dict[str, str] = {}
+    lines: dict[str, list[int]] = {}
+    consenting = set()
+    for row in table.rows:
+        try:
+            person = _person_of(row, place, len(table.columns), of_addresses)
+        except TableError as error:
+            text = table.format.delimiter.join(row.cells)[:CELLS_SHOWN_CHARACTERS_MAX]
+            bad.append(BadRow(row.line, text, error.message))
+            continue
+        key = folded(person)
+        rows.append((row, spelling.setdefault(key, person)))
+        lines.setdefault(key, []).append(row.line)
+        if consent_place is not None and _consents(_cell(row, consent_place)):
+            consenting.add(key)
+    return Check(
+        table,
+        place,
+        rows,
+        list(spelling.values()),
+        bad,
+        [Duplicate(spelling[key], found) for key, found in lines.items() if len(found) > 1],
+        frozenset(consenting),
     )
-    if not columns or len(set(columns)) < len(columns):
-        raise SheetError(f"{path} does not begin with the names of its columns")
-    if column is not None and column not in columns:
-        raise SheetError(f"{path} has no column {column!r} but {', '.join(columns)}")
-    for added in ADDED_COLUMNS:
-        if added in columns:
-            raise SheetError(f"{path} has a column {added!r} already")
-    place = columns.index(column) if column is not None else 0
-    return Sheet(path, encoding, delimiter, line_end, columns, place)
 
 
-def merge(sheet: Sheet, out: Path, issue: Issue, progressed: Callable[[int], object]) -> None:
-    """Write the sheet to `out` with the links that `issue` returns for its recipients.
+def merged(checked: Check, links: Mapping[str, Link]) -> Iterator[bytes]:
+    """Yield the parts of the table's file with the links, by folded name, beside its good rows."""
+    return tables.write(checked.table.format, _merged_rows(checked, links))
 
-    `out` is there whole or, whatever happens, as it was before.
 
-    Raises: SheetError, OSError.
+def require_good(checked: Check) -> None:
+    """Raise unless every row can be used, telling of all that can't; or if there is nobody.
+
+    Raises: TableError.
     """
-    with whole_file(out, sheet.encoding) as file:
-        writer = csv.writer(file, delimiter=sheet.delimiter, lineterminator=sheet.line_end)
-        writer.writerow([*sheet.columns, *ADDED_COLUMNS])
-        rows = sheet.rows()
-        while chunk := list(itertools.islice(rows, RECIPIENTS_ISSUED_MAX)):
-            links = {each.recipient: each for each in issue([name for _, name in chunk])}
-            writer.writerows([*row, links[name].url, links[name].html] for row, name in chunk)
-            progressed(len(chunk))
+    if checked.bad:
+        raise TableError(
+            f"{_counted(len(checked.bad), 'row')} can't be used: "
+            + "; ".join(f"line {each.line}: {each.reason}" for each in checked.bad)
+        )
+    require_somebody(checked)
 
 
-def _undecoded(path: Path, encoding: str, error: Exception) -> SheetError:
-    return SheetError(f"{path} is not {encoding}: {error}; name its --encoding")
+def require_somebody(checked: Check) -> None:
+    """Raise if no row names anybody.
+
+    Raises: TableError.
+    """
+    if not checked.people:
+        raise TableError("There is nobody in it.")
 
 
-def _encoding(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(4)
-    return next((name for mark, name in BYTE_ORDER_MARKS if start.startswith(mark)), "utf-8")
+def _merged_rows(checked: Check, links: Mapping[str, Link]) -> Iterator[Sequence[str]]:
+    if checked.table.has_header:
+        yield [*checked.table.columns, *ADDED_COLUMNS]
+    for row, person in checked.rows:
+        link = links[folded(person)]
+        yield [*row.cells, link.url, link.html, str(link.opt_out_url)]
+
+
+def _one_below_the_other(table: Table) -> Table:
+    """Return a pasted list with each mail address in a row of its own."""
+    rows = [
+        Row(row.line, [cell.strip()]) for row in table.rows for cell in row.cells if cell.strip()
+    ]
+    return Table(table.format, ["Column 1"], False, rows)
+
+
+def _place_of(table: Table, column: str) -> int:
+    folded_names = [name.casefold() for name in table.columns]
+    for names, wanted in ((table.columns, column.strip()), (folded_names, column.casefold())):
+        if names.count(wanted) > 1:
+            raise TableError(f"Several columns are named {column!r}; say which by its number.")
+        if wanted in names:
+            return names.index(wanted)
+    if column.isdecimal() and 1 <= int(column) <= len(table.columns):
+        return int(column) - 1
+    raise TableError(f"There is no column {column!r} but {', '.join(table.columns)}.")
+
+
+def _place_found(table: Table) -> int:
+    place = tables.address_column(table.rows)
+    if place is not None and place < len(table.columns):
+        return place
+    headings = [n for n, name in enumerate(table.columns) if tables.is_heading(name)]
+    if len(table.columns) == 1 or len(headings) == 1:
+        return headings[0] if headings else 0
+    raise TableError(
+        f"No column has mail addresses; choose the one with the people: {', '.join(table.columns)}."
+    )
+
+
+def _require_new_columns(table: Table) -> None:
+    for name in ADDED_COLUMNS:
+        if table.has_header and name in table.columns:
+            raise TableError(f"There is a column {name!r} already.")
+
+
+def _cell(row: Row, place: int) -> str:
+    return row.cells[place] if place < len(row.cells) else ""
+
+
+def _person_of(row: Row, place: int, width: int, of_addresses: bool) -> str:
+    """Return whom a row is about.
+
+    Raises: TableError where that can't be said.
+    """
+    if row.is_blank:
+        raise TableError("The line is blank.")
+    if len(row.cells) > width:
+        raise TableError(f"{len(row.cells)} cells under {_counted(width, 'column')}.")
+    cell = undefused(_cell(row, place))
+    if not cell.strip():
+        raise TableError("The cell is blank.")
+    if of_addresses:
+        address = tables.address_in(cell)
+        if address is None:
+            several = tables.count_addresses(cell) > 1
+            raise TableError(
+                "Several mail addresses in one cell." if several else "No mail address."
+            )
+        cell = address
+    try:
+        return str(_recipient.deserialize(cell))
+    except ValidationError as error:
+        raise TableError(str(error.messages[0])) from None
+
+
+def _consents(cell: str) -> bool:
+    return cell.strip().casefold() in CONSENTING
+
+
+def _counted(count: int, noun: str) -> str:
+    plural = {"person": "people"}.get(noun, f"{noun}s")
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
+def _some(lines: list[str], lines_max: int) -> list[str]:
+    """Return the first lines, and how many more there are."""
+    more = len(lines) - lines_max
+    return lines[:lines_max] + ([f"And {_counted(more, 'more line')}."] if more > 0 else [])
+
+
+def _joined(lines: Iterable[int]) -> str:
+    *first, last = map(str, lines)
+    return f"{', '.join(first)} and {last}"

@@ -11,15 +11,17 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, true, update
+from sqlalchemy import ColumnElement, delete, func, select, true
 from sqlalchemy.exc import IntegrityError
 
-from core.clock import from_milliseconds
+from core.clock import from_milliseconds, now
 from core.database import Page, db, is_duplicate, is_orphan, paginate
 from core.errors import IdTaken, NotFound, SlugTaken
 from core.locks import writing
 from hits.recorder import SUFFIX
-from models import Catalogue, DeletedPixel, Erasure, Hit, Pixel, Share
+from models import DeletedPixel, Erasure, Hit, Pixel, Share
+from pixels import opt_outs
+from pixels.catalogue import raise_version
 from stats.instants import INSTANT_MS
 
 SLUG_STEM_CHARACTERS_MAX = 60
@@ -57,17 +59,24 @@ def free_slug(name: str) -> str:
 
 
 def change(pixel: Pixel, values: dict[str, Any]) -> Pixel:
-    """Give a pixel a new name, slug or privacy; holds for the very next request everywhere.
+    """Give a pixel other values in its columns; holds for the very next request everywhere.
 
-    Raises: SlugTaken.
+    With a `user_id` or a `team_id` it moves to that owner, and those who opted out stay so.
+
+    Raises: SlugTaken; NotFound if its next owner was deleted meanwhile.
     """
+    if values.get("user_id") or values.get("team_id"):
+        values = {"user_id": None, "team_id": None, **values}
     with _names_free(values.get("slug", pixel.slug)), writing():
-        claimed = pixel.slug, pixel.user_id, pixel.team_id
+        owner, claimed = pixel.owner, (pixel.slug, pixel.owner)
         for name, value in values.items():
             setattr(pixel, name, value)
-        if claimed != (pixel.slug, pixel.user_id, pixel.team_id):
+        if claimed != (pixel.slug, pixel.owner):
             _require_family(pixel)
+        pixel.updated_at = now()
         db.session.flush()
+        if pixel.owner != owner:
+            opt_outs.take_along(pixel.number, pixel.owner)
         raise_version()
     return pixel
 
@@ -93,8 +102,16 @@ def remove_where(condition: ColumnElement[bool]) -> None:
 def move_where(
     condition: ColumnElement[bool], user_id: uuid.UUID | None, team_id: uuid.UUID | None
 ) -> None:
-    """Give the pixels that meet `condition` to another owner, inside the caller's `writing()`."""
-    db.session.execute(update(Pixel).where(condition).values(user_id=user_id, team_id=team_id))
+    """Give the pixels that meet `condition` to another owner, inside the caller's `writing()`.
+
+    Those who opted out stay so.
+    """
+    moved = list(db.session.scalars(select(Pixel).where(condition)))
+    for pixel in moved:
+        pixel.user_id, pixel.team_id, pixel.updated_at = user_id, team_id, now()
+    db.session.flush()
+    for pixel in moved:
+        opt_outs.take_along(pixel.number, pixel.owner)
     raise_version()
 
 
@@ -129,11 +146,6 @@ def counts(user_id: uuid.UUID, team_ids: Collection[uuid.UUID]) -> tuple[int, di
     )
     found = db.session.execute(of_teams).all()
     return db.session.scalar(own) or 0, {row[0]: row[1] for row in found}
-
-
-def raise_version() -> None:
-    """Make every recorder forget what it knows of pixels and stored rows, with this commit."""
-    db.session.execute(update(Catalogue).values(version=Catalogue.version + 1))
 
 
 def with_hits(search: str) -> Iterator[tuple[Pixel, int, datetime | None]]:

@@ -21,12 +21,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import create_app
 from core import secret_keys, settings
 from core.database import db
+from core.links import Links
 from core.locks import ADVISORY_LOCK, write_lock
 from core.settings import PROJECT_DIR, Settings, SettingsError
 from core.sqlite import has_wal_reset_bug, is_sqlite_url, sqlite_file, sqlite_version
 from core.tables import problem_of_tables
 from people import first_start
 from people.first_start import FirstStart
+from pixels import numbering
 
 # Another process may be migrating.
 MIGRATION_PATIENCE_SECONDS = 600
@@ -94,6 +96,7 @@ def _migrate_and_make_user(chosen: Settings) -> FirstStart | None:
         problem = problem_of_tables(turn)
         if problem:
             raise SettingsError(f"The database can't be used: {problem}.")
+        numbering.prepare(Links(chosen.secret_keys()))
         return first_start.make_admin(chosen)
 
 

@@ -17,13 +17,23 @@ from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import bindparam, case, delete, exists, func, insert, select, update
+from sqlalchemy import Integer, bindparam, case, delete, exists, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.clock import from_milliseconds
 from core.database import Instant, begin_snapshot, db
 from core.locks import writing
-from models import Catalogue, Hit, Pixel, Profile, Recipient, Segment, Visitor
+from models import (
+    MACHINE,
+    OPENED,
+    Catalogue,
+    Hit,
+    Pixel,
+    Profile,
+    Recipient,
+    Segment,
+    Visitor,
+)
 from stats import labels
 from stats.arithmetic import (
     group_hits,
@@ -146,7 +156,7 @@ def _try_to_fold(pixel_number: int, hits_at_once: int) -> int | None:
         _store_profiles(pixel_number, new_profiles)
         for day, parts in made:
             store_parts(pixel_number, day, parts)
-        _count_recipients(pixel_number, hits, visitor)
+        _count_recipients(pixel_number, hits, visitor, profile)
         newest_ms = max(state.newest_ms, int(hits.at_ms.max()))
         note(newest_ms)
         _mark(
@@ -394,9 +404,10 @@ def _mark(pixel_number: int, **values: int) -> None:
     db.session.execute(update(Pixel).where(Pixel.number == pixel_number).values(**values))
 
 
-def _count_recipients(pixel_number: int, hits: _Hits, visitor: Array) -> None:
-    """Add hits to what their recipients come to."""
+def _count_recipients(pixel_number: int, hits: _Hits, visitor: Array, profile: Array) -> None:
+    """Add hits to the totals of their recipients."""
     sent = hits.is_recipients == 1
+    profile = profile[sent]
     at_ms, hit_class, whose = hits.at_ms[sent], hits.hit_class[sent], hits.visitor[sent]
     numbers, one_of, place = np.unique(visitor[sent], return_index=True, return_inverse=True)
     counts = np.zeros((len(numbers), len(CLASSES)), np.int64)
@@ -406,16 +417,27 @@ def _count_recipients(pixel_number: int, hits: _Hits, visitor: Array) -> None:
     first, last = np.full(len(numbers), never), np.zeros(len(numbers), np.int64)
     np.minimum.at(first, place[opens], at_ms[opens])
     np.maximum.at(last, place[opens], at_ms[opens])
+    # Of hits in their order the last one stays.
+    last_open, last_fetch = np.zeros((2, len(numbers)), np.int64)
+    order = np.argsort(at_ms, kind="stable")
+    last_fetch[place[order]] = profile[order]
+    order = order[opens[order]]
+    last_open[place[order]] = profile[order]
     rows = (
         {
             "whose": key,
             "given": number,
             "first": from_milliseconds(since) if until else None,
             "last": from_milliseconds(until) if until else None,
+            "opened_with": opened_with,
+            "fetched_with": fetched_with,
             **dict(zip(CLASSES, of_class, strict=True)),
         }
-        for key, number, since, until, *of_class in (
-            row.tolist() for row in np.column_stack((whose[one_of], numbers, first, last, counts))
+        for key, number, since, until, opened_with, fetched_with, *of_class in (
+            row.tolist()
+            for row in np.column_stack(
+                (whose[one_of], numbers, first, last, last_open, last_fetch, counts)
+            )
         )
     )
     _execute_each(_added_to_recipient(pixel_number), rows)
@@ -440,6 +462,19 @@ def _added_to_recipient(pixel_number: int) -> Any:
             opens=Recipient.opens + bindparam("open"),
             prefetches=Recipient.prefetches + bindparam("prefetch"),
             bots=Recipient.bots + bindparam("bot"),
+            status=case((Recipient.opens + bindparam("open") > 0, OPENED), else_=MACHINE),
+            last_profile=case(
+                (
+                    (bindparam("open", type_=Integer) > 0)
+                    & (func.coalesce(Recipient.last_opened_at, last) <= last),
+                    bindparam("opened_with", type_=Integer),
+                ),
+                (
+                    (Recipient.opens == 0) & (bindparam("open", type_=Integer) == 0),
+                    bindparam("fetched_with", type_=Integer),
+                ),
+                else_=Recipient.last_profile,
+            ),
         )
     )
 

@@ -36,6 +36,10 @@ class Words:
     codes: Array
     words: tuple[Value, ...]
 
+    def of(self, number: int) -> Value:
+        """Return the value that a number has."""
+        return self.words[int(self.codes[number])]
+
     def extended(self, values: Iterable[Value]) -> Words:
         """Return these words with the values of the numbers that follow."""
         places = {word: place for place, word in enumerate(self.words)}

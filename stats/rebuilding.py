@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, delete, exists, func, literal, or_, select, tu
 from core.clock import from_milliseconds
 from core.database import Instant, db
 from core.locks import writing
-from models import Hit, Pixel, Profile, Recipient, Segment
+from models import MACHINE, OPENED, UNOPENED, Hit, Pixel, Profile, Recipient, Segment
 from stats.arithmetic import group_hits, join_pieces, remains_of, sort_columns
 from stats.days import CLASSES, PIECE_HITS_MAX, Array, Columns, pack
 from stats.folding import (
@@ -177,6 +177,7 @@ def _recount_after(pixel_number: int, done: int, state: State) -> int | None:
     """
     counts = _hits_of_visitors(pixel_number, state)
     since, until = _opens_of_visitors(pixel_number, state)
+    opened_with, fetched_with = _last_profiles_of_visitors(pixel_number, state)
     pruned = from_milliseconds(state.pruned_before * MS_PER_DAY)
     following = (
         select(
@@ -184,6 +185,7 @@ def _recount_after(pixel_number: int, done: int, state: State) -> int | None:
             Recipient.number,
             Recipient.first_opened_at,
             Recipient.last_opened_at,
+            Recipient.last_profile,
         )
         .where(
             Recipient.pixel_number == pixel_number,
@@ -195,13 +197,20 @@ def _recount_after(pixel_number: int, done: int, state: State) -> int | None:
     )
     while some := db.session.execute(following, {"done": done}).all():
         rows = []
-        for visitor, number, *known in some:
+        for visitor, number, *known, profile in some:
             opens = [at for at in known if at and at < pruned]
             if until[number]:
                 opens += [from_milliseconds(int(at[number])) for at in (since, until)]
             row = {"first": min(opens, default=None), "last": max(opens, default=None)}
             hits = dict(zip(CLASSES, counts[number].tolist(), strict=True))
-            rows.append({"whose": visitor, **row, **hits})
+            # An open whose hit is pruned is known by what was noted of it.
+            is_noted = hits["open"] and not opened_with[number]
+            with_profile = opened_with[number] or (not is_noted and fetched_with[number])
+            standing = {
+                "standing": OPENED if hits["open"] else MACHINE if any(hits.values()) else UNOPENED,
+                "with": int(with_profile) or profile,
+            }
+            rows.append({"whose": visitor, **row, **hits, **standing})
         with writing():
             if state_of(pixel_number) != state:
                 return done
@@ -225,6 +234,23 @@ def _hits_of_visitors(pixel_number: int, state: State) -> Array:
             kept = bits[columns.profile] == 1 << place
             np.add.at(of_class, columns.visitor[kept], 1)
     return counts.T
+
+
+def _last_profiles_of_visitors(pixel_number: int, state: State) -> tuple[Array, Array]:
+    """Return the profiles of each visitor's last open and last hit, by number; 0 for none.
+
+    Hits that are pruned are not there any more.
+    """
+    bits = class_bits_of(pixel_number)
+    opened, fetched = np.zeros((2, state.visitor_count + 1), np.int64)
+    for _, columns in read(Columns, pixel_number, days_of(pixel_number)):
+        # Of hits in their order the last one stays.
+        order = np.argsort(columns.at, kind="stable")
+        visitor, profile = columns.visitor[order], columns.profile[order]
+        opens = bits[profile] == 1 << CLASSES.index("open")
+        opened[visitor[opens]] = profile[opens]
+        fetched[visitor] = profile
+    return opened, fetched
 
 
 def _opens_of_visitors(pixel_number: int, state: State) -> tuple[Array, Array]:
@@ -261,5 +287,7 @@ def _recounted_recipient(pixel_number: int) -> Any:
             opens=bindparam("open"),
             prefetches=bindparam("prefetch"),
             bots=bindparam("bot"),
+            status=bindparam("standing"),
+            last_profile=bindparam("with"),
         )
     )

@@ -72,6 +72,6 @@ def test_second_start_keeps_what_is_there(
     assert server.admin.get(f"/p/{pixel['slug']}").status == 200
     assert server.stop() == 0
     server.start()
-    assert server.admin.get(f"/api/pixels/{pixel['id']}").json == pixel
+    assert pixel.items() <= server.admin.get(f"/api/pixels/{pixel['id']}").json.items()
     assert server.hits() == 1
     assert server.query("SELECT count(*) FROM users") == [(1,)]

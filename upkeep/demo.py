@@ -13,20 +13,24 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import exists, insert, select
+from sqlalchemy import exists, insert, select, update
 
-from core.clock import milliseconds
+from core.clock import from_milliseconds, milliseconds
 from core.database import db
 from core.errors import BadRequest
+from core.links import Links
 from core.locks import writing
 from hits.classify import classify_agent
-from hits.references import HitContext, Identity, References, Rows
-from models import HIT_ID_SHIFT, MS_PER_DAY, Hit, Pixel
+from hits.people import people_key
+from hits.references import HitContext, References, Rows
+from models import HIT_ID_SHIFT, MS_PER_DAY, Hit, Pixel, Recipient
 from stats.days import Array
 
 HITS_AT_ONCE = 10_000
 FOLDED_AT_ONCE = 20_000
 RECIPIENTS_SHARE = 0.4
+# How many more a mail went to who never fetch the image.
+UNOPENED_SHARE = 0.5
 # How many of a day's hits come from recipients who have been here before.
 RETURNING_SHARE = 0.35
 
@@ -112,14 +116,21 @@ class _Visitors(NamedTuple):
     """Each visitor's setup, as places in the tables above; the recipients come first."""
 
     recipients: int
-    anonymous_ids: Array
+    ids: Array
     agent: Array
     country: Array
     referrer: Array
 
 
 def fill(
-    pixel: Pixel, *, hits: int, days: int, visitors: int, seed: int, now: datetime
+    pixel: Pixel,
+    links: Links,
+    *,
+    hits: int,
+    days: int,
+    visitors: int,
+    seed: int,
+    now: datetime,
 ) -> Iterator[int]:
     """Give an empty pixel made-up hits of the last days; yield after each chunk how many.
 
@@ -134,6 +145,7 @@ def fill(
     is_variant_b = random.random(hits) < 0.5
     has_query = random.random(hits) < 0.7
     facts = References()
+    _send(pixel, links, people, int(at_ms[0]))
     for start in range(0, hits, HITS_AT_ONCE):
         places = range(start, min(start + HITS_AT_ONCE, hits))
         new: Rows = {}
@@ -156,6 +168,36 @@ def fill(
         yield len(rows)
 
 
+def _send(pixel: Pixel, links: Links, people: _Visitors, sent_ms: int) -> None:
+    """Issue the pixel to its recipients just before the first hit, and to some who never open."""
+    sent_at = from_milliseconds(sent_ms)
+    with writing():
+        key = people_key(db.session.connection(), links)
+        changed = update(Pixel).where(Pixel.number == pixel.number)
+        db.session.execute(changed.values(sent_at=sent_at))
+    sent = range(int(people.recipients * (1 + UNOPENED_SHARE)))
+    for start in range(0, len(sent), HITS_AT_ONCE):
+        rows = [
+            {
+                "pixel_number": pixel.number,
+                "visitor": _issue_of(people, number),
+                "recipient": (name := f"reader{number}@example.org"),
+                "verified": True,
+                "person": key.person(name),
+                "issued_at": sent_at,
+                "sent_at": sent_at,
+            }
+            for number in sent[start : start + HITS_AT_ONCE]
+        ]
+        with writing():
+            db.session.connection().execute(insert(Recipient), rows)
+
+
+def _issue_of(people: _Visitors, number: int) -> int:
+    """Return the visitor that a recipient is; those who never come are told by their number."""
+    return int(people.ids[number]) if number < people.recipients else number
+
+
 def _instants(random: np.random.Generator, hits: int, days: int, now_ms: int) -> Array:
     """Return the hits' instants in milliseconds, in order, none in the future."""
     today = now_ms // MS_PER_DAY
@@ -174,7 +216,7 @@ def _visitors(random: np.random.Generator, count: int) -> _Visitors:
     referrer = random.choice(len(REFERRERS), count, p=_shares([row[0] for row in REFERRERS]))
     return _Visitors(
         recipients,
-        random.integers(-(1 << 63), 1 << 63, count - recipients),
+        random.integers(1 << 62, 1 << 63, count, dtype=np.uint64).astype(np.int64),
         agent,
         random.choice(len(COUNTRIES), count, p=_shares([row[0] for row in COUNTRIES])),
         np.where(agent < BROWSERS_FROM, 0, referrer),
@@ -240,15 +282,10 @@ def _hit(
         referrer=REFERRERS[referrer][1],
         query=query,
     )
-    if number < people.recipients:
-        who = Identity("", f"reader{number}@example.org", verified=True)
-        visitor = facts.visitor(pixel.number, circumstances, who, new)
-    else:
-        visitor = int(people.anonymous_ids[number - people.recipients])
     return {
         "pixel_number": pixel.number,
         "id": (at_ms << HIT_ID_SHIFT) + place % (1 << HIT_ID_SHIFT),
-        "visitor": visitor,
+        "visitor": int(people.ids[number]),
         "profile": facts.profile(pixel.number, circumstances, new),
     }
 

@@ -1,167 +1,295 @@
-"""A CSV for a mail merge: what comes in goes out, with each recipient's link beside it."""
+"""Tables of people as programs write them: who is in them, and that every cell comes back."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixels import mail_merge
-from pixels.mail_merge import SheetError
+from core.people_key import folded
+from pixels import mail_merge, tables
+from pixels.mail_merge import Check
 from pixels.recipients import Link
-from tests.conftest import Client, Server
+from pixels.tables import TableError
+from tests.conftest import Client, Server, unique
 
-ADDED = ["url", "html"]
-
-
-def issue(names: list[str]) -> Sequence[Link]:
-    return [Link(name, f"http://x/{name}", f"<img {name}>") for name in dict.fromkeys(names)]
+ADDED = ["url", "html", "opt_out_url"]
+ANN, BEN, ZOE = "ann@example.org", "ben@example.org", "zoe@example.org"
 
 
-def merged(path: Path, column: str | None = None, encoding: str | None = None) -> bytes:
-    out = path.with_name("out.csv")
-    sheet = mail_merge.open_sheet(path, column, encoding)
-    mail_merge.merge(sheet, out, issue, lambda count: None)
-    return out.read_bytes()
+def checked(data: bytes | str, column: str | None = None, **options: Any) -> Check:
+    data = data.encode() if isinstance(data, str) else data
+    return mail_merge.check(tables.read(data, column=column, **options), column)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-def test_merge_keeps_encoding_delimiter_and_line_ends(
-    tmp_path: Path, encoding: str, delimiter: str, line_end: str
-) -> None:
-    lines = [["name", "email"], ["Zoë", "zoe@example.org"], ["a\nb", "b@example.org"]]
-    path = tmp_path / "in.csv"
-    with path.open("w", encoding=encoding, newline="") as file:
-        csv.writer(file, delimiter=delimiter, lineterminator=line_end).writerows(lines)
-    expected = [
-        lines[0] + ADDED,
-        *([*line, f"http://x/{line[1]}", f"<img {line[1]}>"] for line in lines[1:]),
-    ]
-    with (tmp_path / "expected.csv").open("w", encoding=encoding, newline="") as file:
-        csv.writer(file, delimiter=delimiter, lineterminator=line_end).writerows(expected)
-    assert merged(path, "email") == (tmp_path / "expected.csv").read_bytes()
+def merged(check: Check) -> bytes:
+    links = {
+        folded(name): Link(name, f"http://x/{name}", f"<img {name}>", f"http://o/{name}")
+        for name in check.people
+    }
+    return b"".join(mail_merge.merged(check, links))
 
 
-def test_merge_in_a_named_encoding_keeps_it(tmp_path: Path) -> None:
-    path = tmp_path / "in.csv"
-    path.write_bytes("recipient\nJörg\n".encode("cp1252"))
-    with pytest.raises(SheetError, match=r"not utf-8.*--encoding"):
-        merged(path)
-    assert merged(path, encoding="cp1252").decode("cp1252").count("Jörg") == 3
+def cells_of(data: bytes, encoding: str = "utf-8", delimiter: str = ",") -> list[list[str]]:
+    return list(csv.reader(io.StringIO(data.decode(encoding), newline=""), delimiter=delimiter))
 
 
-def test_merge_takes_the_first_column_and_skips_blank_lines(tmp_path: Path) -> None:
-    path = tmp_path / "in.csv"
-    path.write_text('recipient,note\n"ann",\n\nann\n')
-    assert merged(path).decode().splitlines() == [
-        "recipient,note,url,html",
-        "ann,,http://x/ann,<img ann>",
-        "ann,,http://x/ann,<img ann>",
-    ]
+# Files as programs write them: the bytes, the people, the column.
+FILES: dict[str, tuple[bytes, list[str], str]] = {
+    "Excel, CSV UTF-8": (
+        f"First Name,Email Address\r\nAnn,{ANN}\r\nZoë,{ZOE}\r\n".encode("utf-8-sig"),
+        [ANN, ZOE],
+        "Email Address",
+    ),
+    "Excel, CSV in Germany": (
+        f"Vorname;E-Mail;Ort\r\nJörg;{ANN};Köln\r\nBen;{BEN};Bonn\r\n".encode("cp1252"),
+        [ANN, BEN],
+        "E-Mail",
+    ),
+    "Excel, with its own line": (f"sep=;\r\nid;email\r\n1;{ANN}\r\n".encode(), [ANN], "email"),
+    "Excel, Unicode text": (
+        f"id\temail\tname\r\n1\t{ANN}\tAnn\r\n2\t{ZOE}\tZoë\r\n".encode("utf-16"),
+        [ANN, ZOE],
+        "email",
+    ),
+    "Excel for Mac, old line ends": (
+        f"email,name\r{ANN},A\r{BEN},B\r".encode(),
+        [ANN, BEN],
+        "email",
+    ),
+    "LibreOffice, all quoted": (
+        f'"id","email","note"\n"1","{ANN}","a, b"\n"2","{BEN}","two\nlines"\n'.encode(),
+        [ANN, BEN],
+        "email",
+    ),
+    "LibreOffice, cut at |": (f"id|mail\n7|{ANN}\n8|{BEN}\n".encode(), [ANN, BEN], "mail"),
+    "Google Sheets": (f"Name,Email\r\nAnn,{ANN}\r\n,{BEN}".encode(), [ANN, BEN], "Email"),
+    "Mailchimp": (
+        (
+            '"Email Address","First Name","Last Name",MEMBER_RATING,OPTIN_TIME\n'
+            f'"{ANN}",Ann,"O""Hara",2,"2026-01-02 03:04:05"\n'
+        ).encode(),
+        [ANN],
+        "Email Address",
+    ),
+    "Thunderbird's address book": (
+        (
+            "First Name,Last Name,Display Name,Nickname,Primary Email,Secondary Email,Notes\r\n"
+            f"Ann,A,Ann A,,{ANN},second@example.org,\r\nBen,B,Ben B,,{BEN},,@home\r\n"
+        ).encode(),
+        [ANN, BEN],
+        "Primary Email",
+    ),
+    "mail program's line": (
+        f'"Doe, A" <{ANN}>, Ben <{BEN}>, {ZOE}\n'.encode(),
+        [ANN, BEN, ZOE],
+        "Column 1",
+    ),
+    "one in each line": (f"{ANN}\nBen <{BEN}>\n{ZOE}\n".encode(), [ANN, BEN, ZOE], "Column 1"),
+    "two in a line": (f"{ANN}; {BEN}\n{ZOE}\n".encode(), [ANN, BEN, ZOE], "Column 1"),
+    "UTF-16 without a mark": (f"email;x\n{ANN};ä\n".encode("utf-16-be"), [ANN], "email"),
+    "no header": (f"1,{ANN},Ann\n2,{BEN},Ben\n".encode(), [ANN, BEN], "Column 2"),
+    "names alone": (b"recipient,note\nann,\nbob,x\n", ["ann", "bob"], "recipient"),
+}
 
 
-def test_merge_leaves_what_looks_like_a_formula_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "in.csv"
-    path.write_text("recipient,note\nann,=1+1\n+49 30 1234,@x\n")
-    rows = list(csv.reader(merged(path).decode().splitlines()))
-    assert [row[:2] for row in rows[1:]] == [["ann", "=1+1"], ["+49 30 1234", "@x"]]
+@pytest.mark.parametrize("name", FILES)
+def test_file_gives_the_right_people_and_every_cell_back(name: str) -> None:
+    data, people, column = FILES[name]
+    found = checked(data)
+    assert (found.people, found.column, found.bad) == (people, column, [])
+    form = found.table.format
+    back = merged(found)
+    assert back.startswith(form.mark)
+    rows = cells_of(back[len(form.mark) :], form.encoding, form.delimiter)
+    rows = rows[bool(form.start) :]
+    if found.table.has_header:
+        assert rows.pop(0) == [*found.table.columns, *ADDED]
+    assert [row[:-3] for row in rows] == [row.cells for row, _ in found.rows]
+    assert [row[-3] for row in rows] == [f"http://x/{person}" for person in people]
+
+
+def test_file_comes_back_as_it_was_written() -> None:
+    data = FILES["Excel, CSV in Germany"][0]
+    back = merged(checked(data)).decode("cp1252")
+    assert back.splitlines(keepends=True)[1].startswith(f"Jörg;{ANN};Köln;http")
+    assert back.count("\r\n") == 3
+    assert "Windows-1252" in checked(data).summary()[0]
 
 
 @pytest.mark.parametrize(
-    ("content", "column", "problem"),
+    ("content", "line", "reason"),
     [
-        (b"", None, "begin"),
-        (b"\n", None, "begin"),
-        (b"a,a\nann,x\n", None, "begin"),
-        (b"name\nann\n", "email", "no column 'email' but name"),
-        (b"name,url\nann,x\n", None, "has a column 'url' already"),
-        (b"name\nann\n \n", None, "line 3: Must not be blank"),
-        (b"name,email\nann\n", "email", "line 2: Must not be blank"),
-        (b"name\nann,bob\n", None, "line 2: 2 cells under 1 columns"),
-        (b"name\n" + b"x" * 201 + b"\n", None, "line 2: Must be 1 to 200"),
-        (b'name\n"ann\n', None, "line 2: unexpected end"),
-        (b"name\na\0b\n", None, "line 2: "),
-        (b"name\n" + b"x" * 200_000 + b"\n", None, "line 2: field larger"),
-        (b"\x89PNG\r\n\x1a\n\0\0", None, "not utf-8"),
-        (b"name\nann\n\xff\n", None, "not utf-8.*--encoding"),
-        (b"name\n" + b"ann\n" * 100_000 + b"\xff\n", None, "not utf-8.*--encoding"),
+        (f"email;name\n{ANN};Ann\n;Mira\n", 3, "The cell is blank."),
+        (f"email;name\n{ANN};Ann\n\n{BEN};\n", 3, "The line is blank."),
+        (f"email;name\n{ANN};Ann\nnobody;x\n", 3, "No mail address."),
+        (f"email;name\n{ANN};Ann\n{BEN} {ZOE};x\n", 3, "Several mail addresses in one cell."),
+        (f'email;name\n{ANN};"two\nlines"\nx;y\n', 4, "No mail address."),
+        (f"email;name\n{ANN};Ann\n{BEN};x;y\n", 3, "3 cells under 2 columns."),
+        (f"email\n{ANN}\n{'x' * 200}@example.org\n", 3, "Must be 1 to 200"),
     ],
 )
-def test_sheet_that_cannot_be_used_names_the_line_and_writes_nothing(
-    tmp_path: Path, content: bytes, column: str | None, problem: str
-) -> None:
-    path = tmp_path / "in.csv"
-    path.write_bytes(content)
-    (tmp_path / "out.csv").write_text("as it was")
-    with pytest.raises(SheetError, match=problem):
-        merged(path, column)
-    assert (tmp_path / "out.csv").read_text() == "as it was"
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["in.csv", "out.csv"]
+def test_bad_row_is_told_with_its_line(content: str, line: int, reason: str) -> None:
+    found = checked(content)
+    (bad,) = found.bad
+    assert (bad.line, bad.reason[: len(reason)]) == (line, reason)
+    with pytest.raises(TableError, match=f"line {line}: "):
+        mail_merge.require_good(found)
 
 
-def test_sheet_in_an_unknown_encoding_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "in.csv"
-    path.write_text("name\nann\n")
-    with pytest.raises(SheetError, match="unknown encoding"):
-        merged(path, encoding="klingon")
+def test_every_bad_row_and_duplicate_is_told_at_once() -> None:
+    found = checked(f"name,email\nA,{ANN}\nB,\nC,{ANN.upper()}\nD,x\nE,Ann <{ANN}>\n\n\n")
+    assert [each.line for each in found.bad] == [3, 5]
+    assert [(each.person, each.lines) for each in found.duplicates] == [(ANN, [2, 4, 6])]
+    assert found.people == [ANN]
+    head, *others = found.summary()
+    assert head.startswith("5 rows, 1 person, column email (2 of 2); UTF-8")
+    assert others == [
+        f"Lines 2, 4 and 6 are the same person: {ANN}",
+        "Line 3: The cell is blank. ('B,')",
+        "Line 5: No mail address. ('D,x')",
+    ]
+
+
+def test_column_is_the_one_that_is_named() -> None:
+    text = f"id,email,work\n1,{ANN},{ZOE}\n2,{BEN},\n"
+    assert checked(text, "work").people == [ZOE]
+    assert checked(text, "3").people == [ZOE]
+    assert checked(text, "ID").people == ["1", "2"]
+    with pytest.raises(TableError, match="no column 'mail' but id, email, work"):
+        checked(text, "mail")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "nobody"),
+        (b"\n\n", "nobody"),
+        (b"a,b\n1,2\n", "No column has mail addresses"),
+        (f"email,url\n{ANN},x\n".encode(), "column 'url' already"),
+        (f'email\n{ANN}\n"{BEN}\nx\n'.encode(), "line 3: a quote is not closed|Line 3: a quote"),
+        (b"\x89PNG\r\n\x1a\n\0\0\x81", "no text"),
+        (b"email\n" + b"x" * 200_000 + b"\n", "field larger"),
+    ],
+)
+def test_table_that_cannot_be_used_says_why(content: bytes, problem: str) -> None:
+    with pytest.raises(TableError, match=problem):
+        checked(content)
+
+
+def test_encoding_that_is_named_is_used() -> None:
+    data = f"имя,email\nАня,{ANN}\n".encode("koi8-r")
+    found = checked(data, encoding="koi8-r")
+    assert found.table.columns == ["имя", "email"]
+    assert merged(found).decode("koi8-r").count("Аня") == 1
+    with pytest.raises(TableError, match="no encoding 'klingon'"):
+        checked(data, encoding="klingon")
+    with pytest.raises(TableError, match="not ascii"):
+        checked(data, encoding="ascii")
 
 
 cells = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
+addresses = st.from_regex(r"[a-z]{1,8}@[a-z]{1,8}\.org", fullmatch=True)
 
 
-@given(st.lists(st.tuples(st.from_regex(r"[a-z@.]{1,20}", fullmatch=True), cells, cells)))
+@given(st.lists(st.tuples(addresses, cells, cells), min_size=1))
 def test_any_cells_go_out_as_they_came(rows: list[tuple[str, str, str]]) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "in.csv"
-        with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([("recipient", "first", "second"), *rows])
-        found = list(csv.reader(merged(path).decode().splitlines(keepends=True)))
-    assert [tuple(row[:3]) for row in found[1:]] == rows
+    file = io.StringIO(newline="")
+    csv.writer(file).writerows([("email", "first", "second"), *rows])
+    found = checked(file.getvalue(), "email", delimiter=",")
+    assert [tuple(row[:3]) for row in cells_of(merged(found))[1:]] == rows
+
+
+# The command line
 
 
 def test_command_writes_links_that_open_and_are_listed(
     server: Server, admin: Client, tmp_path: Path
 ) -> None:
     pixel = admin.create_pixel()
-    (tmp_path / "in.csv").write_bytes("Name;Mail\r\nZoë;zoe@example.org\r\n".encode())
-    files = ("--csv", str(tmp_path / "in.csv"), "--out", str(tmp_path / "out.csv"))
-    done = server.cli("recipients", "links", pixel["slug"], *files, "--column", "Mail")
+    (tmp_path / "in.csv").write_bytes(f"Name;Mail\r\nZoë;{ZOE}\r\nZ;\r\n".encode())
+    arguments = ("recipients", "links", pixel["slug"], "--csv", str(tmp_path / "in.csv"))
+    out = ("--out", str(tmp_path / "out.csv"), "--sent-at", "2026-11-01T09:00+01:00")
+    refused = server.cli(*arguments, *out, check=False)
+    assert refused.returncode == 1
+    assert "Line 3: The cell is blank." in refused.stderr
+    assert admin.get(f"/api/pixels/{pixel['id']}/recipients").json["count"] == 0
+    dry = server.cli(*arguments, "--skip-bad", "--dry-run")
+    assert "2 rows, 1 person" in dry.stderr
+    assert not (tmp_path / "out.csv").exists()
+    done = server.cli(*arguments, *out, "--skip-bad")
     assert "PIXELKEEP_PUBLIC_URL is not set" in done.stderr
+    assert "Goes out Sunday, 1 Nov 2026, 09:00" in done.stderr
+    assert "08:00 UTC" in done.stderr
     text = (tmp_path / "out.csv").read_bytes().decode()
     (row,) = csv.DictReader(text.splitlines(), delimiter=";")
     assert row["html"].startswith("<img ")
+    assert row["opt_out_url"].startswith(f"{admin.base}/opt-out/")
     path = row["url"].removeprefix(admin.base)
     assert admin.get(path, headers={"User-Agent": "Outlook-Android/2.0"}).status == 200
     (listed,) = json.loads(server.cli("recipients", "list", pixel["slug"], "--json").stdout)
-    assert (listed["recipient"], listed["verified"]) == ("zoe@example.org", True)
-    assert (listed["opens"], listed["prefetches"], listed["bots"]) == (1, 0, 0)
+    assert (listed["recipient"], listed["verified"], listed["opens"]) == (ZOE, True, 1)
+    found = admin.get(f"/api/pixels/{pixel['id']}").json
+    assert found["sentAt"] == "2026-11-01T08:00:00.000Z"
+    standard = server.cli(*arguments, "--skip-bad", "--out", "-").stdout
+    assert standard.startswith("Name;Mail;url;html;opt_out_url\n")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["in.csv", "out.csv"]
+
+
+def test_merge_is_taken_back_but_for_those_who_opened(server: Server, tmp_path: Path) -> None:
+    admin, table = server.admin, tmp_path / "in.csv"
+    pixel, next_one = admin.create_pixel(), admin.create_pixel()
+    known = admin.post(f"/api/pixels/{pixel['id']}/recipients", {"recipients": [ZOE]})
+    table.write_text(f"email\n{ANN}\n{BEN}\n{ZOE}\n")
+    out = server.cli("recipients", "links", pixel["slug"], "--csv", str(table), "--out", "-").stdout
+    link = out.splitlines()[1].split(",")[1].removeprefix(admin.base)
+    admin.get(link, headers={"User-Agent": "Outlook-Android/2.0"})
+    again = server.cli(
+        *("recipients", "links", next_one["slug"], "--from", pixel["slug"]),
+        *("--status", "unopened", "--out", "-"),
+    ).stdout
+    assert [line.partition(",")[0] for line in again.splitlines()] == ["recipient", BEN, ZOE]
+    merges = json.loads(server.cli("recipients", "merges", pixel["slug"], "--json").stdout)
+    assert [(each["people"], each["canBeTakenBack"]) for each in merges] == [(2, 1), (1, 1)]
+    done = server.cli("recipients", "take-back", pixel["slug"], "--yes")
+    assert done.stdout == "Removed 1 people.\n"
+    left = admin.get(f"/api/pixels/{pixel['id']}/recipients?orderBy=recipient").json["data"]
+    assert [row["recipient"] for row in left] == [ANN, ZOE]
+    assert known.status == 200
 
 
 @pytest.mark.parametrize(
-    ("arguments", "problem"),
+    ("arguments", "status", "problem"),
     [
-        (("--column", "Mail"), "no column 'Mail'"),
-        (("--sent-at", "soon"), "--sent-at"),
-        (("--sent-at", "1960-01-01"), "--sent-at"),
-        (("--out", "/no/such/directory/out.csv"), "No such file"),
+        (("--column", "Mail"), 1, "no column 'Mail'"),
+        (("--sent-at", "soon"), 1, "That is not a date and time"),
+        (("--sent-at", "1960-01-01"), 1, "Must not be before 1970"),
+        (("--out", "/no/such/directory/out.csv"), 1, "No such file"),
+        (("--out", "in.csv"), 2, "--out is the table itself"),
     ],
 )
 def test_command_that_cannot_work_is_one_line(
-    server: Server, admin: Client, tmp_path: Path, arguments: tuple[str, ...], problem: str
+    server: Server,
+    admin: Client,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    status: int,
+    problem: str,
 ) -> None:
-    pixel = admin.create_pixel()
-    (tmp_path / "in.csv").write_text("name\nann\n")
-    files = ("--csv", str(tmp_path / "in.csv"), "--out", str(tmp_path / "out.csv"))
-    done = server.cli("recipients", "links", pixel["slug"], *files, *arguments, check=False)
-    assert done.returncode == 1
+    slug = admin.create_pixel(unique("merge"))["slug"]
+    table = tmp_path / "in.csv"
+    table.write_text(f"name\n{ANN}\n")
+    arguments = tuple(str(table) if each == "in.csv" else each for each in arguments)
+    files = ("--csv", str(table), "--out", str(tmp_path / "out.csv"))
+    done = server.cli("recipients", "links", slug, *files, *arguments, check=False)
+    assert done.returncode == status
     assert problem in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out.csv").exists()
+    assert table.read_text() == f"name\n{ANN}\n"

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from flask import Flask
+from flask import Flask, current_app
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -26,10 +26,12 @@ from core import secret_keys, settings
 from core.clock import milliseconds
 from core.database import db
 from core.locks import writing
-from hits.references import HitContext, Identity, References
+from hits.people import Named
+from hits.references import HitContext, Identity, References, Rows
 from models import (
     HIT_ID_SHIFT,
     MS_PER_DAY,
+    STATUSES,
     Hit,
     Pixel,
     Profile,
@@ -104,7 +106,7 @@ class World:
                     "pixel_number": self.number,
                     "id": self.last_id,
                     "dated_ms": None if at_ms == self.last_id >> HIT_ID_SHIFT else at_ms,
-                    "visitor": self.facts.visitor(self.number, circumstances, who, new),
+                    "visitor": self.visitor(circumstances, who, new),
                     "profile": self.facts.profile(self.number, circumstances, new),
                 }
             )
@@ -132,10 +134,14 @@ class World:
             query=choose([None, "utm_source=a", "utm_source=b"]),
         )
         anonymous = Identity(f"192.0.2.{self.random.randrange(6)}")
-        known = Identity(
-            "", f"r{self.random.randrange(self.names)}", verified=choose([True, False])
-        )
+        name = f"r{self.random.randrange(self.names)}"
+        known = Identity("", Named(name, verified=choose([True, False])))
         return circumstances, choose([None, anonymous, known, known])
+
+    def visitor(self, circumstances: HitContext, who: Identity | None, new: Rows) -> int | None:
+        links = current_app.extensions["links"]
+        self.facts.find_people(db.session.connection(), links, [(self.number, who)])
+        return self.facts.visitor(self.number, circumstances, who, new)
 
     def some_are_folded(self) -> None:
         folding.fold(self.number, self.random.randrange(1, 120))
@@ -206,6 +212,15 @@ class World:
                 assert questions.events_after(question, after.id, limit=5) == expected
         self.check_recipients()
 
+    def profile_of(self, hit: Event) -> int | None:
+        """Return the number of a stored hit's profile."""
+        statement = (
+            select(Profile.number)
+            .join(Hit, (Hit.pixel_number == self.number) & (Hit.profile == Profile.id))
+            .where(Profile.pixel_number == self.number, Hit.id == hit.id)
+        )
+        return db.session.scalar(statement)
+
     def question(self) -> Question:
         length_ms = max(self.at_ms - milliseconds(START), 1)
         start = START + timedelta(milliseconds=self.random.randrange(length_ms))
@@ -236,6 +251,14 @@ class World:
             if not (self.reclassified and self.pruned):
                 assert row.first_opened_at == min(opens, default=None)
                 assert row.last_opened_at == max(opens, default=None)
+            assert STATUSES[row.status] == _status_of(counts)
+            if opens and not self.pruned:
+                last = [hit for hit in self.hits if hit.at == max(opens)]
+                assert row.last_profile in [self.profile_of(hit) for hit in last]
+
+
+def _status_of(counts: tuple[int, ...]) -> str:
+    return "opened" if counts[0] else "machine" if any(counts) else "unopened"
 
 
 def _reclassified(hit: Event, agent: str, hit_class: str) -> Event:

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from flask import Flask
+from flask import Flask, current_app
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 from sqlalchemy import update
 from werkzeug.test import TestResponse
@@ -32,7 +32,7 @@ from core.database import db
 from core.permissions import ROLE_ACTIONS, TEAM_ROLE_ACTIONS, Action, Role, Scope, TeamRole
 from models import ApiKey, Pixel, Share, Team, User
 from people import accounts, teams
-from pixels import pixels, shares
+from pixels import pixels, recipients, shares
 from server.prepare import prepare
 from tests.conftest import PASSWORD, unique
 
@@ -136,6 +136,13 @@ def access_code(subject: Subject) -> dict[str, str]:
     return {"accessCode": subject.team.access_code}
 
 
+def known_by(subject: Subject) -> dict[str, str]:
+    """Return somebody whom the pixel was sent to."""
+    name = f"{unique('known')}@example.org"
+    recipients.issue(current_app.extensions["links"], subject.pixel, [name], None, "")
+    return {"name": name}
+
+
 ANYBODY = Row("anybody")
 SIGNED_IN = Row("signed in")
 READ = pixel(Action.READ_PIXEL)
@@ -222,6 +229,21 @@ API: dict[str, Row] = {
     "POST /api/pixels/<uuid:pixel_id>/recipients": pixel(
         Action.CHANGE_PIXEL, body={"recipients": ["a@example.org"]}, keys="write"
     ),
+    "GET /api/pixels/<uuid:pixel_id>/recipients/export": READ,
+    "DELETE /api/pixels/<uuid:pixel_id>/recipient": pixel(
+        Action.CHANGE_PIXEL, query=lambda subject: known_by(subject), keys="write"
+    ),
+    "GET /api/recipients": SIGNED_IN,
+    # Nobody is known to anybody by this name; other tests ask for those who are.
+    "GET /api/recipient": Row("signed in", query={"name": "nobody@example.org"}, works=404),
+    "DELETE /api/recipient": Row(
+        "signed in", query={"name": "nobody@example.org"}, works=404, keys="write"
+    ),
+    "GET /api/opt-outs": SIGNED_IN,
+    "GET /api/pixels/<uuid:pixel_id>/mailing": pixel(Action.READ_PIXEL, takes_share=True),
+    "GET /api/pixels/mailings": Row(
+        "signed in", query=lambda subject: {"ids": subject.pixel.id}, takes_limited_keys=True
+    ),
     "GET /api/pixels/charts": CHARTS,
     "GET /api/websites/<uuid:pixel_id>": pixel(Action.READ_PIXEL, takes_share=True),
     "GET /api/websites": SIGNED_IN,
@@ -296,6 +318,8 @@ PAGES: dict[str, Row] = {
     ),
     "GET /pixels/<uuid:pixel_id>/recipients.csv": READ,
     **{f"GET /share/<slug>{path}": ANYBODY for path in ("", "/newest", "/by/<dimension>")},
+    "GET /opt-out/<token>": Row("anybody", works=404),
+    "POST /opt-out/<token>": Row("anybody", works=404),
     "GET /account": SIGNED_IN,
     "POST /account/password": Row("signed in", works=400),
     "POST /account/keys": Row("signed in", body={"name": "made"}),

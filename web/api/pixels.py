@@ -15,11 +15,12 @@ from schemas import (
     EmbedArgs,
     EmbedOut,
     Ok,
+    PixelChange,
     PixelCreate,
+    PixelCreated,
     PixelListArgs,
     PixelOut,
     PixelPage,
-    PixelUpdate,
 )
 from web.api.blueprint import JsonBlueprint
 from web.request import links, public_base
@@ -30,7 +31,7 @@ blueprint = JsonBlueprint("pixels", __name__, url_prefix="/api", description="Tr
 @blueprint.post("/pixels", raises=(Forbidden, NotFound, SlugTaken, IdTaken))
 @auth.required
 @blueprint.arguments(PixelCreate)
-@blueprint.response(200, PixelOut)
+@blueprint.response(200, PixelCreated)
 def create_pixel(given: dict[str, Any]) -> Pixel:
     """Create a pixel for the caller, or for a team of theirs."""
     caller = auth.caller()
@@ -79,12 +80,15 @@ def read_pixel(pixel_id: uuid.UUID) -> Pixel:
 
 @blueprint.post("/pixels/<uuid:pixel_id>", raises=(Forbidden, NotFound, SlugTaken))
 @auth.required
-@blueprint.arguments(PixelUpdate)
+@blueprint.arguments(PixelChange)
 @blueprint.response(200, PixelOut)
 def update_pixel(given: dict[str, Any], pixel_id: uuid.UUID) -> Pixel:
-    """Change a pixel's name, slug or privacy; what is left out stays."""
-    pixel = auth.pixel_for(auth.caller(), pixel_id, Action.CHANGE_PIXEL)
-    return pixels.change(pixel, given)
+    """Change a pixel, or move it to a user or a team; what is left out stays."""
+    caller = auth.caller()
+    pixel = auth.pixel_for(caller, pixel_id, Action.CHANGE_PIXEL)
+    user_id, team_id = given.pop("userId"), given.pop("teamId")
+    owner = auth.next_owner(caller, pixel, user_id, team_id)
+    return pixels.change(pixel, {**given, **owner})
 
 
 @blueprint.delete("/pixels/<uuid:pixel_id>", raises=(Forbidden, NotFound))
@@ -105,7 +109,8 @@ def delete_pixel(pixel_id: uuid.UUID) -> dict[str, bool]:
 def embed_pixel(given: dict[str, Any], pixel_id: uuid.UUID) -> recipients.Link:
     """Return the URL and the HTML to embed, signed for a recipient if the query names one.
 
-    To sign takes the right to change the pixel, and a pixel that isn't anonymous.
+    To sign takes the right to change the pixel, and a pixel that isn't anonymous. The recipient
+    is issued to, as by the POST of recipients.
     """
     action = Action.CHANGE_PIXEL if given["recipient"] else Action.READ_PIXEL
     pixel = auth.pixel_for(auth.caller(), pixel_id, action)

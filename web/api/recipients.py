@@ -1,17 +1,32 @@
-"""The JSON routes of a pixel's recipients: links signed for them, and who has opened."""
+"""The JSON routes of recipients: links for them, who has opened, and what each wants kept."""
 
 from __future__ import annotations
 
 import uuid
 from typing import Any
 
+from flask import Response, stream_with_context
+
 import auth
 from core.database import Page
 from core.errors import Forbidden, NotFound
 from core.permissions import Action
-from models import Recipient
-from pixels import recipients
-from schemas import RecipientLinks, RecipientListArgs, RecipientPage, RecipientsIssue
+from models import OptOut
+from pixels import exports, forgetting, opt_outs, persons, recipients
+from pixels.persons import PersonRow
+from schemas import (
+    Ok,
+    OptOutPage,
+    PageArgs,
+    PersonArgs,
+    PersonPage,
+    RecipientExportArgs,
+    RecipientLinks,
+    RecipientListArgs,
+    RecipientPage,
+    RecipientsIssue,
+    WholePersonOut,
+)
 from web.api.blueprint import JsonBlueprint
 from web.api.json_body import body_up_to
 from web.request import links, public_base
@@ -34,9 +49,19 @@ blueprint = JsonBlueprint(
 @blueprint.arguments(RecipientsIssue)
 @blueprint.response(200, RecipientLinks)
 def issue_links(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
-    """Sign a link for each recipient; those named twice have one. An anonymous pixel has none."""
+    """Sign a link for each recipient; a person who is named twice has one.
+
+    The links of those who opted out name nobody. An anonymous pixel has none.
+    """
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.CHANGE_PIXEL)
-    issued = recipients.issue(links(), pixel, given["recipients"], given["sentAt"], public_base())
+    issued = recipients.issue(
+        links(),
+        pixel,
+        given["recipients"],
+        given["sentAt"],
+        public_base(),
+        consents=lambda _: given["consent"],
+    )
     return {"data": issued}
 
 
@@ -46,14 +71,97 @@ def issue_links(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
 @auth.required
 @blueprint.arguments(RecipientListArgs, location="query")
 @blueprint.response(200, RecipientPage)
-def list_recipients(given: dict[str, Any], pixel_id: uuid.UUID) -> Page[Recipient]:
+def list_recipients(given: dict[str, Any], pixel_id: uuid.UUID) -> recipients.RecipientPage:
     """Return a page of a pixel's recipients with their hits."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
     return recipients.listing(
         pixel,
         search=given["search"],
+        status=given["status"],
+        opens_min=given["opensMin"],
         order_by=given["orderBy"],
         descending=given["sortDescending"],
         page=given["page"],
         page_size=given["pageSize"],
     )
+
+
+@blueprint.get("/pixels/<uuid:pixel_id>/recipients/export", raises=(NotFound,))
+@auth.required
+@blueprint.arguments(RecipientExportArgs, location="query")
+@blueprint.response(200, content_type="text/csv")
+def export_recipients(given: dict[str, Any], pixel_id: uuid.UUID) -> Response:
+    """Return all of a pixel's recipients that are asked for, as a file."""
+    pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
+    rows = exports.recipients_of(pixel, given["search"], given["status"])
+    return _file(rows, exports.RECIPIENT_COLUMNS, given["format"], "recipients")
+
+
+@blueprint.delete("/pixels/<uuid:pixel_id>/recipient", raises=(Forbidden, NotFound))
+@auth.required
+@blueprint.arguments(PersonArgs, location="query")
+@blueprint.response(200, Ok)
+def forget_recipient(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, bool]:
+    """Forget a person on one pixel: the name goes, what was counted stays."""
+    pixel = auth.pixel_for(auth.caller(), pixel_id, Action.CHANGE_PIXEL)
+    return _forget(given["name"], {pixel.owner}, pixel.number)
+
+
+@blueprint.get("/recipients")
+@auth.required
+@blueprint.arguments(PageArgs, location="query")
+@blueprint.response(200, PersonPage)
+def list_people(given: dict[str, Any]) -> Page[PersonRow]:
+    """Return a page of the people of all pixels that the caller may read."""
+    return persons.listing(
+        auth.owners_for(auth.caller(), Action.READ_PIXEL),
+        search=given["search"],
+        page=given["page"],
+        page_size=given["pageSize"],
+    )
+
+
+@blueprint.get("/recipient", raises=(NotFound,))
+@auth.required
+@blueprint.arguments(PersonArgs, location="query")
+@blueprint.response(200, WholePersonOut)
+def show_person(given: dict[str, Any]) -> dict[str, Any]:
+    """Return everything that is kept of a person, on the pixels that the caller may read."""
+    owners = auth.owners_for(auth.caller(), Action.READ_PIXEL)
+    found = persons.find(links(), owners, given["name"])
+    return {**found._asdict(), "pixels": [persons.shown(each) for each in found.pixels]}
+
+
+@blueprint.delete("/recipient", raises=(NotFound,))
+@auth.required
+@blueprint.arguments(PersonArgs, location="query")
+@blueprint.response(200, Ok)
+def forget_person(given: dict[str, Any]) -> dict[str, bool]:
+    """Forget a person on all pixels that the caller may change."""
+    return _forget(given["name"], auth.owners_for(auth.caller(), Action.CHANGE_PIXEL))
+
+
+@blueprint.get("/opt-outs")
+@auth.required
+@blueprint.arguments(PageArgs, location="query")
+@blueprint.response(200, OptOutPage)
+def list_opt_outs(given: dict[str, Any]) -> Page[OptOut]:
+    """Return a page of who opted out of the pixels that the caller may read."""
+    owners = auth.owners_for(auth.caller(), Action.READ_PIXEL)
+    return opt_outs.listing(owners, given["page"], given["pageSize"])
+
+
+def _forget(
+    name: str, owners: set[uuid.UUID] | None, pixel_number: int | None = None
+) -> dict[str, bool]:
+    if not forgetting.forget(links(), name, owners, pixel_number):
+        raise NotFound("Nobody is known by that name.")
+    return {"ok": True}
+
+
+def _file(rows: Any, columns: tuple[str, ...], kind: str, name: str) -> Response:
+    parts = exports.as_csv(rows, columns) if kind == "csv" else exports.as_json_lines(rows)
+    types = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
+    response = Response(stream_with_context(parts), content_type=types[kind])
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}.{kind}"'
+    return response

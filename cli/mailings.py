@@ -1,0 +1,104 @@
+"""The commands for mailings: how one did, and several side by side."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from sqlalchemy import select
+
+from cli.commands import Commands, as_json, main, pixel_named, print_rows
+from core.database import db
+from core.fields import iso
+from models import Pixel
+from pixels import mailings
+from pixels.mailings import Mailing
+from schemas import MailingOut, MailingWithHours
+
+# The hours after which `compare` says how many had opened.
+COMPARED_HOURS = (1, 3, 6, 12, 24, 48, 168)
+
+
+@main.group("mailings", cls=Commands)
+def mailing_commands() -> None:
+    """Show how mailings did: sent, opened, when."""
+
+
+@mailing_commands.command("list")
+@as_json
+def list_mailings(as_json: bool) -> None:
+    """List all pixels' mailings, the last sent first."""
+    order = (Pixel.sent_at.desc().nulls_last(), Pixel.number.desc())
+    found = db.session.scalars(select(Pixel).order_by(*order)).all()
+    if as_json:
+        shape = MailingOut()
+        print_rows((shape.dump(mailings.of_pixel(each)) for each in found), as_json)
+    else:
+        print_rows(({"slug": each.slug, **_told(mailings.of_pixel(each))} for each in found), False)
+
+
+@mailing_commands.command("show")
+@click.argument("slug")
+@as_json
+def show_mailing(slug: str, as_json: bool) -> None:
+    """Show how a pixel's mailing did."""
+    pixel = pixel_named(slug)
+    mailing, hours = mailings.of_pixel(pixel), mailings.hours_of(pixel)
+    if as_json:
+        shown = MailingWithHours().dump({**mailing._asdict(), "hours": hours})
+        click.echo(json.dumps(shown, indent=2))
+        return
+    for name, value in _told(mailing).items():
+        click.echo(f"{name:<22}{'-' if value is None else value}")
+    for hours_after, opened in _after(hours):
+        click.echo(f"{f'opened after {hours_after} h':<22}{opened}")
+
+
+@mailing_commands.command("compare")
+@click.argument("slugs", nargs=-1, required=True)
+@as_json
+def compare_mailings(slugs: tuple[str, ...], as_json: bool) -> None:
+    """Show several mailings side by side, and how many had opened hours after sending."""
+    found = [pixel_named(slug) for slug in slugs]
+    rows = []
+    for pixel in found:
+        mailing, hours = mailings.of_pixel(pixel), mailings.hours_of(pixel)
+        if as_json:
+            rows.append(MailingWithHours().dump({**mailing._asdict(), "hours": hours}))
+        else:
+            after = {f"after {count} h": opened for count, opened in _after(hours)}
+            missing = {f"after {count} h": None for count in COMPARED_HOURS}
+            rows.append({"slug": pixel.slug, **_told(mailing), **missing, **after})
+    print_rows(rows, as_json)
+
+
+def _told(mailing: Mailing) -> dict[str, Any]:
+    """Return a mailing's figures with their units, in words of mail."""
+    rate, median = mailing.open_rate, mailing.median_seconds_to_open
+    return {
+        "sent at": mailing.sent_at and iso(mailing.sent_at),
+        "sent": mailing.sent,
+        "opened": mailing.opened,
+        "machine only": mailing.machine,
+        "not opened": mailing.unopened,
+        "open rate": None if rate is None else f"{rate:.1%}",
+        "opens": mailing.opens,
+        "first open": mailing.first_opened_at and iso(mailing.first_opened_at),
+        "median time to open": None if median is None else span(median),
+    }
+
+
+def span(seconds: int) -> str:
+    """Return a span of time as a person says it: 3 h 12 min."""
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24} d {hours % 24} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+def _after(hours: list[mailings.Hour]) -> list[tuple[int, int]]:
+    """Return how many had opened after some hours."""
+    opened = [hour.opened for hour in hours]
+    return [(count, sum(opened[:count])) for count in COMPARED_HOURS] if hours else []

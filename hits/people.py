@@ -1,0 +1,172 @@
+"""Whom a link names, by what the database says now: who was forgotten or opted out is nobody.
+
+A link carries the number of its issue, which is the visitor's. A plain link carries a name, and
+so do links that were made before they had numbers: these are looked for by the key of people.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, select, update
+
+from core.links import NOBODY_ISSUE, UNNAMED_ISSUE, Links
+from core.people_key import PeopleKey, new_key, unwrapped
+from models import EVERY_OWNER, Catalogue, Forgotten, OptOut, Pixel, Recipient
+
+log = logging.getLogger("pixelkeep.people")
+
+
+class LostKey(Exception):
+    """The key of people is wrapped by signing keys that this process doesn't have."""
+
+
+class Named(NamedTuple):
+    """What a link says of whom it is for: the number of an issue, or else a name.
+
+    `verified`: we signed it. `needs_consent`: it names only those who consented.
+    """
+
+    name: str = ""
+    issue: int | None = None
+    verified: bool = False
+    needs_consent: bool = False
+
+
+class Whose(NamedTuple):
+    """Whose the hits of a link are: a visitor's, nobody's, or whoever's has this address and agent.
+
+    `row` is the recipient's where it may not be stored yet.
+    """
+
+    visitor: int | None = None
+    is_anonymous: bool = False
+    row: dict[str, Any] | None = None
+
+
+NOBODY = Whose()
+ANONYMOUS = Whose(is_anonymous=True)
+
+
+def people_key(connection: Connection, links: Links) -> PeopleKey:
+    """Return the key of people; make it where there is none, in the caller's write transaction.
+
+    Raises: LostKey.
+    """
+    wrapped = connection.scalar(select(Catalogue.people_key))
+    if wrapped is None:
+        made = new_key().wrapped(links.keys)
+        connection.execute(
+            update(Catalogue).where(Catalogue.people_key.is_(None)).values(people_key=made)
+        )
+        wrapped = connection.scalar(select(Catalogue.people_key))
+    key = unwrapped(bytes(wrapped or b""), links.keys)
+    if key is None:
+        raise LostKey("the key of people is wrapped by other signing keys")
+    return key
+
+
+def whose(
+    connection: Connection, links: Links, pixel_number: int, named: Collection[Named]
+) -> dict[Named, Whose]:
+    """Return whose the hits of some links of a pixel are."""
+    old = {each: bare_visitor(pixel_number, each) for each in named if each.issue is None}
+    numbers = {each.issue for each in named if each.issue is not None} | {*old.values()}
+    rows = _rows(connection, pixel_number, Recipient.visitor.in_(numbers))
+    by_number = {row.visitor: row for row in rows}
+    found = {
+        each: _of_issue(each, by_number.get(each.issue)) for each in named if each.issue is not None
+    }
+    if old:
+        try:
+            key = people_key(connection, links)
+        except LostKey as error:
+            # Better a hit without a name than none.
+            log.error("Names in links are not read: %s", error)
+            return found | dict.fromkeys(old, ANONYMOUS)
+        found |= _of_names(connection, key, pixel_number, old, by_number)
+    return found
+
+
+def bare_visitor(pixel_number: int, named: Named) -> int:
+    """Return the visitor that a name was before visitors were keyed; rows of then keep it."""
+    value = f"{pixel_number} {named.verified:d} {named.name}".encode()
+    digest = hashlib.blake2b(value, digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def _of_issue(named: Named, row: Any) -> Whose:
+    if named.issue == UNNAMED_ISSUE:
+        return ANONYMOUS
+    return NOBODY if row is None or named.issue == NOBODY_ISSUE else _of_row(named, row)
+
+
+def _of_row(named: Named, row: Any) -> Whose:
+    if row.opted_out:
+        return NOBODY
+    return ANONYMOUS if named.needs_consent and not row.consent else Whose(row.visitor)
+
+
+def _of_names(
+    connection: Connection,
+    key: PeopleKey,
+    pixel_number: int,
+    old: dict[Named, int],
+    by_number: dict[int, Any],
+) -> dict[Named, Whose]:
+    persons = {each: key.person(each.name) for each in old}
+    wanted = {*persons.values()}
+    rows = _rows(connection, pixel_number, Recipient.person.in_(wanted))
+    by_person = {(row.person, row.verified): row for row in reversed(rows)}
+    silenced = _silenced(connection, pixel_number, wanted)
+    found = {}
+    for each, person in persons.items():
+        row = by_number.get(old[each])
+        if row is None and person not in silenced:
+            row = by_person.get((person, each.verified))
+        if row is not None:
+            found[each] = _of_row(each, row)
+        elif person in silenced:
+            found[each] = NOBODY
+        elif each.needs_consent:
+            found[each] = ANONYMOUS
+        else:
+            found[each] = _new(key, pixel_number, each, person)
+    return found
+
+
+def _new(key: PeopleKey, pixel_number: int, named: Named, person: int) -> Whose:
+    visitor = key.visitor(pixel_number, named.name, verified=named.verified)
+    row = {
+        "visitor": visitor,
+        "recipient": named.name,
+        "verified": named.verified,
+        "person": person,
+        **dict.fromkeys(("opens", "prefetches", "bots", "status"), 0),
+        **dict.fromkeys(("opted_out", "consent"), False),
+    }
+    return Whose(visitor, row=row)
+
+
+def _rows(connection: Connection, pixel_number: int, condition: Any) -> list[Any]:
+    columns = (
+        *(Recipient.visitor, Recipient.person, Recipient.verified),
+        *(Recipient.opted_out, Recipient.consent),
+    )
+    statement = select(*columns).where(Recipient.pixel_number == pixel_number, condition)
+    return list(connection.execute(statement.order_by(Recipient.visitor)))
+
+
+def _silenced(connection: Connection, pixel_number: int, persons: Iterable[int]) -> set[int]:
+    """Return who of some people was forgotten on a pixel, or opted out of its owner's."""
+    owner = select(Pixel.owner).where(Pixel.number == pixel_number).scalar_subquery()
+    forgotten = select(Forgotten.person).where(
+        Forgotten.pixel_number == pixel_number, Forgotten.person.in_(persons)
+    )
+    opted_out = select(OptOut.person).where(
+        OptOut.owner.in_((owner, EVERY_OWNER)), OptOut.person.in_(persons)
+    )
+    return {*connection.scalars(forgotten), *connection.scalars(opted_out)}

@@ -1,0 +1,192 @@
+"""How a mailing did: to how many it went, who opened, and when.
+
+Where people were issued links of their own, the figures are about them: each person is opened,
+machine only or unopened. Else they are about opens, beside a count that the owner tells.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+from sqlalchemy import BigInteger, ColumnElement, and_, func, select, type_coerce
+
+from core.clock import from_milliseconds, milliseconds
+from core.database import db
+from models import OPENED, Pixel, Recipient
+from pixels.recipients import Counts, counts, issued_to
+from stats import opens
+from stats.days import MS_PER_HOUR
+from stats.shapes import Question
+
+HOURS = 168
+PIXELS_MAX = 100
+EVER = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
+
+
+class Hour(NamedTuple):
+    """An hour since sending: how many opened for the first time in it, and all of its opens."""
+
+    hour: int
+    opened: int
+    opens: int
+
+
+class Mailing(NamedTuple):
+    """A pixel's mailing in figures.
+
+    `basis` says whom they are about: `recipients`, people with links of their own; `count`, as
+    many as the owner says; None, nobody knows how many. `open_rate` is from 0 to 1.
+    """
+
+    pixel_id: uuid.UUID
+    sent_at: datetime | None
+    basis: str | None
+    sent: int | None
+    opened: int
+    machine: int | None
+    unopened: int | None
+    open_rate: float | None
+    opens: int
+    first_opened_at: datetime | None
+    median_seconds_to_open: int | None
+
+
+def of_pixel(pixel: Pixel) -> Mailing:
+    """Return how a pixel's mailing did, exact to the last committed hit."""
+    question = _question(pixel)
+    all_opens, visitors = opens.count(question)
+    if _has_recipients(pixel):
+        return _of_people(pixel, counts(pixel.number), all_opens)
+    first_at, median = _times_of_visitors(question, pixel.sent_at)
+    return Mailing(
+        pixel.id,
+        pixel.sent_at,
+        basis=None if pixel.sent_count is None else "count",
+        sent=pixel.sent_count,
+        opened=visitors,
+        machine=None,
+        unopened=None,
+        open_rate=_rate(visitors, pixel.sent_count),
+        opens=all_opens,
+        first_opened_at=first_at,
+        median_seconds_to_open=median,
+    )
+
+
+def hours_of(pixel: Pixel) -> list[Hour]:
+    """Return the first week of a mailing by hours since it was sent; none if that isn't known."""
+    if pixel.sent_at is None:
+        return []
+    question = _question(pixel)
+    by_hour = opens.by_hour(question, pixel.sent_at, HOURS)
+    if _has_recipients(pixel):
+        opened = _opened_by_hour(pixel, pixel.sent_at)
+    else:
+        opened = opens.in_hours(opens.first_of_each(question) - milliseconds(pixel.sent_at), HOURS)
+    return [
+        Hour(*each) for each in zip(range(HOURS), opened.tolist(), by_hour.tolist(), strict=True)
+    ]
+
+
+def of_pixels(pixels: Iterable[Pixel]) -> list[Mailing]:
+    """Return how several mailings did, in their order."""
+    return [of_pixel(each) for each in pixels]
+
+
+def before(pixel: Pixel) -> Pixel | None:
+    """Return the same owner's mailing with the last time of sending before a pixel's own."""
+    if pixel.sent_at is None:
+        return None
+    same_owner = Pixel.team_id == pixel.team_id if pixel.team_id else Pixel.user_id == pixel.user_id
+    statement = select(Pixel).where(same_owner, Pixel.sent_at < pixel.sent_at)
+    return db.session.scalar(statement.order_by(Pixel.sent_at.desc(), Pixel.number.desc()).limit(1))
+
+
+def _of_people(pixel: Pixel, people: Counts, all_opens: int) -> Mailing:
+    first_at, median = _times_of_people(pixel)
+    return Mailing(
+        pixel.id,
+        pixel.sent_at,
+        basis="recipients",
+        sent=people.all,
+        opened=people.opened,
+        machine=people.machine,
+        unopened=people.unopened,
+        open_rate=_rate(people.opened, people.all),
+        opens=all_opens,
+        first_opened_at=first_at,
+        median_seconds_to_open=median,
+    )
+
+
+def _rate(opened: int, sent: int | None) -> float | None:
+    return min(opened / sent, 1.0) if sent else None
+
+
+def _question(pixel: Pixel) -> Question:
+    return Question(pixel.number, *EVER)
+
+
+def _has_recipients(pixel: Pixel) -> bool:
+    """Tell whether links of people's own were issued, those who opted out later included."""
+    statement = select(Recipient.visitor).where(
+        Recipient.pixel_number == pixel.number, Recipient.verified.is_(True)
+    )
+    return db.session.scalar(statement.limit(1)) is not None
+
+
+def _opened(pixel: Pixel) -> ColumnElement[bool]:
+    return and_(
+        issued_to(pixel.number),
+        Recipient.status == OPENED,
+        Recipient.first_opened_at.is_not(None),
+    )
+
+
+def _times_of_people(pixel: Pixel) -> tuple[datetime | None, int | None]:
+    """Return when the first of a pixel's people opened, and the median time that they took."""
+    first = db.session.scalar(select(func.min(Recipient.first_opened_at)).where(_opened(pixel)))
+    sent_at: Any = type_coerce(Recipient.sent_at, BigInteger)
+    if pixel.sent_at is not None:
+        sent_at = func.coalesce(sent_at, milliseconds(pixel.sent_at))
+    took = type_coerce(Recipient.first_opened_at, BigInteger) - sent_at
+    timed = (_opened(pixel), sent_at.is_not(None))
+    count = db.session.scalar(select(func.count()).select_from(Recipient).where(*timed)) or 0
+    middle = select(took.label("took")).where(*timed).order_by("took")
+    found = db.session.scalars(middle.offset(max(count - 1, 0) // 2).limit(2 - count % 2)).all()
+    return first, _seconds([max(each, 0) for each in found])
+
+
+def _times_of_visitors(
+    question: Question, sent_at: datetime | None
+) -> tuple[datetime | None, int | None]:
+    """Return when the first visitor opened, and the median time that they took."""
+    firsts = opens.first_of_each(question)
+    if not len(firsts):
+        return None, None
+    if sent_at is None:
+        return from_milliseconds(int(firsts.min())), None
+    took = np.sort(np.maximum(firsts - milliseconds(sent_at), 0))
+    middle = took[(len(took) - 1) // 2 : len(took) // 2 + 1]
+    return from_milliseconds(int(firsts.min())), _seconds(middle.tolist())
+
+
+def _seconds(middle_ms: list[int]) -> int | None:
+    """Return the median in seconds from the one or two spans in the middle."""
+    return round(sum(middle_ms) / len(middle_ms) / 1000) if middle_ms else None
+
+
+def _opened_by_hour(pixel: Pixel, sent_at: datetime) -> Any:
+    after_ms = type_coerce(Recipient.first_opened_at, BigInteger) - milliseconds(sent_at)
+    hour = after_ms // MS_PER_HOUR
+    counted = np.zeros(HOURS, np.int64)
+    statement = select(hour, func.count()).where(
+        _opened(pixel), after_ms >= 0, after_ms < HOURS * MS_PER_HOUR
+    )
+    for place, count in db.session.execute(statement.group_by(hour)):
+        counted[int(place)] = count
+    return counted

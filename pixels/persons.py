@@ -1,0 +1,144 @@
+"""One person over all pixels: who there are, and all that is kept of one."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Integer, case, cast, exists, func, select, true
+
+from core.database import Page, db
+from core.errors import NotFound
+from core.links import Links
+from hits.people import people_key
+from models import EVERY_OWNER, OPENED, Hit, OptOut, Pixel, Recipient
+from pixels.recipients import COLUMNS, RecipientRow, rows_told
+from stats import folding
+from stats.shapes import Event
+from stats.view import events_by_id
+
+
+class PersonRow(NamedTuple):
+    """A person: how many pixels they were sent, and how many of these they opened."""
+
+    recipient: str
+    pixels: int
+    opened: int
+    last_opened_at: datetime | None
+    opted_out: bool
+
+
+class OfPixel(NamedTuple):
+    """What is kept of a person on one pixel."""
+
+    pixel: Pixel
+    row: RecipientRow
+    consent: bool
+    issued_at: datetime | None
+    hits: list[Event]
+
+
+class Person(NamedTuple):
+    """Everything that is kept of a person."""
+
+    recipient: str
+    opted_out: bool
+    opt_outs: list[OptOut]
+    pixels: list[OfPixel]
+
+
+def listing(
+    owners: Collection[uuid.UUID] | None, *, search: str = "", page: int = 1, page_size: int = 20
+) -> Page[PersonRow]:
+    """Return a page of the people of some owners' pixels, None for all, by name.
+
+    `search` is part of a name, whatever its case.
+    """
+    fold_all(owners)
+    wanted = _theirs(owners)
+    if search:
+        wanted &= Recipient.recipient.icontains(search, autoescape=True)
+    name = func.min(Recipient.recipient)
+    statement = (
+        select(
+            name,
+            func.count(Recipient.pixel_number.distinct()),
+            func.count(case((Recipient.status == OPENED, Recipient.pixel_number)).distinct()),
+            func.max(Recipient.last_opened_at),
+            func.max(cast(Recipient.opted_out, Integer)) == 1,
+        )
+        .where(wanted)
+        .group_by(Recipient.person)
+        .order_by(name, Recipient.person)
+        .limit(page_size)
+        .offset((page - 1) * page_size)
+    )
+    count = db.session.scalar(select(func.count(Recipient.person.distinct())).where(wanted)) or 0
+    rows = [PersonRow(*row[:-1], bool(row[-1])) for row in db.session.execute(statement)]
+    return Page(rows, count, page, page_size)
+
+
+def find(links: Links, owners: Collection[uuid.UUID] | None, name: str) -> Person:
+    """Return everything that is kept of a person on some owners' pixels, None for all.
+
+    Raises: NotFound where nobody is known by that name.
+    """
+    fold_all(owners)
+    person = people_key(db.session.connection(), links).person(name)
+    statement = (
+        select(Pixel, Recipient.consent, Recipient.issued_at, Recipient.visitor, *COLUMNS)
+        .join(Pixel, Pixel.number == Recipient.pixel_number)
+        .where(Recipient.person == person, _theirs(owners))
+        .order_by(Pixel.number.desc(), Recipient.verified.desc())
+    )
+    rows = db.session.execute(statement).all()
+    said = OptOut.person == person
+    if owners is not None:
+        # What holds for every owner tells nobody of people that they don't know.
+        said &= OptOut.owner.in_([*owners, *([EVERY_OWNER] if rows else [])])
+    opt_outs = list(db.session.scalars(select(OptOut).where(said).order_by(OptOut.said_at)))
+    names = [row.recipient for row in rows] + [each.recipient for each in opt_outs]
+    known = [each for each in names if each]
+    if not known:
+        raise NotFound("Nobody is known by that name.")
+    found = [_of_pixel(*row[:4], row[4:]) for row in rows]
+    return Person(known[-1], bool(opt_outs), opt_outs, found)
+
+
+def shown(each: OfPixel) -> dict[str, Any]:
+    """Return what is kept of a person on one pixel by the names that answers give it."""
+    return {
+        "pixel_id": each.pixel.id,
+        "name": each.pixel.name,
+        "consent": each.consent,
+        "issued_at": each.issued_at,
+        "hits": each.hits,
+        **each.row._asdict(),
+    }
+
+
+def fold_all(owners: Collection[uuid.UUID] | None) -> None:
+    """Fold what is pending of the pixels of some owners, None for all."""
+    pending = exists().where(Hit.pixel_number == Pixel.number, Hit.id > Pixel.folded_through)
+    numbers = select(Pixel.number).where(_owned(owners), pending)
+    for number in db.session.scalars(numbers).all():
+        folding.fold_for_question(number)
+
+
+def _of_pixel(
+    pixel: Pixel, consent: bool, issued_at: datetime | None, visitor: int, row: Iterable[Any]
+) -> OfPixel:
+    ids = select(Hit.id).where(Hit.pixel_number == pixel.number, Hit.visitor == visitor)
+    hits = list(db.session.scalars(ids.order_by(Hit.id)))
+    (told,) = rows_told(pixel.number, [row])
+    return OfPixel(pixel, told, consent, issued_at, list(events_by_id(pixel.number, hits)))
+
+
+def _owned(owners: Collection[uuid.UUID] | None) -> ColumnElement[bool]:
+    return true() if owners is None else Pixel.owner.in_(owners)
+
+
+def _theirs(owners: Collection[uuid.UUID] | None) -> ColumnElement[bool]:
+    return Recipient.pixel_number.in_(select(Pixel.number).where(_owned(owners)))

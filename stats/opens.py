@@ -1,0 +1,80 @@
+"""Opens since an instant: by hours, and each visitor's first; from days as they are kept.
+
+Of a day whose hits are pruned nothing is known but the day: its opens count at its first instant,
+or at the one that is counted from, if that is later the same day.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+
+from core.clock import milliseconds
+from stats import store
+from stats.days import MS_PER_HOUR, NOBODY, Array, Columns
+from stats.shapes import Question
+from stats.store import MS_PER_DAY
+from stats.view import View
+
+NEVER = np.iinfo(np.int64).max
+
+
+def count(question: Question) -> tuple[int, int]:
+    """Return how many hits a question is about, and how many visitors had them."""
+    view = View.of(question)
+    if view is None:
+        return 0, 0
+    tally = view.tally()
+    for day in view.days_for(tally.groups):
+        tally.add_views(day)
+    hits, visitors, *_ = tally.columns()
+    return int(hits[1]), int(visitors[1])
+
+
+def by_hour(question: Question, since: datetime, hours: int) -> Array:
+    """Return how many hits of a question each of the hours since an instant has."""
+    counts, since_ms = np.zeros(hours, np.int64), milliseconds(since)
+    view = View.of(question)
+    if view is None:
+        return counts
+    of_profile = view.groups().of_profile
+    first, last = since_ms // MS_PER_DAY, (since_ms + hours * MS_PER_HOUR) // MS_PER_DAY
+    days = [day for day in store.days_of(question.pixel_number) if first <= day <= last]
+    pruned = [day for day in days if day < view.state.pruned_before]
+    for day, summary in store.read_summaries(question.pixel_number, pruned):
+        hits = summary.plain.hits[of_profile[summary.plain.profile] > 0]
+        hour = max(day * MS_PER_DAY - since_ms, 0) // MS_PER_HOUR
+        if hour < hours:
+            counts[hour] += int(hits.sum())
+    for day, columns in store.read(Columns, question.pixel_number, days):
+        at_ms = columns.at[of_profile[columns.profile] > 0].astype(np.int64)
+        counts += in_hours(at_ms + (day * MS_PER_DAY - since_ms), hours)
+    return counts
+
+
+def first_of_each(question: Question) -> Array:
+    """Return when each visitor's first hit of a question was, in milliseconds, in no order."""
+    view = View.of(question)
+    if view is None:
+        return np.zeros(0, np.int64)
+    of_profile = view.groups().of_profile
+    found = np.full(view.state.visitor_count + 1, NEVER)
+    days = store.days_of(question.pixel_number)
+    pruned = [day for day in days if day < view.state.pruned_before]
+    for day, remains in store.read_remains(question.pixel_number, pruned):
+        visitor = remains.pairs.visitor[of_profile[remains.pairs.profile] > 0]
+        found[visitor] = np.minimum(found[visitor], day * MS_PER_DAY)
+    for day, columns in store.read(Columns, question.pixel_number, days):
+        # Who was there on an earlier day is done.
+        kept = (of_profile[columns.profile] > 0) & (found[columns.visitor] == NEVER)
+        at_ms = columns.at[kept].astype(np.int64) + day * MS_PER_DAY
+        np.minimum.at(found, columns.visitor[kept], at_ms)
+    found[NOBODY] = NEVER
+    return found[found < NEVER]
+
+
+def in_hours(after_ms: Array, hours: int) -> Array:
+    """Return how many of some spans, in milliseconds, end in each hour from 0."""
+    hour = after_ms // MS_PER_HOUR
+    return np.bincount(hour[(hour >= 0) & (hour < hours)], minlength=hours)
