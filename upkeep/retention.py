@@ -40,7 +40,7 @@ from models import (
     Share,
     UserAgent,
 )
-from pixels import pixels
+from pixels.catalogue import raise_version
 from stats import questions, rebuilding
 from stats.instants import dated, undated
 
@@ -167,4 +167,4 @@ def _delete_unnamed_agents() -> None:
         with writing():
             _delete_chunk(UserAgent.__table__, unnamed)
             # Recorders remember what is stored already, and must not remember these.
-            pixels.raise_version()
+            raise_version()
