@@ -206,8 +206,8 @@ def listing(
 def counts(pixel_number: int) -> Counts:
     """Return how many people a pixel was issued to by status, as far as hits are folded."""
     statement = select(Recipient.status, func.count()).where(issued_to(pixel_number))
-    rows: Any = db.session.execute(statement.group_by(Recipient.status))
-    found = {status: count for status, count in rows}
+    rows: Any = db.session.execute(statement.group_by(Recipient.status)).all()
+    found = dict(rows)
     unopened, machine, opened = (found.get(status, 0) for status in range(len(STATUSES)))
     return Counts(unopened + machine + opened, opened, machine, unopened)
 
