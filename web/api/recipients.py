@@ -89,7 +89,8 @@ def list_recipients(given: dict[str, Any], pixel_id: uuid.UUID) -> recipients.Re
 @blueprint.get("/pixels/<uuid:pixel_id>/recipients/export", raises=(NotFound,))
 @auth.required
 @blueprint.arguments(RecipientExportArgs, location="query")
-@blueprint.response(200, content_type="text/csv")
+@blueprint.response(200, {"type": "string"}, content_type="text/csv")
+@blueprint.alt_response(200, schema={"type": "string"}, content_type="application/jsonl")
 def export_recipients(given: dict[str, Any], pixel_id: uuid.UUID) -> Response:
     """Return all of a pixel's recipients that are asked for, as a file."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
