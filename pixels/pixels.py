@@ -37,7 +37,7 @@ def create(pixel: Pixel) -> Pixel:
     """
     with _names_free(pixel.slug, pixel.id), writing():
         _require_family(pixel)
-        if db.session.get(DeletedPixel, pixel.id) is not None:
+        if pixel.id and db.session.get(DeletedPixel, pixel.id) is not None:
             raise IdTaken
         db.session.add(pixel)
         db.session.flush()
