@@ -10,6 +10,7 @@ from auth import TOKEN_DAYS_MAX
 from core.database import db, engine_options, prepare_engine
 from core.links import Links
 from core.settings import Settings
+from core.version import VERSION
 from hits.countries import lookup_with
 from hits.image import Collector
 from hits.intake import Intake
@@ -48,8 +49,6 @@ from web.pages import pixels as pixels_pages
 from web.pages import recipients as recipients_pages
 from web.pages import teams as teams_pages
 from web.shared_answer import SharedAnswer
-
-VERSION = "0.1.0"
 
 
 def create_app(settings: Settings) -> Flask:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 import resource
 import sys
 from typing import Any
@@ -29,6 +30,10 @@ LARGE_BYTES_MIN = 1024 * 1024
 _settings = app.config["SETTINGS"]
 
 bind = _settings.bind
+
+# Our own lines, in the master and in its workers; gunicorn has loggers of its own.
+logging.basicConfig(format="%(message)s")
+logging.getLogger("pixelkeep").setLevel(_settings.log_level.upper())
 
 # The application is loaded once and shared by the forked workers' memory.
 preload_app = True

@@ -20,6 +20,7 @@ from sqlalchemy import select
 
 from core.database import db
 from core.settings import Settings
+from core.version import VERSION
 from models import Pixel, Team, User
 from people import accounts
 
@@ -38,6 +39,9 @@ main = Commands(
     help="Users, keys, teams, pixels and checks of this Pixelkeep.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+
+main = click.version_option(VERSION, prog_name="Pixelkeep", message="%(prog)s %(version)s")(main)
 
 
 def print_rows(rows: Iterable[dict[str, Any]], as_json: bool) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import create_app
 
 # Imported for the commands that they add to `main`.
-from cli import hits, mailings, people, pixels, recipients, reports, upkeep  # noqa: F401
+from cli import hits, mailings, people, pixels, recipients, reports, support, upkeep  # noqa: F401
 from cli.commands import main
 from core import settings
 from core.errors import DomainError

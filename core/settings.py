@@ -141,6 +141,12 @@ def _switch(text: str) -> bool:
     return text == "1"
 
 
+def _log_level(text: str) -> str:
+    if text.lower() not in ("debug", "info", "warning", "error"):
+        raise ValueError("expected debug, info, warning or error")
+    return text.lower()
+
+
 def _synchronous(text: str) -> str:
     if text.upper() not in ("FULL", "NORMAL"):
         raise ValueError("expected FULL or NORMAL")
@@ -263,6 +269,11 @@ class Settings:
         20_000,
         _whole_number(1, 1_000_000_000),
         "the same for all hits of one pixel in a day",
+    )
+    log_level: str = _setting(
+        "warning",
+        _log_level,
+        "how much goes to standard error: debug, info, warning or error",
     )
     workers: int = _setting(2, _whole_number(1, 64), "gunicorn processes")
     threads: int = _setting(

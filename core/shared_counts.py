@@ -15,9 +15,10 @@ import struct
 COUNT_SLOTS = 65_536
 MARK_SLOTS = 262_144
 # How many places a mark may have; where all are taken, an older one is forgotten.
-MARK_WAYS = 4
+MARK_PLACES = 4
 _COUNT = struct.Struct("=II")
 _MARK = struct.Struct("=Q")
+_MARKS = struct.Struct(f"={MARK_PLACES}Q")
 
 
 class SharedCounts:
@@ -51,20 +52,22 @@ class SharedMarks:
 
     def has(self, name: str) -> bool:
         """Tell whether a name is marked."""
-        mark = _hashed(name, self._key) or 1
-        return any(_MARK.unpack_from(self._memory, place)[0] == mark for place in _places(mark))
+        mark = self._mark(name)
+        return mark in _MARKS.unpack_from(self._memory, _offset(mark))
 
     def add(self, name: str) -> None:
         """Mark a name."""
-        mark = _hashed(name, self._key) or 1
-        places = _places(mark)
-        free = (place for place in places if not _MARK.unpack_from(self._memory, place)[0])
-        _MARK.pack_into(self._memory, next(free, places[mark % MARK_WAYS]), mark)
+        mark = self._mark(name)
+        marks = _MARKS.unpack_from(self._memory, _offset(mark))
+        place = marks.index(0) if 0 in marks else secrets.randbelow(MARK_PLACES)
+        _MARK.pack_into(self._memory, _offset(mark) + place * _MARK.size, mark)
+
+    def _mark(self, name: str) -> int:
+        return _hashed(name, self._key) or 1
 
 
-def _places(mark: int) -> list[int]:
-    first = mark // MARK_WAYS
-    return [(first + way) % MARK_SLOTS * _MARK.size for way in range(MARK_WAYS)]
+def _offset(mark: int) -> int:
+    return mark % (MARK_SLOTS // MARK_PLACES) * _MARKS.size
 
 
 def _hashed(name: str, key: bytes) -> int:

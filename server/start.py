@@ -18,6 +18,7 @@ from gunicorn.app.wsgiapp import WSGIApplication
 from core import settings
 from core.settings import PROJECT_DIR, Settings, SettingsError
 from core.sqlite import is_sqlite_url
+from core.version import VERSION
 
 
 def main() -> None:
@@ -36,6 +37,7 @@ def main() -> None:
         importlib.import_module("app")
     if preparing.returncode:
         sys.exit(preparing.returncode)
+    print(f"Pixelkeep {VERSION} serves at {chosen.base_url}", flush=True)
     sys.argv = ["gunicorn", "--config", str(PROJECT_DIR / "gunicorn.conf.py"), "wsgi:app"]
     WSGIApplication("%(prog)s [OPTIONS] [APP_MODULE]", prog="gunicorn").run()
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, jsonify, make_response, render_template, request
+from flask import Flask, Response, g, jsonify, make_response, render_template, request
 from gunicorn.http.errors import ParseException
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -50,7 +51,7 @@ _PAGE_TEXTS = {
     HTTPStatus.NOT_FOUND: "There is no page at this address, or it isn't yours to see.",
     HTTPStatus.METHOD_NOT_ALLOWED: "This address doesn't take that kind of request.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "That is more than this page takes at once.",
-    HTTPStatus.INTERNAL_SERVER_ERROR: "Something went wrong on our side. It has been logged.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "Something went wrong on our side.",
 }
 
 
@@ -84,13 +85,21 @@ def _constraint_error(error: IntegrityError) -> Response | HTTPException:
     return _domain_error(NotFound()) if is_orphan(error) else _unexpected(error)
 
 
-def _unexpected(error: Exception) -> Response | HTTPException:
-    """Render a fault of ours.
+def _unexpected(error: Exception) -> Response:
+    """Render a fault of ours, with the name that its line in the log has.
 
     The route is logged and not the address, which may hold a share's slug or somebody's name.
     """
-    log.error("%s %s failed: %s", request.method, request.url_rule, reason_of(error))
-    return _http_error(InternalServerError())
+    g.request_id = secrets.token_hex(8)
+    where = f"{request.method} {request.url_rule}"
+    log.error("Request %s, %s, failed: %s", g.request_id, where, reason_of(error))
+    response = make_response(_http_error(InternalServerError()))
+    response.headers["X-Request-Id"] = g.request_id
+    return response
+
+
+def _request_name() -> str:
+    return f" The log calls it request {g.request_id}." if "request_id" in g else ""
 
 
 def _http_error(error: HTTPException) -> Response | HTTPException:
@@ -101,14 +110,15 @@ def _http_error(error: HTTPException) -> Response | HTTPException:
     if not _is_api():
         # Werkzeug's own words are for programmers, but for the texts that our pages give.
         ours = error.description if "description" in vars(error) else None
-        return _page(status, ours or _PAGE_TEXTS.get(status, f"{status.phrase}."))
+        text = ours or _PAGE_TEXTS.get(status, f"{status.phrase}.")
+        return _page(status, text + _request_name())
     code = status.name.lower().replace("_", "-")
     message = {
         HTTPStatus.NOT_FOUND: f"No such path: {request.path[:PATH_CHARACTERS_SHOWN_MAX]}",
         HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} is not allowed here.",
     }.get(status, f"{status.phrase}.")
     if isinstance(error, InternalServerError):
-        code, message = "internal-server-error", "Something went wrong on our side."
+        code, message = "internal-server-error", _PAGE_TEXTS[status] + _request_name()
     response = jsonify(body(status, code, message))
     response.status_code = status
     for name, value in error.get_headers():

@@ -59,3 +59,6 @@ def test_unknown_constraint_is_a_500_with_a_line_in_the_log(
     assert (answer.status, answer.code) == (500, "internal-server-error")
     assert "nobody thought" not in answer.body.decode()
     assert server.log.count("nobody thought of this") > logged
+    name = answer.headers["X-Request-Id"]
+    assert name in answer.json["error"]["message"]
+    assert f"Request {name}, POST " in server.log
