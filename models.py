@@ -367,6 +367,18 @@ class Forgotten(Model):
     person: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
 
 
+class RetentionRun(Model):
+    """The one row that says since when old hits go by themselves, and what went last."""
+
+    __tablename__ = "retention_runs"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    begins_at: Mapped[datetime] = mapped_column(Instant)
+    ran_at: Mapped[datetime | None] = mapped_column(Instant)
+    hits_removed: Mapped[int] = mapped_column(BigInteger, default=0)
+    names_removed: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
 class Visitor(Model):
     """The small number that a visitor of a pixel has in its segments, from 1."""
 

@@ -18,8 +18,9 @@ from cli.pixels import new_pixel
 from core import secret_keys, settings
 from core.clock import now
 from core.database import db
+from core.fields import iso
 from core.links import Links
-from core.locks import probe_write
+from core.locks import probe_write, write_lock
 from core.settings import PREFIX, Settings
 from core.sqlite import has_wal_reset_bug, sqlite_file, sqlite_version
 from core.tables import tables_problem
@@ -74,6 +75,7 @@ def check() -> None:
     for name, problem in found:
         click.echo(f"{name:<12}{problem or 'ok'}")
     click.echo(f"{'time':<12}{_time_warning() or 'ok'}")
+    click.echo(f"{'retention':<12}{_retention()}")
     if any(problem for _, problem in found):
         sys.exit(1)
 
@@ -130,7 +132,7 @@ def rotate_secret(drop_old: bool, yes: bool) -> None:
 @click.option(
     "--days",
     type=click.IntRange(1, 36_500),
-    help="Keep so many days; PIXELKEEP_RETENTION_DAYS.",
+    help="Keep this many days; PIXELKEEP_RETENTION_DAYS.",
 )
 @yes
 def prune(days: int | None, yes: bool) -> None:
@@ -148,6 +150,28 @@ def prune(days: int | None, yes: bool) -> None:
         for pruned in retention.prune(before_day):
             bar.update(pruned)
     click.echo(f"Deleted {count} hits.")
+    if sqlite_file(db.engine) is not None:
+        click.echo("The file keeps its size and reuses the space; `compact` makes it shrink.")
+
+
+@main.command()
+@yes
+def compact(yes: bool) -> None:
+    """Make the SQLite file as small as what it holds; stop the server first."""
+    path = sqlite_file(db.engine)
+    if path is None:
+        raise click.ClickException("PostgreSQL makes room by itself; `VACUUM FULL` shrinks it.")
+    confirm("Is the server stopped? Nothing can be stored while the file is written anew.", yes)
+    before = path.stat().st_size
+    try:
+        alone = db.engine.execution_options(isolation_level="AUTOCOMMIT")
+        with write_lock(db.engine), alone.connect() as connection:
+            connection.exec_driver_sql("VACUUM")
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    except SQLAlchemyError as error:
+        raise click.ClickException(f"{error}; stop the server first") from None
+    after = path.stat().st_size
+    click.echo(f"{path}: {before / 1024**2:.1f} MiB, now {after / 1024**2:.1f} MiB.")
 
 
 @main.command("reclassify")
@@ -188,6 +212,20 @@ def fill_demo(slug: str, hits: int, days: int, visitors: int | None, seed: int) 
         while count := folding.fold(pixel.number, demo.FOLDED_AT_ONCE):
             bar.update(count)
     click.echo(f"{pixel.slug} has {hits} hits of {days} days.")
+
+
+def _retention() -> str:
+    try:
+        run = retention.last_run()
+    except SQLAlchemyError:
+        return "unknown"  # The line of the database says why.
+    if run is None:
+        return "nothing goes by itself"
+    if run.ran_at is None:
+        return f"old hits go by themselves from {iso(run.begins_at)} on"
+    return (
+        f"ran {iso(run.ran_at)}: {run.hits_removed} hits, {run.names_removed} unverified names gone"
+    )
 
 
 def _sqlite_problem() -> str | None:

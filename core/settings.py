@@ -289,8 +289,8 @@ class Settings:
     retention_days: int = _setting(
         0,
         _whole_number(0, 36500),
-        "hits older than this are deleted by `script/pixelkeep prune`, their daily totals kept;"
-        " 0 keeps them",
+        "hits older than this are deleted daily by the service itself, and by"
+        " `script/pixelkeep prune`, their daily totals kept; 0 keeps them",
     )
     geoip_db: Path | None = _setting(
         None,

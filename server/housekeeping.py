@@ -91,6 +91,9 @@ class Housekeeper(threading.Thread):
         # What is deleted too early can't be brought back when a clock that jumped is right again.
         at = from_milliseconds(self._clock.read(shown_ms))
         yield retention.forget_revoked_tokens(at)
+        for _ in retention.prune_by_itself(self._app.config["SETTINGS"].retention_days, at):
+            self._log_emptied_on = -1
+            yield 0
         today = retention.day_of(at)
         # Whoever deleted the day's last salt, the recorder it may be, has left copies in the log.
         if retention.forget_salts(today) or self._log_emptied_on != today:

@@ -9,10 +9,12 @@ recipients with their first and last opens. To forget those, delete the pixel.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 from sqlalchemy import (
     ColumnElement,
     LargeBinary,
@@ -23,10 +25,12 @@ from sqlalchemy import (
     literal,
     select,
     tuple_,
+    update,
 )
 
 from core.clock import milliseconds
 from core.database import db
+from core.fields import iso
 from core.locks import writing
 from hits.references import is_over
 from models import (
@@ -35,20 +39,29 @@ from models import (
     Hit,
     Pixel,
     Profile,
+    Recipient,
+    RetentionRun,
     RevokedToken,
     Salt,
     Share,
     UserAgent,
 )
 from pixels.catalogue import raise_version
-from stats import questions, rebuilding
+from stats import questions, rebuilding, store
+from stats.days import Columns
 from stats.instants import dated, undated
 
 ROWS_AT_ONCE_MAX = 5_000
 # A row that holds a day's arrays may be megabytes.
 BLOBS_AT_ONCE_MAX = 8
+# How long nothing goes after the first start that would delete old hits.
+WARNED_FOR = timedelta(days=1)
+RUN_ID = 1
 # These go with the pixel itself, at once.
 _NOT_ERASED = {Pixel.__tablename__, Share.__tablename__, Erasure.__tablename__}
+
+
+log = logging.getLogger("pixelkeep.retention")
 
 
 def finish_erasures() -> Iterator[int]:
@@ -69,15 +82,108 @@ def count_hits_before(day: int) -> int:
 
 def prune(before_day: int) -> Iterator[int]:
     """Delete the hits before a UTC day; yield after each chunk how many it had."""
-    for pixel in db.session.scalars(select(Pixel).order_by(Pixel.number)).all():
-        ours = Hit.pixel_number == pixel.number
-        # Each is a range of a key.
-        found = [ours & old for old in _before(before_day)]
-        if any(db.session.scalar(select(exists().where(old))) for old in found):
-            folded_through = rebuilding.forget_hits(pixel.number, before_day)
-            for old in found:
-                # One that came late, since then, is counted before it goes.
-                yield from _delete_rows(Hit.__table__, old & (Hit.id <= folded_through))
+    for number in db.session.scalars(select(Pixel.number).order_by(Pixel.number)).all():
+        yield from _prune_pixel(number, before_day)
+
+
+def prune_by_itself(days: int, at: datetime) -> Iterator[int]:
+    """Once a day, delete what is older than `days`, or than a pixel's own; yield after each step.
+
+    0 days keep all but of pixels that have days of their own. The first time nothing goes for a
+    day, so that who set this by mistake can take it back. Unverified names that have no hit left
+    go too; those who were issued to stay, since who hasn't opened is asked for.
+    """
+    own = db.session.execute(
+        select(Pixel.number, Pixel.retention_days).order_by(Pixel.number)
+    ).all()
+    limits = {number: keeps or days for number, keeps in own if keeps or days}
+    if not limits or not _is_due(at):
+        return
+    hits = names = 0
+    for number, keeps in limits.items():
+        for count in _prune_pixel(number, day_of(at) - keeps):
+            hits += count
+            yield count
+        names += _forget_names(number)
+        yield 0
+    with writing():
+        db.session.execute(
+            update(RetentionRun).values(ran_at=at, hits_removed=hits, names_removed=names)
+        )
+    if hits or names:
+        log.info("Retention: %d hits and %d unverified names are gone.", hits, names)
+
+
+def last_run() -> RetentionRun | None:
+    """Return when old hits went by themselves last, None if they never had to."""
+    return db.session.get(RetentionRun, RUN_ID)
+
+
+def _is_due(at: datetime) -> bool:
+    """Tell whether today's hits that are too old have to go; note when this was asked first."""
+    run = last_run()
+    if run is None:
+        begins_at = at + WARNED_FOR
+        with writing():
+            db.session.add(RetentionRun(id=RUN_ID, begins_at=begins_at))
+        log.warning(
+            "Old hits are deleted by themselves from %s on, as PIXELKEEP_RETENTION_DAYS or a pixel"
+            " says. Their daily totals stay.",
+            iso(begins_at),
+        )
+        return False
+    return at >= run.begins_at and (run.ran_at is None or day_of(run.ran_at) < day_of(at))
+
+
+def _prune_pixel(number: int, before_day: int) -> Iterator[int]:
+    ours = Hit.pixel_number == number
+    # Each is a range of a key.
+    found = [ours & old for old in _before(before_day)]
+    if any(db.session.scalar(select(exists().where(old))) for old in found):
+        folded_through = rebuilding.forget_hits(number, before_day)
+        for old in found:
+            # One that came late, since then, is counted before it goes.
+            yield from _delete_rows(Hit.__table__, old & (Hit.id <= folded_through))
+
+
+def _forget_names(pixel_number: int) -> int:
+    """Delete the names of plain links that no hit has any more; return how many."""
+    state = store.state_of(pixel_number)
+    if state is None or not state.pruned_before:
+        return 0
+    seen = np.zeros(state.visitor_count + 1, bool)
+    days = store.days_of(pixel_number)
+    for _, columns in store.read(Columns, pixel_number, days):
+        seen[columns.visitor] = True
+    statement = select(Recipient.visitor, Recipient.number).where(
+        Recipient.pixel_number == pixel_number,
+        Recipient.verified.is_(False),
+        Recipient.number <= state.visitor_count,
+    )
+    rows = db.session.execute(statement).all()
+    gone = [visitor for visitor, number in rows if not seen[number]]
+    for start in range(0, len(gone), ROWS_AT_ONCE_MAX):
+        with writing():
+            # Hits that came meanwhile are not counted in days yet.
+            pending = select(Hit.visitor).where(
+                Hit.pixel_number == pixel_number,
+                Hit.id > state.folded_through,
+                Hit.visitor.is_not(None),
+            )
+            db.session.execute(
+                delete(Recipient).where(
+                    Recipient.pixel_number == pixel_number,
+                    Recipient.visitor.in_(gone[start : start + ROWS_AT_ONCE_MAX]),
+                    Recipient.visitor.not_in(pending),
+                )
+            )
+            db.session.execute(
+                update(Pixel)
+                .where(Pixel.number == pixel_number)
+                .values(revision=Pixel.revision + 1)
+            )
+            raise_version()
+    return len(gone)
 
 
 def remove_hits(pixel_number: int) -> None:

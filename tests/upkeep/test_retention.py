@@ -181,3 +181,50 @@ def test_retention_setting_is_the_default_of_prune(
 @pytest.mark.parametrize("days", ["0", "-1", "x"])
 def test_prune_of_no_days_is_refused(server: Server, days: str) -> None:
     assert server.cli("prune", "--days", days, "--yes", check=False).returncode == 2
+
+
+# By itself
+
+
+def test_old_hits_go_by_themselves_a_day_after_the_first_start(
+    start_server: Callable[..., Server],
+) -> None:
+    server = start_server(retention_days="10")
+    kept, own = server.admin.create_pixel(), server.admin.create_pixel()
+    server.admin.post(f"/api/pixels/{own['id']}", {"retentionDays": 30})
+    issued = {"recipients": ["issued@example.org"]}
+    server.admin.post(f"/api/pixels/{kept['id']}/recipients", issued)
+    for pixel in (kept, own):
+        fetch(server.admin, pixel, "r=plain@example.org")
+        age(server, pixel, 12)
+    fetch(server.admin, kept, "r=young@example.org")
+    wait_until(lambda: server.query("SELECT count(*) FROM retention_runs") == [(1,)])
+    assert "Old hits are deleted by themselves from" in server.log
+    assert "old hits go by themselves from" in server.cli("check").stdout
+    assert (len(verdicts(server, kept)), len(verdicts(server, own))) == (2, 1)
+    server.execute("UPDATE retention_runs SET begins_at = 0")
+    wait_until(lambda: server.query("SELECT hits_removed FROM retention_runs") == [(1,)])
+    assert [recipient for _, _, recipient in verdicts(server, kept)] == ["young@example.org"]
+    assert len(verdicts(server, own)) == 1
+    listed = server.admin.get(f"/api/pixels/{kept['id']}/recipients?orderBy=recipient").json["data"]
+    assert [row["recipient"] for row in listed] == ["issued@example.org", "young@example.org"]
+    path = f"/api/pixels/{kept['id']}/stats?startAt=0&endAt=4000000000000"
+    totals = server.admin.get(path).json
+    assert (totals["pageviews"], totals["visitors"]) == (2, 2)
+    assert "1 hits, 1 unverified names gone" in server.cli("check").stdout
+
+
+def test_compact_makes_the_file_shrink(start_server: Callable[..., Server]) -> None:
+    server = start_server()
+    pixel = server.admin.create_pixel()
+    fetch(server.admin, pixel)
+    multiply(server, pixel, 60_000)
+    server.admin.delete(f"/api/pixels/{pixel['id']}")
+    wait_until(lambda: server.hits() == 0)
+    server.stop()
+    file = server.data_dir / "pixelkeep.db"
+    before = file.stat().st_size
+    server.cli("compact", "--yes")
+    assert file.stat().st_size < before / 2
+    server.start()
+    assert server.admin.get("/healthz").status == 200
