@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Barrier
 
 import psutil
 
@@ -124,9 +126,10 @@ def send_all(port: int, pieces: Pieces) -> None:
             client.sendall(piece)
 
 
-def throw(port: int, seed: int, seconds: float) -> None:
-    """Throw framings at a server, on `CONNECTIONS_AT_ONCE`."""
+def throw(port: int, seed: int, seconds: float, count: Synchronized[int], start: Barrier) -> None:
+    """Throw framings at a server, on `CONNECTIONS_AT_ONCE`, and count them."""
     os.nice(19)
+    start.wait()
     dice = random.Random(seed)
     give_up_at = time.monotonic() + seconds
     thrown: list[tuple[socket.socket, Pieces]] = []
@@ -137,6 +140,8 @@ def throw(port: int, seed: int, seconds: float) -> None:
                 client.setblocking(False)
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 thrown.append((client, framing(dice)))
+                with count.get_lock():
+                    count.value += 1
         thrown = [each for each in thrown if _goes_on(dice, *each)]
         time.sleep(dice.choice([0, 0, 0, 0.001]))
     for client, _ in thrown:
@@ -167,12 +172,13 @@ class Images:
     took_ms: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     memory_mib: float = 0.0
+    framings: int = 0
 
     def __str__(self) -> str:
         took = sorted(self.took_ms)
         return (
             f"{len(took)} images: median {statistics.median(took):.2f} ms,"
-            f" 95 % in {took[int(len(took) * 0.95)]:.2f}, slowest {took[-1]:.1f};"
+            f" 99 % in {took[int(len(took) * 0.99)]:.1f}, slowest {took[-1]:.1f};"
             f" {len(self.failed)} failed; {self.memory_mib:.0f} MiB in the largest process"
         )
 
@@ -215,20 +221,23 @@ def _largest_mib(server: Server) -> float:
 def throw_and_time(server: Server, slug: str, seconds: float, seed: int) -> Images:
     """Time images while framings are thrown."""
     context = multiprocessing.get_context("spawn")
+    # A process that begins is no thrower yet, and keeps the server off the processor.
+    thrown, start = context.Value("i", 0), context.Barrier(THROWERS + 1)
     throwers = [
-        context.Process(
-            target=throw, args=(server.port, seed + number, seconds, CONNECTIONS_AT_ONCE)
-        )
+        context.Process(target=throw, args=(server.port, seed + number, seconds, thrown, start))
         for number in range(THROWERS)
     ]
     for thrower in throwers:
         thrower.start()
-    try:
-        return time_images(server, slug, seconds)
-    finally:
-        for thrower in throwers:
-            thrower.join(ANSWER_SECONDS_MAX)
-            thrower.kill()
+    start.wait(ANSWER_SECONDS_MAX * 3)
+    images = time_images(server, slug, seconds)
+    for thrower in throwers:
+        thrower.join(ANSWER_SECONDS_MAX)
+        if thrower.exitcode:
+            images.failed.append("a thrower failed")
+        thrower.kill()
+    images.framings = thrown.value
+    return images
 
 
 def run(server: Server, seconds: float, seed: int) -> list[str]:
@@ -237,7 +246,7 @@ def run(server: Server, seconds: float, seed: int) -> list[str]:
     time_images(server, slug, 1.0)
     print(f"framings, at rest: {time_images(server, slug, REST_SECONDS)}")
     images = throw_and_time(server, slug, seconds, seed)
-    print(f"framings, thrown:  {images}")
+    print(f"framings, {images.framings} thrown: {images}")
     found = images.failed[:10]
     if "Traceback" in server.log:
         found.append(server.log[-5000:])
