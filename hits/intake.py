@@ -58,7 +58,8 @@ _HOSTNAME = re.compile(r"([A-Za-z0-9._-]{1,100}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9
 class Fetch(NamedTuple):
     """What an edge saw of a request: text of any length and content, `None` where there is none.
 
-    `token` is a signed recipient, `recipient` a plain one; `query` is without both.
+    `token` is a signed recipient, `recipient` a plain one; `query` is without both. `at` is when it
+    was, if a caller who may has said so.
     """
 
     address: str
@@ -71,6 +72,7 @@ class Fetch(NamedTuple):
     recipient: str = ""
     prefetch_header: bool = False
     opted_out: bool = False
+    at: datetime | None = None
 
 
 class Intake:
@@ -131,7 +133,9 @@ class Intake:
         pixel = self._recorder.find(request)
         if pixel is None:
             return None
-        return self._recorder.enqueue(NewHit(request, pixel, *self._read(pixel, seen, now)))
+        return self._recorder.enqueue(
+            NewHit(request, pixel, *self._read(pixel, seen, seen.at or now), seen.at)
+        )
 
     def knows(self, request: PixelName) -> bool:
         """Tell whether `request` names a pixel at this moment.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import uuid
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from marshmallow import ValidationError
 
 import auth
 from core import errors
-from core.clock import now
+from core.clock import from_milliseconds, now
 from core.errors import BadRequest, DomainError, NotFound, PayloadTooLarge, UnsupportedMediaType
 from core.permissions import Action
 from hits.intake import (
@@ -191,7 +192,14 @@ def _seen(payload: dict[str, Any], *, believed: bool) -> Fetch:
         recipient=payload["id"],
         prefetch_header=has_prefetch_header(request.environ),
         opted_out="1" in (request.headers.get("DNT"), request.headers.get("Sec-GPC")),
+        at=_said_at(payload) if believed else None,
     )
+
+
+def _said_at(payload: dict[str, Any]) -> datetime | None:
+    """Return when a hit was by its payload; what is yet to come is now."""
+    seconds: int | None = payload["timestamp"]
+    return None if seconds is None else min(from_milliseconds(seconds * 1000), now())
 
 
 def _query(url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from typing import Any
 
@@ -18,6 +19,35 @@ def send(client: Client, pixel: dict[str, Any], agent: str = FIREFOX, **payload:
         {"type": "event", "payload": {"pixel": pixel["id"], **payload}},
         headers={"User-Agent": agent},
     )
+
+
+def test_timestamp_dates_the_hit_of_a_caller_who_may_change_the_pixel(
+    server: Server, admin: Client, stranger: Client
+) -> None:
+    pixel = admin.create_pixel()
+    yesterday = int(time.time()) - 86_400
+    payload = {"pixel": pixel["id"], "timestamp": yesterday, "userAgent": FIREFOX}
+    sent = {"type": "event", "payload": payload}
+    later = {"type": "event", "payload": {**payload, "timestamp": yesterday + 10 * 86_400}}
+    for client, body in (
+        (admin, sent),
+        (admin, sent),
+        (admin, later),
+        (stranger, sent),
+        (admin.with_token(None), sent),
+    ):
+        assert client.post("/api/send", body).status == 200
+
+    def asked(start: int, end: int) -> tuple[int, int]:
+        span = f"startAt={start * 1000}&endAt={end * 1000}"
+        found = admin.get(f"/api/pixels/{pixel['id']}/stats?{span}").json
+        return found["pageviews"], found["visitors"]
+
+    assert asked(yesterday, yesterday) == (2, 1)
+    now = int(time.time())
+    # What is yet to come is now, and nobody else is believed.
+    assert asked(now - 600, now + 1) == (3, 1)
+    assert asked(0, now + 1000) == (5, 2)
 
 
 def test_sent_hit_is_stored_with_what_it_tells(server: Server, admin: Client) -> None:
