@@ -10,8 +10,10 @@ commits.
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +32,10 @@ POSTGRESQL_LOCK_NOT_AVAILABLE = "55P03"
 ADVISORY_LOCK = 0x706978656C  # "pixel"
 # What one process at a time does; `prepare` has the lock after the writers'.
 JOB_LOCKS = {"housekeeping": 2, "reclassify": 3}
+# Pixels share these many places in which one thread at a time folds; PostgreSQL's are this class.
+FOLD_PLACES = 256
+FOLD_LOCKS = 0x666F6C64  # "fold"
+FOLD_POLL_SECONDS = 0.002
 
 
 @contextmanager
@@ -164,6 +170,74 @@ def _sole_by_file(path: str) -> Iterator[bool]:
         yield _try_flock(lock)
     finally:
         os.close(lock)
+
+
+@contextmanager
+def folders_turn(engine: Engine, pixel_number: int, patience_s: float) -> Iterator[bool]:
+    """Wait until nobody else, in any process, folds a pixel's hits; False if that took too long.
+
+    Waiting costs next to nothing, where folding the same hits again costs what folding does. Among
+    threads a lock of our own does, and one thread of each process asks the others.
+    """
+    place = pixel_number % FOLD_PLACES
+    give_up_at = time.monotonic() + patience_s
+    if not _fold_places[place].acquire(timeout=max(patience_s, 0)):
+        yield False
+        return
+    try:
+        with _fold_place(engine, place) as is_taken:
+            while not (mine := is_taken()) and time.monotonic() < give_up_at:
+                time.sleep(FOLD_POLL_SECONDS)
+            yield mine
+    finally:
+        _fold_places[place].release()
+
+
+_fold_places = [threading.Lock() for _ in range(FOLD_PLACES)]
+
+
+@contextmanager
+def _fold_place(engine: Engine, place: int) -> Iterator[Callable[[], bool]]:
+    """Yield what tries to take a place for this process, and give the place back afterwards."""
+    path = sqlite_file(engine)
+    if path is not None:
+        file = _fold_file(f"{path}-fold", os.getpid())
+        try:
+            yield lambda: _try_lock(file, place)
+        finally:
+            fcntl.lockf(file, fcntl.LOCK_UN, 1, place)
+        return
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        lock = {"kind": FOLD_LOCKS, "place": place}
+        mine = False
+
+        def is_taken() -> bool:
+            nonlocal mine
+            mine = bool(connection.scalar(text("SELECT pg_try_advisory_lock(:kind, :place)"), lock))
+            return mine
+
+        try:
+            yield is_taken
+        finally:
+            if mine:
+                connection.execute(text("SELECT pg_advisory_unlock(:kind, :place)"), lock)
+
+
+@functools.cache
+def _fold_file(path: str, _process: int) -> int:
+    """Open the file whose bytes are the places.
+
+    It stays open: such locks are a process's, and closing the file would give all of them back.
+    """
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _try_lock(file: int, place: int) -> bool:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
 
 
 def _try_flock(lock: int) -> bool:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.clock import from_milliseconds
 from core.database import Instant, begin_snapshot, db
-from core.locks import writing
+from core.locks import folders_turn, writing
 from models import (
     MACHINE,
     OPENED,
@@ -71,14 +71,21 @@ log = logging.getLogger("pixelkeep.segments")
 
 
 def fold_for_question(pixel_number: int) -> None:
-    """Fold what is pending, so that an answer is exact to the last committed hit.
+    """Fold what is pending, so that an answer is exact to the last hit committed until now.
 
-    If that can't be done, the answer is given from what is folded, and the log says so.
+    One folds for all that ask meanwhile, and for as long as the others wait they find it done. If
+    it takes too long, the answer is given from what is folded; if it fails, the log says so too.
     """
     give_up_at = time.monotonic() + FOLD_SECONDS_MAX
     try:
-        while is_pending(pixel_number) and time.monotonic() < give_up_at:
-            fold(pixel_number)
+        newest = _newest_pending(pixel_number)
+        if newest is None:
+            return
+        # Nobody waits with a transaction open.
+        db.session.commit()
+        with folders_turn(db.engine, pixel_number, FOLD_SECONDS_MAX) as mine:
+            while mine and _is_behind(pixel_number, newest) and time.monotonic() < give_up_at:
+                _fold(pixel_number)
     except (SQLAlchemyError, OSError) as error:
         db.session.rollback()
         log.error("Hits were not folded: %s", type(error.__cause__ or error).__name__)
@@ -100,8 +107,15 @@ def fold(pixel_number: int, hits_at_once: int | None = None) -> int:
     """Take the next hits of a pixel into its segments; return how many.
 
     Hits wait while it is settled which they are, and while what was made of them is stored; what
-    takes time is done in between, and again if another process was faster.
+    takes time is done in between, and again if the pixel changed meanwhile. Nobody else folds
+    then, if their turn ends in time.
     """
+    db.session.commit()
+    with folders_turn(db.engine, pixel_number, FOLD_SECONDS_MAX):
+        return _fold(pixel_number, hits_at_once)
+
+
+def _fold(pixel_number: int, hits_at_once: int | None = None) -> int:
     count = hits_at_once or _hits_at_once(pixel_number)
     while (folded := _try_to_fold(pixel_number, count)) is None:
         pass
@@ -209,6 +223,18 @@ def is_pending(pixel_number: int, more_than: int = 0) -> bool:
     statement = select(Hit.id).where(Hit.pixel_number == pixel_number, Hit.id > folded)
     found = select(exists(statement.order_by(Hit.id).offset(more_than).limit(1)))
     return bool(db.session.scalar(found))
+
+
+def _newest_pending(pixel_number: int) -> int | None:
+    """Return the id of the newest hit that is not folded, None if all are."""
+    newest = select(func.max(Hit.id)).where(Hit.pixel_number == pixel_number).scalar_subquery()
+    behind = select(newest).where(Pixel.number == pixel_number, Pixel.folded_through < newest)
+    return db.session.scalar(behind)
+
+
+def _is_behind(pixel_number: int, id: int) -> bool:
+    behind = exists().where(Pixel.number == pixel_number, Pixel.folded_through < id)
+    return bool(db.session.scalar(select(behind)))
 
 
 def _hits_at_once(pixel_number: int) -> int:

@@ -8,6 +8,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ from stats.shapes import Event, Filter, Question
 from tests.conftest import PROJECT_DIR
 from tests.recount import Recount, stored_hits
 
+ASKERS = 6
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)"
     " Chrome/120.0.0.0 Safari/537.36"
@@ -387,6 +389,68 @@ def test_recount_while_hits_are_folded_counts_each_once(app: Flask) -> None:
             world.rules_change()
         going_on.result()
     world.check()
+
+
+def test_hits_that_several_ask_for_at_once_are_folded_once(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = new_world(1)
+    world.hits_come(count=200, gap_ms=10_000)
+    tried: list[int] = []
+    try_to_fold = folding._try_to_fold
+
+    def counted(number: int, count: int) -> int | None:
+        tried.append(number)
+        return try_to_fold(number, count)
+
+    monkeypatch.setattr(folding, "_try_to_fold", counted)
+    together = threading.Barrier(ASKERS)
+    question = Question(world.number, START, START + timedelta(days=30), "all")
+
+    def ask(_: int) -> int:
+        with app.app_context():
+            together.wait()
+            return questions.totals(question).pageviews
+
+    with ThreadPoolExecutor(ASKERS) as pool:
+        assert list(pool.map(ask, range(ASKERS))) == [200] * ASKERS
+    assert len(tried) == 1
+
+
+HOLD = """
+import os, sys
+from core.database import db
+from core.locks import folders_turn
+from core import settings
+from app import create_app
+with create_app(settings.load(os.environ)).app_context():
+    with folders_turn(db.engine, int(sys.argv[1]), 10) as mine:
+        print(mine, flush=True)
+        sys.stdin.read()
+"""
+
+
+def test_question_waits_for_another_process_that_folds_and_not_for_too_long(
+    app: Flask, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = new_world(1)
+    world.hits_come(count=20, gap_ms=1_000)
+    folding.fold(world.number)
+    world.hits_come(count=20, gap_ms=1_000)
+    question = Question(world.number, START, START + timedelta(days=30), "all")
+    monkeypatch.setattr(folding, "FOLD_SECONDS_MAX", 0.2)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(world.number)],
+        cwd=PROJECT_DIR,
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"True\n"
+        assert questions.totals(question).pageviews == 20
+        process.communicate()
+    assert questions.totals(question).pageviews == 40
 
 
 FOLD = """
