@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from flask import Flask
@@ -22,13 +23,31 @@ from upkeep.backup import BackupError
 
 def run() -> None:
     """Run the command line; what goes wrong is one line on standard error."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        main(obj=ScriptInfo(create_app=_create_app), prog_name="script/pixelkeep")
+        try:
+            main(obj=ScriptInfo(create_app=_create_app), prog_name="script/pixelkeep")
+        finally:
+            sys.stdout.flush()
     except (SettingsError, DomainError, BackupError) as error:
         sys.exit(f"pixelkeep: {error}")
     except SQLAlchemyError as error:
-        words = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        sys.exit(f"pixelkeep: The database can't be used: {words}. `script/server` sets it up.")
+        sys.exit(f"pixelkeep: The database can't be used: {_words(error)}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except OSError as error:
+        # What is left in the buffer could not be written again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        place = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"pixelkeep: {place}{error.strerror or error}")
+
+
+def _words(error: SQLAlchemyError) -> str:
+    words = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    is_missing = any(
+        each in words for each in ("unable to open", "no such table", "does not exist")
+    )
+    return words + (". `script/server` sets it up." if is_missing else ".")
 
 
 def _create_app() -> Flask:

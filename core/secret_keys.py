@@ -50,6 +50,10 @@ def ensure_secret(settings: Settings) -> None:
 def _drafted(path: Path, keys: list[str]) -> Path:
     """Write keys to a new file beside `path`, for its owner alone, and return it."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    draft.touch(mode=0o600)
-    draft.write_text("\n".join(keys) + "\n")
+    try:
+        draft.touch(mode=0o600)
+        draft.write_text("\n".join(keys) + "\n")
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
     return draft

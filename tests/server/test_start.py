@@ -154,6 +154,29 @@ def test_script_runs_from_any_directory(checkout: Checkout) -> None:
     assert "pixels" in said.stdout
 
 
+def test_script_runs_through_a_symbolic_link(checkout: Checkout, tmp_path: Path) -> None:
+    link = tmp_path / "bin" / "pixelkeep"
+    link.parent.mkdir()
+    link.symlink_to(checkout.directory / "script" / "pixelkeep")
+    said = checkout.run(str(link), "--version")
+    assert said.returncode == 0, said
+    assert said.stdout.startswith("Pixelkeep ")
+
+
+def test_environment_of_another_python_is_made_anew(checkout: Checkout) -> None:
+    venv = checkout.directory / ".venv"
+    (venv / "lib").unlink()
+    (venv / "lib" / "python3.5").mkdir(parents=True)
+    # Making it needs no network, and what is installed then does.
+    requirements = checkout.directory / "requirements.txt"
+    requirements.write_text("")
+    said = checkout.run("script/setup", "requirements.txt")
+    assert said.returncode == 0, said
+    assert not (venv / "lib" / "python3.5").exists()
+    made = checkout.run(".venv/bin/python", "-c", "import pip")
+    assert made.returncode == 0, made
+
+
 def one_line(said: subprocess.CompletedProcess[str], *words: str) -> None:
     """Assert that a start failed with one line, and with these words."""
     assert said.returncode != 0

@@ -1,0 +1,63 @@
+"""What goes wrong on the command line is one line, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT_DIR
+
+SECRET = "a-signing-key-0123456789"
+
+
+PROGRAM = (sys.executable, "-m", "cli")
+
+
+def started(
+    tmp_path: Path, *words: str, output: int = subprocess.PIPE, program: tuple[str, ...] = PROGRAM
+) -> subprocess.Popen[str]:
+    """Start a command on a data directory of its own."""
+    env = {**os.environ, "PIXELKEEP_DATA_DIR": str(tmp_path)}
+    return subprocess.Popen(
+        [*program, *words],
+        cwd=PROJECT_DIR,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    command = started(tmp_path, "settings", output=full)
+    _, said = command.communicate(timeout=60)
+    os.close(full)
+    assert command.returncode == 1
+    assert said == "pixelkeep: No space left on device\n"
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.4, 1.2])
+def test_interrupted_command_says_nothing_of_our_code(tmp_path: Path, seconds: float) -> None:
+    command = started(tmp_path, "settings", program=("script/pixelkeep",))
+    time.sleep(seconds)
+    command.send_signal(signal.SIGINT)
+    _, said = command.communicate(timeout=60)
+    assert "Traceback" not in said
+
+
+def test_hint_to_set_up_is_given_where_that_helps(tmp_path: Path) -> None:
+    (tmp_path / "secret_key").write_text(SECRET)
+    _, said = started(tmp_path, "pixels", "list").communicate(timeout=60)
+    assert said.endswith("`script/server` sets it up.\n")
+    (tmp_path / "pixelkeep.db").write_bytes(b"no database " * 1000)
+    _, said = started(tmp_path, "pixels", "list").communicate(timeout=60)
+    assert "sets it up" not in said
+    assert len(said.splitlines()) == 1
