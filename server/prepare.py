@@ -26,6 +26,7 @@ from core.locks import ADVISORY_LOCK, write_lock
 from core.settings import PROJECT_DIR, Settings, SettingsError
 from core.sqlite import has_wal_reset_bug, is_sqlite_url, sqlite_file, sqlite_version
 from core.tables import problem_of_tables
+from core.version import VERSION
 from people import first_start
 from people.first_start import FirstStart
 from pixels import numbering
@@ -103,7 +104,19 @@ def _migrate_and_make_user(chosen: Settings) -> FirstStart | None:
 def _migrate() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with write_lock(db.engine, MIGRATION_PATIENCE_SECONDS):
+        _refuse_later_release()
         upgrade()
+
+
+def _refuse_later_release() -> None:
+    scripts = ScriptDirectory(str(PROJECT_DIR / "migrations"))
+    with db.engine.connect() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    if current and current not in {each.revision for each in scripts.walk_revisions()}:
+        raise SettingsError(
+            f"The database is at {current}, which Pixelkeep {VERSION} doesn't know: start the"
+            " release that it is of, or bring a backup back."
+        )
 
 
 def migration_problem() -> str | None:

@@ -113,6 +113,16 @@ def test_tables_that_are_not_the_models_are_told_of_in_one_line(
         assert server.cli("check").returncode == 0
 
 
+def test_database_of_a_later_release_stops_the_start_with_one_line(tmp_path: Path) -> None:
+    server = Server(tmp_path, None)
+    assert prepared(server).returncode == 0
+    server.execute("UPDATE alembic_version SET version_num = '9999'")
+    started = prepared(server)
+    assert started.returncode == 1
+    assert "9999, which Pixelkeep" in started.stderr
+    assert len(started.stderr.splitlines()) == 1
+
+
 def test_health_fails_where_tables_are_not_the_models(
     start_server: Callable[..., Server], database: str
 ) -> None:
