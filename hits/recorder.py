@@ -364,10 +364,12 @@ class Recorder:
         )
         statement = _postgresql_insert_statement(len(rows))
         found = sorted(self._execute(statement, (*clock, *itertools.chain(*values))).fetchall())
+        if len(found) < len(rows):
+            return None  # The catalogue is not as it was read.
         return [
             Stored(id, row.visitor, id >> HIT_ID_SHIFT if dated_ms is None else dated_ms)
             for row, (id, dated_ms) in zip(rows, found, strict=True)
-        ] or None
+        ]
 
     def _begin_transaction(self) -> None:
         """Begin on the kept connection, or on a new one if the kept one has had its day."""
