@@ -102,6 +102,11 @@ def users_listing(given: dict[str, Any]) -> Page[User]:
     return listing_of(statement, USER_ORDERS, given)
 
 
+def every_user(count_max: int) -> list[User]:
+    """Return the first of all users, by name."""
+    return list(db.session.scalars(select(User).order_by(User.username).limit(count_max)))
+
+
 def change_user(user: User, values: dict[str, Any]) -> User:
     """Give a user a new name, password or role; the latter two end every token of theirs.
 

@@ -128,7 +128,7 @@ def listing(
 
     `search` is part of a name or a slug, whatever its case.
     """
-    statement = select(Pixel).where(owner, _matches(search))
+    statement = select(Pixel).where(owner, matches(search))
     column = ORDERS[order_by or "createdAt"]
     if descending is None:
         descending = order_by is None
@@ -153,12 +153,13 @@ def with_hits(search: str) -> Iterator[tuple[Pixel, int, datetime | None]]:
     count = select(func.count()).where(Hit.pixel_number == Pixel.number).scalar_subquery()
     of_pixel = select(INSTANT_MS).where(Hit.pixel_number == Pixel.number)
     last = of_pixel.order_by(Hit.id.desc()).limit(1).scalar_subquery()
-    statement = select(Pixel, count, last).where(_matches(search)).order_by(Pixel.number.desc())
+    statement = select(Pixel, count, last).where(matches(search)).order_by(Pixel.number.desc())
     for pixel, hits, last_ms in db.session.execute(statement):
         yield pixel, hits, None if last_ms is None else from_milliseconds(last_ms)
 
 
-def _matches(search: str) -> ColumnElement[bool]:
+def matches(search: str) -> ColumnElement[bool]:
+    """Return the condition for a name or a slug that has `search` in it, whatever its case."""
     if not search:
         return true()
     return Pixel.name.icontains(search, autoescape=True) | Pixel.slug.icontains(

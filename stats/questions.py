@@ -187,6 +187,12 @@ def newest_id(pixel_number: int) -> int | None:
     return db.session.scalar(select(func.max(Hit.id)).where(Hit.pixel_number == pixel_number))
 
 
+def has_reason(pixel_number: int, reason: str) -> bool:
+    """Tell whether any kind of a pixel's hits has a reason; only its kinds are looked at."""
+    found = select(Profile.id).where(Profile.pixel_number == pixel_number, Profile.reason == reason)
+    return db.session.scalar(found.limit(1)) is not None
+
+
 def event_count(question: Question) -> int:
     """Return how many hits of a question can be listed."""
     view = View.of(question)

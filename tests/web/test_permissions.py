@@ -316,6 +316,30 @@ PAGES: dict[str, Row] = {
     "POST /pixels/<uuid:pixel_id>/links": pixel(
         Action.CHANGE_PIXEL, body={"list": "a@example.org"}
     ),
+    "POST /pixels/<uuid:pixel_id>/links/make": pixel(
+        Action.CHANGE_PIXEL, body={"list": "a@example.org"}
+    ),
+    "GET /pixels/<uuid:pixel_id>/links/<int:issued_ms>/take-back": pixel(Action.CHANGE_PIXEL),
+    "POST /pixels/<uuid:pixel_id>/links/<int:issued_ms>/take-back": pixel(
+        Action.CHANGE_PIXEL, works=303
+    ),
+    "GET /pixels/<uuid:pixel_id>/opted-out": READ,
+    "POST /pixels/<uuid:pixel_id>/people": pixel(
+        Action.CHANGE_PIXEL, body={"do": "remove", "names": "nobody"}
+    ),
+    "POST /pixels/<uuid:pixel_id>/people/do": pixel(
+        Action.CHANGE_PIXEL, body={"do": "remove", "names": "nobody"}, works=303
+    ),
+    "POST /pixels/<uuid:pixel_id>/sending": pixel(Action.CHANGE_PIXEL, works=303),
+    "GET /pixels/<uuid:pixel_id>/move": pixel(Action.CHANGE_PIXEL, works=400),
+    "POST /pixels/<uuid:pixel_id>/move": pixel(Action.CHANGE_PIXEL, works=400),
+    "GET /compare": Row("signed in", works=400),
+    "GET /person": Row("signed in", works=400),
+    "GET /person/opt-out": Row("signed in", works=400),
+    "POST /person/opt-out": Row("signed in", works=400),
+    "GET /person/forget": Row("signed in", works=400),
+    "POST /person/forget": Row("signed in", works=400),
+    "GET /person.<any(csv, json):form>": Row("signed in", works=400),
     "GET /pixels/<uuid:pixel_id>/recipients.csv": READ,
     **{f"GET /share/<slug>{path}": ANYBODY for path in ("", "/newest", "/by/<dimension>")},
     "GET /opt-out/<token>": Row("anybody", works=404),
@@ -688,6 +712,8 @@ def _request(route: str, row: Row, about: Subject) -> tuple[str, str]:
         "<slug>": about.share.slug,
         "<token>": "forged",
         "<dimension>": "browser",
+        "<int:issued_ms>": 1,
+        "<any(csv, json):form>": "csv",
         "<any(csv, jsonl):form>": "csv",
     }
     for name, value in values.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from datetime import datetime
 from http import HTTPStatus
@@ -38,6 +38,7 @@ from core.clock import now
 from core.errors import DomainError, Unauthorized
 from core.permissions import Action
 from models import Pixel, User
+from pixels import recipients
 from pixels.spreadsheets import BYTE_ORDER_MARK
 from web.pages import formats, wording
 from web.pages.forms import check_form_token, form_token
@@ -77,31 +78,23 @@ UTC = ZoneInfo("UTC")
 
 
 class Tab(NamedTuple):
-    """A tab of a pixel's pages, and the endpoints of the pages that it stands for."""
+    """A tab of a pixel's pages; it stands for all pages of its blueprint, and of another."""
 
     name: str
     endpoint: str
-    others: tuple[str, ...] = ()
+    other: str = ""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it is one of its pages that is shown."""
+        return request.blueprint in (self.endpoint.partition(".")[0], self.other)
 
 
 TABS = (
-    Tab("Report", "report.show", ("report.show_breakdown",)),
-    Tab(
-        "Recipients",
-        "recipients_page.show_recipients",
-        ("recipients_page.show_links", "recipients_page.issue"),
-    ),
+    Tab("Report", "report.show"),
+    Tab("Recipients", "recipients_page.show_recipients", "merge_page"),
     Tab("Embed", "embed_page.show_embed"),
-    Tab(
-        "Settings",
-        "pixel_settings_page.show_settings",
-        (
-            "pixel_settings_page.change",
-            "pixel_settings_page.change_privacy",
-            "pixel_settings_page.share",
-            "pixel_settings_page.delete",
-        ),
-    ),
+    Tab("Settings", "pixel_settings_page.show_settings"),
 )
 
 
@@ -144,7 +137,7 @@ def may(check: Callable[..., object], thing_id: uuid.UUID, action: Action) -> bo
 
 def of_pixel(pixel: Pixel) -> dict[str, Any]:
     """Return what the head and the tabs of a pixel's pages show."""
-    return {"pixel": pixel}
+    return {"pixel": pixel, "people_count": recipients.counts(pixel.number).all}
 
 
 def page_number() -> int:
@@ -156,6 +149,36 @@ def page_number() -> int:
 def search_text() -> str:
     """Return what the address searches for."""
     return request.args.get("search", "").replace("\0", "").strip()[:200]
+
+
+class Sorting(NamedTuple):
+    """In which order a list is asked for; `rising` are orders that begin with the least."""
+
+    order: Any
+    descending: bool
+    rising: frozenset[str]
+
+    def said(self, order: str) -> str:
+        """Return how a list is sorted by this order: `ascending`, `descending` or not."""
+        if order != self.order:
+            return ""
+        return "descending" if self.descending else "ascending"
+
+    def next(self, order: str) -> str | None:
+        """Return the direction that another click on a head asks for; None for the usual one."""
+        if order != self.order:
+            return None
+        is_usual = self.descending != (order in self.rising)
+        return ("up" if self.descending else "down") if is_usual else None
+
+
+def sorting(orders: Collection[str], default: str, *, rising: Collection[str] = ()) -> Sorting:
+    """Return the order that the address asks for."""
+    order = request.args.get("order", default)
+    order = order if order in orders else default
+    usual = order not in rising
+    descending = {"down": True, "up": False}.get(request.args.get("direction", ""), usual)
+    return Sorting(order, descending, frozenset(rising))
 
 
 def zone() -> ZoneInfo:
@@ -244,6 +267,7 @@ def register(app: Flask) -> None:
         percent=formats.percent,
         program=wording.program,
         rate=formats.rate,
+        shortened=formats.shortened,
         span=formats.span,
         time_of_day=formats.time_of_day,
         value_of=wording.value_of,

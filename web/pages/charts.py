@@ -20,7 +20,7 @@ HOURS_TOP, HOURS_HEIGHT = 232, 44
 GRID_LINES_MAX = 5
 LABELS_MAX = 8
 # A label at the end of a line keeps this far from the line and from its neighbours.
-LABEL_ABOVE, LABEL_BELOW, LABEL_APART = 12, 20, 18
+LABEL_ABOVE, LABEL_BELOW, LABEL_APART, LABEL_TOP = 12, 20, 18, 14
 # From here on a tip opens to the left, or it would leave the chart.
 FLIPS_FROM_PERCENT = 42
 # The lines of a comparison, first the one that the page is about.
@@ -279,14 +279,14 @@ def _said(
     ]
     if sent_at is None or zone is None:
         words = [
-            f"{each.name} {share}" if share != "–" else f"{each.name}: not there yet"
+            f"{share} {each.name}" if share != "–" else f"Not yet: {each.name}"
             for each, share in zip(courses, shares, strict=True)
         ]
         return (f"{after} after sending", *words), (after, *shares)
     first, before = courses[0], courses[1:]
     at = (sent_at.astimezone(UTC) + timedelta(hours=end)).astimezone(zone)
     clock = f"{at.day} {at:%b, %H:%M}"
-    then = [f"{each.name}: {share}" for each, share in zip(before, shares[1:], strict=True)]
+    then = [f"{share} {each.name}" for each, share in zip(before, shares[1:], strict=True)]
     if first.age <= end - width:
         return (f"{after} · {clock}", "Not there yet", *then), (
             *(after, moment(at, zone), "–", "–", "–"),
@@ -321,8 +321,9 @@ def _end_labels(
     found, last = [], -LABEL_APART
     for order, (y, place) in enumerate(ends):
         course = courses[place]
-        at = y - LABEL_ABOVE if order == 0 else y + LABEL_BELOW
-        at = max(at, last + LABEL_APART, 14)
+        fits_above = y - LABEL_ABOVE >= max(last + LABEL_APART, LABEL_TOP)
+        is_above = fits_above and (order == 0 or y + LABEL_BELOW > height)
+        at = y - LABEL_ABOVE if is_above else max(y + LABEL_BELOW, last + LABEL_APART)
         last = round(at)
         age = min(course.age, hours)
         text = course.name
@@ -409,17 +410,21 @@ def bars(buckets: Sequence[Bucket], unit: str, nouns: tuple[str, str], *, is_run
     )
 
 
-def spark(opened: Sequence[int], sent: int, age: float) -> str:
-    """Return the path of a small line, its scale the same for every mailing."""
-    end = int(min(age, SPARK_HOURS))
-    hours = [*range(0, end, SPARK_STEP_HOURS), end]
-    counts = list(itertools.accumulate(opened[:SPARK_HOURS], initial=0))
-    counts += [counts[-1]] * (SPARK_HOURS + 1 - len(counts))
-    shares = [min(1.0, counts[hour] / sent / SPARK_TOP) if sent else 0.0 for hour in hours]
+def spark(counts: Sequence[int], sent: int, age: float) -> str:
+    """Return the path of a small line of who had opened, its scale the same for every mailing.
+
+    `counts` are of six hours each; the line ends with the mailing's age, which is in hours.
+    """
+    whole = min(int(age) // SPARK_STEP_HOURS, SPARK_HOURS // SPARK_STEP_HOURS)
+    sums = itertools.accumulate(counts[:whole], initial=0)
     return "M" + "L".join(
-        f"{hour} {SPARK_HEIGHT - 2 - share * (SPARK_HEIGHT - 4):.1f}"
-        for hour, share in zip(hours, shares, strict=True)
+        f"{place * SPARK_STEP_HOURS} {_spark_y(count / sent if sent else 0.0):.1f}"
+        for place, count in enumerate(sums)
     )
+
+
+def _spark_y(share: float) -> float:
+    return SPARK_HEIGHT - 2 - min(1.0, share / SPARK_TOP) * (SPARK_HEIGHT - 4)
 
 
 def spark_bars(counts: Sequence[int]) -> str:

@@ -86,7 +86,7 @@ def show_embed(pixel_id: uuid.UUID) -> str:
         hit=newest_hit(pixel),
         newest_id=questions.newest_id(pixel.number) or "",
         preview_url=preview_url(pixel),
-        make_links=url_for("recipients_page.show_links", pixel_id=pixel.id),
+        make_links=url_for("merge_page.show_links", pixel_id=pixel.id),
         may_change=base.may(auth.pixel_for, pixel.id, Action.CHANGE_PIXEL),
         **base.of_pixel(pixel),
     )

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 NARROW = "\u202f"
 NOTHING = "–"
+TIP_CHARACTERS_MAX = 24
 
 
 def number(value: float) -> str:
@@ -25,6 +26,11 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 def percent(part: float, whole: float | None) -> str:
     """Return a part as a percentage of one decimal; nothing without a whole."""
     return f"{part / whole * 100:.1f}{NARROW}%" if whole else NOTHING
+
+
+def shortened(text: str) -> str:
+    """Return a line of a chart's tip, cut to the room that it has."""
+    return text if len(text) <= TIP_CHARACTERS_MAX else f"{text[: TIP_CHARACTERS_MAX - 1]}…"
 
 
 def rate(share: float | None) -> str:

@@ -64,7 +64,7 @@ class Form:
 class Asking(NamedTuple):
     """What a page asks before something goes: what goes and stays, and the way back.
 
-    `name` has to be typed where it is not empty; `fields` are sent along.
+    `name` has to be typed where it is not empty; `fields` are sent along, to `target` or here.
     """
 
     heading: str
@@ -75,6 +75,7 @@ class Asking(NamedTuple):
     is_danger: bool = True
     name: str = ""
     fields: tuple[tuple[str, str], ...] = ()
+    target: str = ""
 
 
 def ask(

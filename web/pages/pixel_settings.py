@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
+from http import HTTPStatus
 
-from flask import flash, render_template, url_for
+from flask import current_app, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 import auth
@@ -12,6 +14,7 @@ from core.clock import now
 from core.errors import BadRequest, NotFound, SlugTaken
 from core.permissions import Action
 from models import Pixel, Share
+from people import accounts, teams
 from pixels import pixels, shares
 from schemas import PixelUpdate, ShareCreate
 from stats import questions
@@ -46,6 +49,20 @@ def change(pixel_id: uuid.UUID) -> Rendered:
             flash("Saved.")
             return back_to("pixel_settings_page.show_settings", pixel_id=pixel_id)
     return _settings(pixel, details=form), form.status
+
+
+@blueprint.post("/pixels/<uuid:pixel_id>/sending")
+def change_sending(pixel_id: uuid.UUID) -> Rendered:
+    """POST: say when a mailing goes out, and to how many. 303; 400; 403; 404."""
+    pixel = pixel_to_change(pixel_id)
+    form = _sending_form()
+    if not form.errors:
+        pixels.change(pixel, form.values)
+        flash("Saved.")
+        target = base.local_target(request.form.get("next", ""))
+        here = url_for("pixel_settings_page.show_settings", pixel_id=pixel_id, _anchor="sending")
+        return redirect(target or here, HTTPStatus.SEE_OTHER)
+    return _settings(pixel, sending=form), form.status
 
 
 @blueprint.post("/pixels/<uuid:pixel_id>/privacy")
@@ -120,6 +137,44 @@ def start_anew(pixel_id: uuid.UUID) -> Response:
     return back_to("report.show", pixel_id=pixel_id)
 
 
+@blueprint.get("/pixels/<uuid:pixel_id>/move")
+def ask_to_move(pixel_id: uuid.UUID) -> Rendered:
+    """GET: ask whether a pixel shall move to another owner. 200; 400; 403; 404."""
+    pixel = pixel_to_change(pixel_id)
+    choice = request.args.get("owner", "")
+    name = dict(_owners()).get(choice)
+    if name is None:
+        form = Form.empty(owner=choice)
+        form.errors["owner"] = ["Choose who gets it."]
+        return _settings(pixel, moving=form), form.status
+    return _ask(
+        pixel,
+        f"Move {pixel.name} to {name}?",
+        [
+            "Whoever it belongs to then sees its people and may change it.",
+            "Its image, its hits, its links and its shared links stay as they are.",
+        ],
+        "Move it",
+        fields=(("owner", choice),),
+        is_danger=False,
+    )
+
+
+@blueprint.post("/pixels/<uuid:pixel_id>/move")
+def move(pixel_id: uuid.UUID) -> Response:
+    """POST: give a pixel to another owner. 303; 400; 403; 404."""
+    pixel = pixel_to_change(pixel_id)
+    choice = request.form.get("owner", "")
+    if choice not in dict(_owners()):
+        raise BadRequest("Choose who gets it.")
+    kind, _, owner_id = choice.partition(":")
+    ids = {"user": None, "team": None, kind: uuid.UUID(owner_id)}
+    owner = auth.next_owner(auth.caller(), pixel, ids["user"], ids["team"])
+    pixels.change(pixel, owner)
+    flash(f"{pixel.name} has moved.")
+    return back_to("pixels_page.show_pixels", team=ids["team"])
+
+
 @blueprint.post("/pixels/<uuid:pixel_id>/delete")
 def delete(pixel_id: uuid.UUID) -> Rendered:
     """POST: delete a pixel whose name was typed. 303; 400 for another name; 403; 404."""
@@ -132,9 +187,56 @@ def delete(pixel_id: uuid.UUID) -> Rendered:
     return back_to("pixels_page.show_pixels", team=pixel.team_id)
 
 
-def _ask(pixel: Pixel, heading: str, lines: list[str], action: str) -> str:
+def sending_of(pixel: Pixel) -> Form:
+    """Return the form that says when and to how many a mailing goes, as it is now."""
+    count = "" if pixel.sent_count is None else str(pixel.sent_count)
+    return Form.empty(sentAt=base.local_time(pixel.sent_at), sentCount=count)
+
+
+def _sending_form() -> Form:
+    """Return what was said of the sending; its local time in the viewer's zone."""
+    sent = request.form.copy()
+    text = sent.get("sentAt", "")
+    with suppress(ValueError, OverflowError):
+        # What is none is refused as it was typed.
+        sent["sentAt"] = base.in_zone(text).isoformat() if text else ""
+    sent["sentCount"] = "".join(sent.get("sentCount", "").split())
+    form = Form(PixelUpdate, sent)
+    form.sent = request.form
+    return form
+
+
+def _ask(
+    pixel: Pixel,
+    heading: str,
+    lines: list[str],
+    action: str,
+    fields: tuple[tuple[str, str], ...] = (),
+    *,
+    is_danger: bool = True,
+) -> str:
     back = url_for("pixel_settings_page.show_settings", pixel_id=pixel.id)
-    return ask(Asking(heading, lines, action, back, f"Settings of {pixel.name}"))
+    name = f"Settings of {pixel.name}"
+    return ask(Asking(heading, lines, action, back, name, is_danger, fields=fields))
+
+
+def _owners() -> list[tuple[str, str]]:
+    """Return whom a pixel can move to, as a choice: oneself, one's teams, for admins anybody."""
+    caller = auth.caller()
+    found = [(f"user:{caller.user.id}", "You")]
+    for team in teams.first_teams_of(caller.user):
+        if base.may(auth.team_for, team.id, Action.CREATE_PIXEL):
+            found.append((f"team:{team.id}", team.name))
+    if caller.is_admin:
+        everybody = accounts.every_user(base.FEW_MAX)
+        found += [
+            (f"user:{each.id}", each.username) for each in everybody if each.id != caller.user.id
+        ]
+    return found
+
+
+def _owner_of(pixel: Pixel) -> str:
+    return f"team:{pixel.team_id}" if pixel.team_id else f"user:{pixel.user_id}"
 
 
 def _share_of(pixel: Pixel, share_id: uuid.UUID) -> Share:
@@ -151,7 +253,9 @@ def _hit_count(pixel: Pixel) -> int:
 def _settings(
     pixel: Pixel,
     details: Form | None = None,
+    sending: Form | None = None,
     privacy: Form | None = None,
+    moving: Form | None = None,
     new_share: Form | None = None,
     deletion: Form | None = None,
 ) -> str:
@@ -159,7 +263,13 @@ def _settings(
         "pixel_settings.html",
         may_change=base.may(auth.pixel_for, pixel.id, Action.CHANGE_PIXEL),
         details=details or Form.empty(name=pixel.name, slug=pixel.slug),
-        privacy=privacy or Form.empty(privacy=pixel.privacy),
+        sending=sending or sending_of(pixel),
+        privacy=privacy
+        or Form.empty(privacy=pixel.privacy, retentionDays=str(pixel.retention_days or "")),
+        server_retention=current_app.config["SETTINGS"].retention_days,
+        moving=moving or Form.empty(owner=_owner_of(pixel)),
+        owners=_owners(),
+        is_sent=pixel.sent_at is not None and pixel.sent_at < now(),
         hit_count=_hit_count(pixel),
         new_share=new_share or Form.empty(),
         deletion=deletion or Form.empty(),

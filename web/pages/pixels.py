@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from flask import render_template, request
-from sqlalchemy import ColumnElement
 from werkzeug.wrappers import Response
 
 import auth
@@ -16,14 +15,14 @@ from core.errors import SlugTaken
 from core.permissions import Action
 from models import Pixel, Team
 from people import teams
-from pixels import pixels
+from pixels import overviews, pixels
+from pixels.overviews import Overview
 from schemas import PixelCreate
 from stats import questions
 from stats.shapes import Question
 from web.pages import base, charts, periods
 from web.pages.base import Pages, Rendered, back_to
-from web.pages.embed import EVER
-from web.pages.formats import counted
+from web.pages.formats import counted, percent
 from web.pages.forms import Form
 
 blueprint = Pages("pixels_page", __name__)
@@ -39,14 +38,24 @@ def home() -> Response:
 def show_pixels() -> str:
     """GET: a page of the caller's pixels, or of a team's. 200; 404 for a stranger to the team."""
     owner, team = _owner_asked_for()
-    found = pixels.listing(
-        owner, search=base.search_text(), page=base.page_number(), page_size=base.PAGE_SIZE
-    )
     at, own_teams = now(), teams.first_teams_of(auth.caller().user)
+    sorting = base.sorting(overviews.ORDERS, "sentAt", rising={"name"})
+    found = overviews.listing(
+        owner,
+        at,
+        search=base.search_text(),
+        order=sorting.order,
+        descending=sorting.descending,
+        page=base.page_number(),
+        page_size=base.PAGE_SIZE,
+    )
+    rows = [_row(each, at) for each in found.data]
     return render_template(
         "pixels.html",
         found=found,
-        rows=[_overview(each, at) for each in found.data],
+        sorting=sorting,
+        rows=rows,
+        can_compare=sum(row.can_compare for row in rows) > 1,
         team=team,
         tabs_of_owners=_owners_tabs(team, own_teams),
         offers_teams=not own_teams and not found.count and not base.search_text(),
@@ -91,34 +100,51 @@ class OwnersTab(NamedTuple):
     is_current: bool
 
 
-class Overview(NamedTuple):
+class Row(NamedTuple):
     """A pixel as it is listed."""
 
     pixel: Pixel
+    sent_at: datetime | None
+    sent: int | None
+    opened: int
+    last_open: datetime | None
+    spark: str
     bars: str
     spark_label: str
-    opens: int
-    last_open: datetime | None
+    can_compare: bool
 
 
-def _overview(pixel: Pixel, at: datetime) -> Overview:
+def _row(overview: Overview, at: datetime) -> Row:
+    pixel, figures, counts = overview
+    age = (at - pixel.sent_at).total_seconds() / 3600 if pixel.sent_at else -1.0
+    spark, bars, label = "", "", ""
+    if figures.has_people and age > 0 and figures.sent:
+        hours = min(int(age), charts.SPARK_HOURS)
+        spark = charts.spark(counts, figures.sent, age)
+        opened = sum(counts[: hours // charts.SPARK_STEP_HOURS])
+        label = f"{percent(opened, figures.sent)} after {counted(hours, 'hour')}"
+    elif figures.opened and not figures.has_people:
+        days = _opens_by_day(pixel, at)
+        bars = charts.spark_bars(days)
+        label = f"{counted(sum(days), 'open')} in {charts.SPARK_DAYS} days"
+    return Row(
+        pixel,
+        pixel.sent_at,
+        figures.sent,
+        figures.opened,
+        figures.last_opened_at,
+        spark,
+        bars,
+        label,
+        can_compare=bool(age > 0 and figures.sent),
+    )
+
+
+def _opens_by_day(pixel: Pixel, at: datetime) -> list[int]:
     zone = base.zone()
     start = periods.days_before(at, charts.SPARK_DAYS, zone)
-    ever = Question(pixel.number, EVER, at)
-    days = [
-        each.pageviews
-        for each in questions.series(
-            Question(pixel.number, start, at, zone=zone), "day", filled=True
-        )
-    ]
-    last = questions.events(ever, page_size=1)
-    return Overview(
-        pixel,
-        charts.spark_bars(days),
-        f"{counted(sum(days), 'open')} in {charts.SPARK_DAYS} days",
-        questions.totals(ever).pageviews,
-        last[0].at if last else None,
-    )
+    question = Question(pixel.number, start, at, zone=zone)
+    return [each.pageviews for each in questions.series(question, "day", filled=True)]
 
 
 def _owners_tabs(team: Team | None, found: list[Team]) -> list[OwnersTab]:
@@ -147,12 +173,12 @@ def _create(values: dict[str, Any]) -> Pixel:
     )
 
 
-def _owner_asked_for() -> tuple[ColumnElement[bool], Team | None]:
+def _owner_asked_for() -> tuple[uuid.UUID, Team | None]:
     caller = auth.caller()
     team_id = request.args.get("team", type=uuid.UUID)
     if team_id is None:
-        return Pixel.user_id == caller.user.id, None
-    return Pixel.team_id == team_id, auth.team_for(caller, team_id, Action.READ_PIXEL)
+        return caller.user.id, None
+    return team_id, auth.team_for(caller, team_id, Action.READ_PIXEL)
 
 
 def _owners() -> list[tuple[str, str]]:

@@ -1,34 +1,71 @@
-"""The page of a pixel's recipients, and of making links for them."""
+"""The page of a pixel's recipients, and what can be done to those who are checked."""
 
 from __future__ import annotations
 
-import csv
-import io
 import uuid
+from typing import NamedTuple
 
-from flask import render_template, request
-from marshmallow import ValidationError
+from flask import flash, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 import auth
 from core.errors import BadRequest
 from core.permissions import Action
 from models import Pixel
-from pixels import exports, recipients
-from pixels.recipients import Link
-from pixels.spreadsheets import BYTE_ORDER_MARK, undefused
-from schemas import RecipientsIssue
-from web.pages import base
-from web.pages.base import Pages, Rendered, pixel_to_change
-from web.pages.forms import Form
-from web.request import links, public_base
+from pixels import exports, forgetting, opt_outs, recipients
+from pixels.recipients import Counts, RecipientRow
+from web.pages import base, wording
+from web.pages.base import Pages, Rendered, back_to, pixel_to_change
+from web.pages.formats import counted
+from web.pages.forms import Asking, ask
+from web.request import links
 
 blueprint = Pages("recipients_page", __name__)
 RECIPIENTS_A_PAGE = 50
-# Ten thousand recipients of 400 bytes each.
-RECIPIENTS_BYTES_MAX = 4 * 1024 * 1024
-# What the first line of a list is when it names the column.
-HEADINGS = {"email", "e-mail", "mail", "email address", "recipient", "recipients", "address"}
+
+
+# As many as a page has.
+CHECKED_MAX = RECIPIENTS_A_PAGE
+
+
+class Deed(NamedTuple):
+    """What can be done to people, and what is said before and after."""
+
+    heading: str
+    lines: tuple[str, ...]
+    action: str
+    done: str
+
+
+DEEDS = {
+    "remove": Deed(
+        "Remove {whom} from {pixel}?",
+        (
+            "The name goes from this pixel for good, and the link names nobody from then on.",
+            "What was counted stays counted. On other pixels nothing changes.",
+        ),
+        "Remove from this pixel",
+        "removed from this pixel",
+    ),
+    "opt-out": Deed(
+        "Opt {whom} out?",
+        (
+            "From now on their opens are counted without a name, on all pixels of this owner.",
+            "Links that they have already obey too. What is known until now stays.",
+        ),
+        "Opt out",
+        "opted out",
+    ),
+    "forget": Deed(
+        "Forget {whom}?",
+        (
+            "The name goes from all pixels that you may change, for good.",
+            "Totals stay as they are; old links name nobody.",
+        ),
+        "Forget",
+        "forgotten",
+    ),
+}
 
 
 @blueprint.get("/pixels/<uuid:pixel_id>/recipients")
@@ -37,105 +74,119 @@ def show_recipients(pixel_id: uuid.UUID) -> str:
     return _recipients(auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL))
 
 
-@blueprint.get("/pixels/<uuid:pixel_id>/links")
-def show_links(pixel_id: uuid.UUID) -> str:
-    """GET: the form that makes a link for each person. 200; 403; 404."""
-    return _links(pixel_to_change(pixel_id), Form.empty())
-
-
-@blueprint.post("/pixels/<uuid:pixel_id>/links")
-def issue(pixel_id: uuid.UUID) -> Rendered:
-    """POST: sign a link for each recipient of a list. 200 with a CSV; 400; 403; 404."""
-    pixel = pixel_to_change(pixel_id)
-    form = Form.empty(list=request.form.get("list", ""), sentAt=request.form.get("sentAt", ""))
-    try:
-        given = RecipientsIssue().load({"recipients": _names(_pasted()), "sentAt": _sent_at()})
-        issued = recipients.issue(
-            links(), pixel, given["recipients"], given["sentAt"], public_base()
-        )
-    except (ValidationError, BadRequest) as error:
-        form.errors["list"] = [_first_fault(error)]
-        return _links(pixel, form), form.status
-    rows = (each._asdict() for each in issued)
-    # The recipients go back as they came: a mail merge needs them unchanged.
-    parts = exports.as_csv(rows, Link._fields, cell=str)
-    return base.download(parts, "links.csv")
-
-
-issue.body_bytes_max = RECIPIENTS_BYTES_MAX  # type: ignore[attr-defined]
-
-
 @blueprint.get("/pixels/<uuid:pixel_id>/recipients.csv")
-def export_recipients(pixel_id: uuid.UUID) -> Response:
-    """GET: all recipients that a search finds, as a CSV. 200; 404 for a stranger."""
+def export(pixel_id: uuid.UUID) -> Response:
+    """GET: all recipients that a search or a status finds, as a CSV. 200; 404 for a stranger."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
-    rows = exports.recipients_of(pixel, base.search_text())
+    rows = exports.recipients_of(pixel, base.search_text(), _status() or None)
     return base.download_sheet(exports.as_csv(rows, exports.RECIPIENT_COLUMNS), "recipients.csv")
 
 
-def _links(pixel: Pixel, form: Form) -> str:
-    return render_template("pixel_links.html", form=form, **base.of_pixel(pixel))
+@blueprint.get("/pixels/<uuid:pixel_id>/opted-out")
+def show_opted_out(pixel_id: uuid.UUID) -> str:
+    """GET: who opted out of the pixels of this pixel's owner. 200; 404 for a stranger."""
+    pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
+    found = opt_outs.listing({pixel.owner}, page=base.page_number(), page_size=RECIPIENTS_A_PAGE)
+    return render_template("opted_out.html", found=found, **base.of_pixel(pixel))
+
+
+@blueprint.post("/pixels/<uuid:pixel_id>/people")
+def ask_about_people(pixel_id: uuid.UUID) -> Rendered:
+    """POST: ask whether something shall be done to those who are checked. 200; 400; 403; 404."""
+    pixel, names = pixel_to_change(pixel_id), request.form.getlist("names")[:CHECKED_MAX]
+    asked = DEEDS.get(request.form.get("do", ""))
+    if asked is None or not names:
+        raise BadRequest("Check whom it is about, and choose what to do.")
+    whom = names[0] if len(names) == 1 else counted(len(names), "person", "people")
+    return ask(
+        Asking(
+            asked.heading.format(whom=whom, pixel=pixel.name),
+            [*([", ".join(names)] if len(names) > 1 else []), *asked.lines],
+            asked.action,
+            url_for("recipients_page.show_recipients", pixel_id=pixel_id),
+            f"Recipients of {pixel.name}",
+            fields=(("do", request.form["do"]), *(("names", name) for name in names)),
+            target=url_for("recipients_page.do_to_people", pixel_id=pixel_id),
+        )
+    )
+
+
+@blueprint.post("/pixels/<uuid:pixel_id>/people/do")
+def do_to_people(pixel_id: uuid.UUID) -> Response:
+    """POST: take people off a pixel, opt them out or forget them. 303; 400; 403; 404."""
+    pixel, names = pixel_to_change(pixel_id), request.form.getlist("names")[:CHECKED_MAX]
+    deed = request.form.get("do", "")
+    if deed not in DEEDS or not names:
+        raise BadRequest("Check whom it is about, and choose what to do.")
+    for name in names:
+        if deed == "remove":
+            forgetting.forget(links(), name, {pixel.owner}, pixel.number)
+        elif deed == "opt-out":
+            opt_outs.opt_out_by_name(links(), pixel.owner, name, "owner")
+        else:
+            owners = auth.owners_for(auth.caller(), Action.CHANGE_PIXEL)
+            forgetting.forget(links(), name, owners)
+    people = counted(len(names), "person is", "people are")
+    flash(f"{people} {DEEDS[deed].done}.")
+    return back_to("recipients_page.show_recipients", pixel_id=pixel_id)
 
 
 def _recipients(pixel: Pixel) -> str:
+    status = _status()
+    sorting = base.sorting(recipients.ORDERS, "lastOpenedAt", rising={"recipient"})
     found = recipients.listing(
-        pixel, search=base.search_text(), page=base.page_number(), page_size=RECIPIENTS_A_PAGE
+        pixel,
+        search=base.search_text(),
+        status=status or None,
+        order_by=sorting.order,
+        descending=sorting.descending,
+        page=base.page_number(),
+        page_size=RECIPIENTS_A_PAGE,
     )
     return render_template(
         "pixel_recipients.html",
         may_change=base.may(auth.pixel_for, pixel.id, Action.CHANGE_PIXEL),
         found=found,
+        rows=[Row(each, fetched_by(each)) for each in found.data],
+        everybody=found.counts.all or found.count or base.search_text(),
+        sorting=sorting,
+        status=status,
+        statuses=_tabs(found.counts),
+        opted_out_count=opt_outs.listing({pixel.owner}, 1, 1).count,
         **base.of_pixel(pixel),
     )
 
 
-def _pasted() -> str:
-    """Return the list that was pasted, or else the file's."""
-    text = request.form.get("list", "")
-    file = request.files.get("file")
-    if text.strip() or not file:
-        return text
-    try:
-        return bytes(file.read()).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise BadRequest("The file is not in UTF-8; save it as “CSV UTF-8”.") from None
+class StatusTab(NamedTuple):
+    """A status to look at, and how many people have it; without a key, all."""
+
+    key: str
+    name: str
+    people: int
 
 
-def _names(text: str) -> list[str]:
-    """Return the recipient of each line: the line, or the first cell of a CSV."""
-    text = text.removeprefix(BYTE_ORDER_MARK)
-    # The first line tells, where it has several cells: later ones may hold the others.
-    head = text.partition("\n")[0]
-    marks = ("\t", ";", ",")
-    delimiter = next((each for lines in (head, text) for each in marks if each in lines), ",")
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    try:
-        names = [undefused(row[0]).strip() for row in rows if row and row[0].strip()]
-    except csv.Error as error:
-        raise BadRequest(f"Line {rows.line_num} can't be read: {error}.") from None
-    if names and names[0].lower() in HEADINGS:
-        del names[0]
-    if not names:
-        raise BadRequest("Paste a list, or choose a file.")
-    return names
+class Row(NamedTuple):
+    """A recipient as they are listed, and what fetched the image for them."""
+
+    recipient: RecipientRow
+    by: str
 
 
-def _sent_at() -> str | None:
-    """Return the instant that the form names in the viewer's zone, as ISO 8601."""
-    text = request.form.get("sentAt", "")
-    try:
-        return base.in_zone(text).isoformat() if text else None
-    except ValueError:
-        raise BadRequest("That is not a date and time.") from None
+def _tabs(counts: Counts) -> list[StatusTab]:
+    return [
+        StatusTab("", "All", counts.all),
+        *(StatusTab(key, name, getattr(counts, key)) for key, name in wording.STATUSES.items()),
+    ]
 
 
-def _first_fault(error: ValidationError | BadRequest) -> str:
-    """Return what is wrong with a list, in one line."""
-    if isinstance(error, BadRequest):
-        return error.message
-    faults = error.messages_dict
-    of_list = faults.get("recipients")
-    if isinstance(of_list, dict):
-        place, words = next(iter(of_list.items()))
-        return f"Recipient {int(place) + 1}: {words[0]}"
-    return str(next(iter(faults.values()))[0])
+def _status() -> str:
+    """Return the status that the address asks for, empty for all."""
+    status = request.args.get("status", "")
+    return status if status in wording.STATUSES else ""
+
+
+def fetched_by(row: RecipientRow) -> str:
+    """Return what fetched the image last: a program, or else what is known of it."""
+    if row.client and row.status == "opened":
+        return wording.program(row.client)
+    return wording.REASONS.get(row.reason or "", row.reason or "")

@@ -21,13 +21,16 @@ from core.clock import now
 from core.errors import NotFound
 from core.permissions import Action
 from models import Pixel
-from pixels import exports, recipients, shares
+from pixels import exports, mailings, recipients, shares
+from pixels.mailings import Mailing
 from stats import questions, shapes
 from stats.shapes import Filter, Question
-from web.pages import base, charts, embed, periods, wording
+from web.pages import base, charts, compare, embed, periods, wording
 from web.pages.base import Pages, public
-from web.pages.formats import change, counted
+from web.pages.formats import change, counted, percent, points, time_of_day
+from web.pages.forms import Form
 from web.pages.periods import Period
+from web.pages.pixel_settings import sending_of
 from web.request import public_base
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -42,6 +45,7 @@ ROWS_A_PAGE = 50
 HITS_SHOWN = 10
 FILTER_CHARACTERS_MAX = 500
 ALL = "all"
+MERGE_TAG = "merge-tag"
 
 
 def report_page(path: str) -> Callable[[View], View]:
@@ -187,16 +191,39 @@ class ClassLink(NamedTuple):
     is_current: bool
 
 
+class Before(NamedTuple):
+    """The mailing before, and how this one compares."""
+
+    pixel: Pixel
+    share: float
+    points: str
+
+
 @dataclass(frozen=True)
-class Report(Asked):
+class Hero:
+    """How the mailing did, and the one before."""
+
+    mailing: Mailing | None
+    before: Before | None
+    statuses: list[charts.Part]
+    first_open_after: float | None
+    curve: charts.Curve | None
+    curve_label: str
+    sent_clock: str
+
+
+@dataclass(frozen=True)
+class Report(Asked, Hero):
     """All that the page shows."""
 
+    unmerged: int
+    sending: Form
     is_new: bool
     newest_id: str
     may_change: bool
-    totals: shapes.BreakdownRow | shapes.Totals
+    totals: shapes.Leader | shapes.Totals
     compared: str
-    chart: charts.Bars
+    chart: charts.Bars | None
     fetches: int
     limited: int
     class_parts: list[charts.Part]
@@ -215,7 +242,7 @@ def _asked(pixel: Pixel, *, is_public: bool) -> Asked:
     asked = Asked(
         pixel=pixel,
         period=periods.period_of(
-            given("range", ""), given("from", ""), given("to", ""), at, zone, None
+            given("range", ""), given("from", ""), given("to", ""), at, zone, pixel.sent_at
         ),
         zone=zone,
         at=at,
@@ -233,28 +260,26 @@ def _asked(pixel: Pixel, *, is_public: bool) -> Asked:
 
 def _report(asked: Asked) -> Report:
     """Ask all that the page shows."""
+    hero = _hero(asked)
     pixel, newest_id = asked.pixel, questions.newest_id(asked.pixel.number)
     by_class = _by_class(asked)
     fetches = sum(row.pageviews for row in by_class.values())
     totals = (
         questions.totals(asked.question) if asked.hit_class == ALL else by_class[asked.hit_class]
     )
-    points = questions.series(asked.question, asked.period.unit, filled=True)
     url = recipients.url_of(public_base(), pixel.slug)
     counts = [(wording.CLASSES[name], by_class[name].pageviews) for name in wording.CLASSES]
     return Report(
         **vars(asked),
+        **vars(hero),
+        unmerged=_unmerged(asked),
+        sending=sending_of(pixel),
         is_new=newest_id is None and questions.date_range(pixel.number) is None,
         newest_id=str(newest_id or ""),
         may_change=not asked.is_public and base.may(auth.pixel_for, pixel.id, Action.CHANGE_PIXEL),
         totals=totals,
-        compared=_compared(asked, totals.pageviews),
-        chart=charts.bars(
-            [charts.Bucket(*each) for each in points],
-            asked.period.unit,
-            (asked.noun, asked.nouns),
-            is_running=asked.period.is_running(asked.at),
-        ),
+        compared="" if hero.mailing else _compared(asked, totals.pageviews),
+        chart=None if hero.mailing else _chart(asked),
         fetches=fetches,
         limited=questions.limited_count(replace(asked.question, hit_class=ALL)),
         class_parts=charts.parts([(each.mark, count) for each, count in counts]),
@@ -271,20 +296,84 @@ def _report(asked: Asked) -> Report:
             )
             for name, each in wording.CLASSES.items()
         ],
-        lists=_lists(asked, totals.pageviews),
+        lists=_lists(asked, totals.pageviews, hero),
         hits=questions.events(asked.question, page_size=HITS_SHOWN),
         snippet=recipients.img_of(url),
         preview_url="" if asked.is_public else embed.preview_url(pixel),
     )
 
 
-def _by_class(asked: Asked) -> dict[str, shapes.BreakdownRow]:
+def _hero(asked: Asked) -> Hero:
+    """Ask how the mailing did, where it is known to how many it went."""
+    pixel = asked.pixel
+    mailing = mailings.of_pixel(pixel)
+    if mailing.basis is None or not mailing.sent:
+        return Hero(None, None, [], None, None, "", "")
+    first, sent_at = mailing.first_opened_at, pixel.sent_at
+    # A share says nothing of other mailings.
+    earlier = None if asked.is_public else mailings.before(pixel)
+    before, courses = None, []
+    if sent_at is not None and sent_at < asked.at:
+        courses.append(compare.course_of(pixel, mailing, asked.at))
+    if earlier:
+        figures = mailings.of_pixel(earlier)
+        if figures.open_rate is not None and mailing.open_rate is not None:
+            words = points(mailing.open_rate, figures.open_rate)
+            before = Before(earlier, figures.open_rate, words)
+            if courses:
+                courses.append(compare.course_of(earlier, figures, asked.at))
+    return Hero(
+        mailing,
+        before,
+        _statuses(mailing),
+        (first - sent_at).total_seconds() if first and sent_at and first >= sent_at else None,
+        charts.curve(courses, asked.hours, sent_at, asked.zone) if courses and sent_at else None,
+        _curve_label(courses, asked.hours),
+        time_of_day(sent_at, asked.zone) if sent_at else "",
+    )
+
+
+def _statuses(mailing: Mailing) -> list[charts.Part]:
+    if mailing.basis == "count":
+        sent = max(mailing.sent or 0, mailing.opened)
+        return charts.parts([("opened", mailing.opened), ("unopened", sent - mailing.opened)])
+    counts = (mailing.opened, mailing.machine or 0, mailing.unopened or 0)
+    return charts.parts([*zip(("opened", "machine", "unopened"), counts, strict=True)])
+
+
+def _curve_label(courses: list[charts.Course], hours: int) -> str:
+    ends = [
+        f"{course.name}: {percent(course.had_opened(min(course.age + 1, hours)), course.sent)}"
+        f" after {counted(int(min(course.age, hours)), 'hour')}"
+        for course in courses
+    ]
+    return f"Share of people who had opened, hour by hour since sending. {'; '.join(ends)}."
+
+
+def _unmerged(asked: Asked) -> int:
+    """Return how many fetches of the span carried a merge tag that nobody replaced."""
+    if not questions.has_reason(asked.pixel.number, MERGE_TAG):
+        return 0
+    question = replace(asked.question, hit_class=ALL, filters=())
+    return dict(questions.values(question, "reason")).get(MERGE_TAG, 0)
+
+
+def _by_class(asked: Asked) -> dict[str, shapes.Leader]:
     """Return the figures of each class, whichever is shown."""
     question = replace(asked.question, hit_class=ALL)
-    found = {row.name: row for row in questions.breakdown(question, "class", limit=9)}
-    return {
-        each: found.get(each, shapes.BreakdownRow(each, 0, 0, 0, 0, 0)) for each in wording.CLASSES
-    }
+    found = questions.leaders(question, ["class"], limit=len(wording.CLASSES))["class"]
+    known = {each.name: each for each in found}
+    return {name: known.get(name, shapes.Leader(name, 0, 0)) for name in wording.CLASSES}
+
+
+def _chart(asked: Asked) -> charts.Bars:
+    points = questions.series(asked.question, asked.period.unit, filled=True)
+    return charts.bars(
+        [charts.Bucket(*each) for each in points],
+        asked.period.unit,
+        (asked.noun, asked.nouns),
+        is_running=asked.period.is_running(asked.at),
+    )
 
 
 def _compared(asked: Asked, count: int) -> str:
@@ -298,9 +387,14 @@ def _compared(asked: Asked, count: int) -> str:
     return f"{found} in {span}." if found else f"No {asked.nouns} in {span}."
 
 
-def _lists(asked: Asked, whole: int) -> list[Breakdown]:
-    """Return the first values of each dimension; those few that are rarely there only if so."""
-    shown = [name for name in wording.LISTED if name in asked.dimensions]
+def _lists(asked: Asked, whole: int, hero: Hero) -> list[Breakdown]:
+    """Return the first values of each dimension; those few that are rarely there only if so.
+
+    People who have links of their own have a page of their own.
+    """
+    has_people = hero.mailing is not None and hero.mailing.basis == "recipients"
+    hidden = {"recipient"} if has_people else set()
+    shown = [name for name in wording.LISTED if name in asked.dimensions.keys() - hidden]
     found = questions.leaders(asked.question, shown, limit=ROWS_READ_MAX)
     lists = []
     for name, leaders in found.items():

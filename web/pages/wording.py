@@ -127,6 +127,11 @@ REASONS_IN_WORDS = {
         "It came from a network that the operator calls their own.",
         "Certain: the operator's rule.",
     ),
+    "merge-tag": Reason(
+        "Merge tag that nothing replaced",
+        "The link carried the tag itself, such as *|EMAIL|*, so nobody is named.",
+        "Certain of the link, not of who fetched it.",
+    ),
     "forged-token": Reason(
         "Link with a forged recipient",
         "The link's signature is not ours, so nobody is named.",
@@ -179,9 +184,9 @@ RARELY_THERE = frozenset({"os", "referrer", "utmCampaign", "recipient"})
 # What is left where a value is not known.
 UNKNOWN = {
     "browser": "Unknown program",
-    "device": "Unknown or behind a proxy",
-    "country": "Unknown or behind a proxy",
-    "os": "Unknown or behind a proxy",
+    "device": "Unknown or proxied",
+    "country": "Unknown or proxied",
+    "os": "Unknown or proxied",
 }
 
 # What a filter by one value of a dimension is called.
@@ -207,6 +212,11 @@ ONE_OF = {
 # How much of people a pixel keeps.
 PRIVACY = (
     ("full", "Full", "Who opened, by name where a link is somebody’s own."),
+    (
+        "consent",
+        "Consent",
+        "Names only of people whose link was made with their consent; everybody else is counted.",
+    ),
     ("anonymous", "Anonymous", "Opens and countries only. Nobody can be told apart."),
 )
 

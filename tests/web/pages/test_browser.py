@@ -6,6 +6,7 @@ that the content security policy refuses would be said there.
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -336,13 +337,64 @@ def test_recipients_go_in_and_links_come_out(page: Page, server: Server, tmp_pat
     listed = tmp_path / "list.csv"
     listed.write_text("Email,Name\nanna@example.org,Anna\nben@example.org,Ben\n")
     page.get_by_label("Or a file").set_input_files(listed)
+    page.get_by_role("button", name="Check the list").click()
+    expect(page.get_by_role("heading", name="2 rows, 2 people")).to_be_visible()
     with page.expect_download() as download:
-        page.get_by_role("button", name="Get the links as CSV").click()
+        page.get_by_role("button", name="Make 2 links").click()
+    assert download.value.suggested_filename == "list.csv"
     lines = download.value.path().read_text().splitlines()
-    assert lines[0] == "recipient,url,html"
+    assert lines[0] == "Email,Name,url,html,opt_out_url"
     assert [line.partition(",")[0] for line in lines[1:]] == ["anna@example.org", "ben@example.org"]
     page.goto(f"{address}/recipients")
     expect(page.get_by_role("rowheader")).to_have_text(["anna@example.org", "ben@example.org"])
+    # What is done to whoever is checked is asked first.
+    expect(page.get_by_role("button", name="Forget…")).to_be_hidden()
+    page.get_by_label("ben@example.org").check()
+    expect(page.get_by_text("1 checked")).to_be_visible()
+    page.get_by_role("button", name="Forget…").click()
+    expect(page.get_by_role("heading", name="Forget ben@example.org?")).to_be_visible()
+    page.get_by_role("button", name="Forget").click()
+    expect(page.get_by_role("status")).to_have_text("1 person is forgotten.")
+    expect(page.get_by_role("rowheader")).to_have_text(["anna@example.org"])
+
+
+def links_of(page: Page, address: str, names: str) -> list[str]:
+    """Make links for some people; return where they lead to."""
+    page.goto(f"{address}/links")
+    page.get_by_label("Recipients one a line").fill(names)
+    page.get_by_label("Goes out at").fill("2026-01-05T09:00")
+    page.get_by_role("button", name="Check the list").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name=re.compile("Make .* link")).click()
+    rows = csv.DictReader(download.value.path().read_text().splitlines())
+    return [row["url"].removeprefix(f"http://{urlsplit(address).netloc}") for row in rows]
+
+
+def test_five_questions_are_answered_where_one_would_look(page: Page, server: Server) -> None:
+    """What was the rate, who has not opened, which did better, when, and are they real people."""
+    addresses = []
+    for agents in ((THUNDERBIRD, APPLE), (THUNDERBIRD,)):
+        address, _ = create_pixel(page, server)
+        addresses.append(address)
+        paths = links_of(page, address, "anna@example.org\nben@example.org\nchiara@example.org")
+        for path, agent in zip(paths, agents, strict=False):
+            assert Client(server.base).get(path, headers={"User-Agent": agent}).status == 200
+    page.goto(addresses[0])
+    expect(page.locator("h2.headline")).to_have_text("1 of 3 opened · 33.3\u202f%")
+    expect(page.get_by_text("Fetched by machines only")).to_be_in_viewport()
+    expect(page.get_by_text("Median time to open")).to_be_in_viewport()
+    expect(page.get_by_role("heading", name="Opened since sending")).to_be_visible()
+    page.get_by_role("link", name="Not opened").click()
+    expect(page.get_by_role("rowheader")).to_have_text(["chiara@example.org"])
+    page.get_by_role("link", name="chiara@example.org").click()
+    expect(page.get_by_role("heading", name="Opened 0 of 2 mailings")).to_be_visible()
+    page.goto(f"{server.base}/pixels")
+    boxes = page.get_by_role("checkbox")
+    expect(page.get_by_role("button", name="Compare checked")).to_be_hidden()
+    boxes.nth(0).check()
+    boxes.nth(1).check()
+    page.get_by_role("button", name="Compare checked").click()
+    expect(page.get_by_role("heading", name="Two mailings compared")).to_be_visible()
 
 
 @pytest.fixture(scope="module")
@@ -369,6 +421,9 @@ def places(chromium: Browser, server: Server, admin_state: Any) -> list[str]:
         page.goto(f"{server.base}/users")
         user = str(page.locator(".things a").first.get_attribute("href"))
         empty, _ = create_pixel(page, server)
+        mailing, _ = create_pixel(page, server)
+        for path in links_of(page, mailing, "eva@example.org\nfred@example.org")[:1]:
+            Client(server.base).get(path, headers={"User-Agent": THUNDERBIRD})
     report = urlsplit(address).path
     return [
         *("/sign-in", "/zone", "/pixels", "/pixels?search=nothing", "/pixels/new", "/nowhere"),
@@ -378,6 +433,10 @@ def places(chromium: Browser, server: Server, admin_state: Any) -> list[str]:
         *(f"{report}/embed?sender=merge&campaign=march", f"{report}/recipients?search=nobody"),
         *("/account", "/teams", team, f"{team}/leave", f"{team}/code"),
         *("/users", user, "/invite", "/docs"),
+        *(urlsplit(mailing).path + each for each in ("", "/recipients", "/links", "/opted-out")),
+        *(urlsplit(mailing).path + each for each in ("/recipients?status=unopened", "/settings")),
+        *("/person?name=eva@example.org", "/person/forget?name=eva@example.org"),
+        f"/compare?ids={mailing.rpartition('/')[2]}",
     ]
 
 

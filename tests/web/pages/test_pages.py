@@ -371,9 +371,10 @@ def test_report_takes_any_address(person: Browser, query: str) -> None:
 
 def test_list_shows_the_opens_and_the_last(person: Browser) -> None:
     _, slug = create_pixel(person)
-    assert "Last open</th>" in text_of(person.get(f"/pixels?search={slug}"))
+    assert "Not sent yet" in text_of(person.get(f"/pixels?search={slug}"))
     open_as(person, slug, THUNDERBIRD)
     page = text_of(person.get(f"/pixels?search={slug}"))
+    assert "No time of sending" in page
     assert "1 open in 10 days" in page
     assert re.search(r'data-label="Last open"><time datetime=', page)
 
