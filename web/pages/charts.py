@@ -21,6 +21,8 @@ GRID_LINES_MAX = 5
 LABELS_MAX = 8
 # A label at the end of a line keeps this far from the line and from its neighbours.
 LABEL_ABOVE, LABEL_BELOW, LABEL_APART, LABEL_TOP = 12, 20, 18, 14
+# Above the highest line there is room for its label.
+HEADROOM = 1.12
 # From here on a tip opens to the left, or it would leave the chart.
 FLIPS_FROM_PERCENT = 42
 # The lines of a comparison, first the one that the page is about.
@@ -200,7 +202,9 @@ def _curve(
     sent_at: datetime | None = None,
     zone: ZoneInfo | None = None,
 ) -> Curve:
-    highest = max((each.share(min(each.age + 1, hours)) for each in courses), default=0.0)
+    highest = HEADROOM * max(
+        (each.share(min(each.age + 1, hours)) for each in courses), default=0.0
+    )
     step = _grid_step(max(1, round(highest * 1000)), (10, 20, 50, 100, 200, 250)) / 1000
     top = step * max(1, -(-round(highest * 1000) // round(step * 1000)))
     lines = [
