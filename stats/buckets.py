@@ -84,12 +84,17 @@ def _steps(
 def _days(
     start: datetime, end: datetime, zone: tzinfo, unit: Unit
 ) -> Iterator[tuple[datetime, datetime]]:
-    """Yield the first instant of each local day, month or year, with its label."""
+    """Yield the first instant of each local day, month or year, with its label.
+
+    A day that a zone left out has no length, and no bucket.
+    """
     label = _midnight(start.astimezone(zone), unit)
     last = end.astimezone(zone).replace(tzinfo=None)
     while label <= last:
-        yield _instant_of(label, zone), label
-        label = _midnight(label + timedelta(seconds=SECONDS[unit]) + _SLACK[unit], unit)
+        following = _midnight(label + timedelta(seconds=SECONDS[unit]) + _SLACK[unit], unit)
+        if _instant_of(label, zone) < _instant_of(following, zone):
+            yield _instant_of(label, zone), label
+        label = following
 
 
 # More than the longest of its kind needs, and less than two of them.

@@ -86,11 +86,16 @@ def _of_hours(name: str, count: int, local: datetime, zone: ZoneInfo) -> Period:
 
 
 def _of_days(name: str, first: date, last: date, zone: ZoneInfo) -> Period:
-    """Return whole local days, both included; a day lasts 23 or 25 hours when clocks change."""
+    """Return whole local days, both included; a day lasts 23 or 25 hours when clocks change.
+
+    A day that a zone left out, as Apia did the 30th of December 2011, is the one after it.
+    """
     count = (last - first).days + 1
-    end = _midnight(last + timedelta(days=1), zone) - timedelta(milliseconds=1)
+    start, end = _midnight(first, zone), _last_instant(last, zone)
+    if end.astimezone(UTC) < start.astimezone(UTC):
+        end = _last_instant(last + timedelta(days=1), zone)
     before = _midnight(first - timedelta(days=count), zone)
-    return Period(name, _midnight(first, zone), end, before, _unit_of(timedelta(days=count)))
+    return Period(name, start, end, before, _unit_of(timedelta(days=count)))
 
 
 def _unit_of(length: timedelta) -> Unit:
@@ -100,7 +105,14 @@ def _unit_of(length: timedelta) -> Unit:
 
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:
-    return datetime.combine(day, time(), zone)
+    """Return when a local day begins, as the clocks show that instant."""
+    return datetime.combine(day, time(), zone).astimezone(UTC).astimezone(zone)
+
+
+def _last_instant(day: date, zone: ZoneInfo) -> datetime:
+    """Return the last millisecond before the next local day begins."""
+    next_day = _midnight(day + timedelta(days=1), zone).astimezone(UTC)
+    return (next_day - timedelta(milliseconds=1)).astimezone(zone)
 
 
 def _day(text: str) -> date | None:

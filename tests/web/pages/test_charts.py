@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stats import buckets
 from web.pages import charts, formats, periods
 from web.pages.charts import HEIGHT, Bucket
 from web.pages.formats import NARROW
@@ -191,3 +192,19 @@ def test_custom_days_are_whole_and_in_either_order() -> None:
     assert period.start.isoformat() == "2026-03-28T00:00:00+01:00"
     assert period.end.isoformat() == "2026-03-29T23:59:59.999000+02:00"
     assert period.unit == "hour"
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "days"),
+    [
+        ("2011-12-28", "2012-01-01", [28, 29, 31, 1]),
+        ("2011-12-29", "2011-12-30", [29]),
+        ("2011-12-30", "2011-12-30", [31]),
+    ],
+)
+def test_day_that_a_zone_left_out_is_none(first: str, last: str, days: list[int]) -> None:
+    apia = ZoneInfo("Pacific/Apia")
+    period = periods.period_of("custom", first, last, AT, apia)
+    cut = buckets.buckets(period.start, period.end, apia, "day")
+    assert [label.day for label in cut.labels] == days
+    assert cut.starts_ms == sorted(set(cut.starts_ms))
