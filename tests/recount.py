@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import aliased
@@ -88,6 +89,7 @@ def stored_hits(pixel_number: int) -> list[Event]:
         .add_columns(Profile.hit_class, Profile.reason, UserAgent.user_agent)
         .add_columns(Profile.country, Profile.language, Profile.hostname)
         .add_columns(referrer.value, query.value)
+        .add_columns(UserAgent.browser, UserAgent.os, UserAgent.device, UserAgent.rules_version)
         .join(Profile, (Profile.pixel_number == pixel_number) & (Profile.id == Hit.profile))
         .join(UserAgent, UserAgent.id == Profile.agent)
         .outerjoin(
@@ -113,7 +115,7 @@ def _passes(wanted: Filter, value: str | None) -> bool:
 
 
 def _event(
-    id: int, dated_ms: int | None, visitor: int | None, recipient: str | None, *stored: str
+    id: int, dated_ms: int | None, visitor: int | None, recipient: str | None, *stored: Any
 ) -> Event:
     source = Source(*stored)
     known = {**values_of(source), "recipient": recipient}
