@@ -179,6 +179,7 @@ MAIL_CLIENTS = _names(
     ("bluemail", "bluemail"),
     ("foxmail", "foxmail"),
     ("mail-master", "mailmaster"),
+    ("mail-master", "mailmasterpc"),
     ("barca", "barca/"),
     ("barca", "barcapro/"),
     ("mailbar", "mailbar/"),
