@@ -11,6 +11,8 @@ from core.database import db, engine_options, prepare_engine
 from core.links import Links
 from core.settings import Settings
 from core.version import VERSION
+from hits import operator_rules
+from hits.bursts import Sightings
 from hits.countries import lookup_with
 from hits.image import Collector
 from hits.intake import Intake
@@ -86,16 +88,21 @@ def create_app(settings: Settings) -> Flask:
 
     links = Links(secret_keys)
     metrics = Metrics()
-    recorder = Recorder(engine, metrics, links)
+    rules = operator_rules.load(settings.rules)
+    sightings = Sightings()
+    recorder = Recorder(engine, metrics, links, rules.version)
     intake = Intake(
         recorder,
         links,
         lookup_with(settings.geoip_db),
         metrics,
         NewValues(settings.new_values_per_hour, settings.new_values_per_day),
+        rules=rules,
+        sightings=sightings,
         respect_dnt=settings.respect_dnt,
     )
     app.extensions.update(links=links, metrics=metrics, recorder=recorder, intake=intake)
+    app.extensions.update(rules=rules, sightings=sightings)
 
     api = JsonApi(app)
     for module in (

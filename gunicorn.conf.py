@@ -15,6 +15,7 @@ from sqlalchemy.orm import configure_mappers
 from core.database import db
 from core.sqlite import has_wal_reset_bug, is_sqlite_url
 from hits.metrics import SLOTS_MAX
+from server.burst_watch import BurstWatch
 from server.housekeeping import Housekeeper, give_back_memory
 from server.http_heads import BYTES_MAX, FIELDS_MAX
 from wsgi import app
@@ -137,16 +138,22 @@ def post_fork(_server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let each worker commit its images, and have a housekeeper; one of them works at a time."""
+    """Let each worker commit its images, look for bursts, and have a housekeeper.
+
+    One of the housekeepers works at a time.
+    """
     # PostgreSQL is a network away, for which the event loop can't wait.
     if is_sqlite_url(_settings.sqlalchemy_url):
         worker.commit_now = app.extensions["recorder"].commit_now
     worker.housekeeper = Housekeeper(app)
     worker.housekeeper.start()
+    worker.burst_watch = BurstWatch(app)
+    worker.burst_watch.start()
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
-    """Stop the housekeeper between two steps; a worker that never started has none."""
-    housekeeper = getattr(worker, "housekeeper", None)
-    if housekeeper:
-        housekeeper.stop()
+    """Stop the worker's threads between two steps; a worker that never started has none."""
+    for name in ("burst_watch", "housekeeper"):
+        thread = getattr(worker, name, None)
+        if thread:
+            thread.stop()

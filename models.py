@@ -429,6 +429,23 @@ class Salt(Model):
     clock_offset_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
+class BurstSighting(Model):
+    """A hit that may be one of a gateway's burst, kept for a minute to be compared with others.
+
+    `source` hashes who fetched, under the day's salt.
+    """
+
+    __tablename__ = "burst_sightings"
+    __table_args__ = CLUSTERED
+
+    pixel_number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    source: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    hit: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    visitor: Mapped[int] = mapped_column(BigInteger)
+    at_ms: Mapped[int] = mapped_column(BigInteger, index=True)
+    in_burst: Mapped[bool]
+
+
 class Erasure(Model):
     """A deleted pixel whose hits are still to be removed from the disk, a chunk at a time."""
 

@@ -13,7 +13,7 @@ from flask import current_app
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from cli.commands import Commands, as_json, confirm, main, print_rows, yes
+from cli.commands import Commands, as_json, confirm, main, print_rows, printable, yes
 from cli.pixels import new_pixel
 from core import secret_keys, settings
 from core.clock import now
@@ -24,6 +24,7 @@ from core.locks import probe_write, write_lock
 from core.settings import PREFIX, Settings
 from core.sqlite import has_wal_reset_bug, sqlite_file, sqlite_version
 from core.tables import tables_problem
+from hits import classify
 from hits.classify import RULES_VERSION
 from models import Pixel
 from pixels import numbering, pixels
@@ -177,11 +178,47 @@ def compact(yes: bool) -> None:
 @main.command("reclassify")
 def reclassify_hits() -> None:
     """Classify the stored hits again by today's rules; stop and start again as you like."""
-    count = reclassify.count_outdated()
+    rules = current_app.extensions["rules"]
+    count = reclassify.count_outdated(rules)
     with click.progressbar(length=count, label="Classifying", file=sys.stderr) as bar:
-        for done in reclassify.reclassify():
+        for done in reclassify.reclassify(rules):
             bar.update(done)
     click.echo(f"{count} kinds of hits went through the rules of version {RULES_VERSION}.")
+    for reason, kept in reclassify.count_kept(rules).items():
+        click.echo(
+            f"{reason}: not asked again, since it asks an address or the time of sending, which no"
+            f" hit keeps; {kept} kinds of hits have it and keep it."
+        )
+
+
+@main.command("classify")
+@click.argument("agent")
+@as_json
+def classify_agent(agent: str, as_json: bool) -> None:
+    """Say what a hit with the user agent AGENT is, which row of the rules decides, and why."""
+    decision = classify.explain(agent)
+    known = decision.agent
+    hit_class: str = known.hit_class
+    reason: str = known.reason
+    decided_by, why = decision.matched, decision.why
+    rule = current_app.extensions["rules"].find(agent[: classify.USER_AGENT_CHARACTERS_MAX])
+    if rule is not None:
+        hit_class, reason, decided_by = rule.hit_class, rule.reason, rule.asks
+        why = "a rule of the operator's"
+    row = {
+        "class": hit_class,
+        "reason": reason,
+        "browser": known.browser,
+        "os": known.os,
+        "device": known.device,
+        "decidedBy": decided_by,
+        "why": why,
+    }
+    if as_json:
+        print_rows([row], as_json)
+        return
+    for name, value in row.items():
+        click.echo(f"{name:<12}{printable(value or '-')}")
 
 
 @main.command("demo")
@@ -253,7 +290,7 @@ def _disk_problem() -> str | None:
 
 def _rules_problem() -> str | None:
     try:
-        outdated = reclassify.count_outdated()
+        outdated = reclassify.count_outdated(current_app.extensions["rules"])
     except SQLAlchemyError:
         return None  # The line of the database says why.
     if outdated:

@@ -298,6 +298,12 @@ class Settings:
         "a MaxMind-format .mmdb for countries instead of the built-in table",
         "none",
     )
+    rules: Path | None = _setting(
+        None,
+        _existing_file,
+        "a TOML file of the operator's own rules for classes, see docs/rules.md",
+        "none",
+    )
     respect_dnt: bool = _setting(
         False,
         _switch,

@@ -53,6 +53,8 @@ Reason = Literal[
     "unknown",
     "too-soon",
     "soon",
+    "burst",
+    "document",
     "forged-token",
     "merge-tag",
 ]
@@ -72,6 +74,8 @@ CLASS_OF_REASON: Final[Mapping[Reason, HitClass]] = {
     "unknown": "open",
     "too-soon": "prefetch",
     "soon": "open",
+    "burst": "prefetch",
+    "document": "open",
 }
 
 # What a request tells of itself beside its user agent, as bits that are stored with a hit.
@@ -80,6 +84,9 @@ TOO_SOON: Final = 2
 FORGED_TOKEN: Final = 4
 SOON: Final = 8
 MERGE_TAG: Final = 16
+BURST: Final = 128
+DOCUMENT: Final = 32
+HEADLESS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +111,13 @@ class Agent:
 
 
 class Verdict(NamedTuple):
-    """What one hit is. Look a country up only where own_machine is true."""
+    """What one hit is, by a reason of ours or by a rule of the operator's.
+
+    Look a country up only where own_machine is true.
+    """
 
     hit_class: HitClass
-    reason: Reason
+    reason: str
     own_machine: bool
 
 
@@ -131,11 +141,22 @@ def classify_hit(agent: Agent, signals: int = 0) -> Verdict:
         verdict = Verdict("prefetch", "prefetch-header", agent.own_machine)
     elif signals & TOO_SOON and agent.hit_class == "open":
         verdict = Verdict("prefetch", "too-soon", False)
-    elif signals & SOON and agent.reason == "browser":
-        verdict = verdict._replace(reason="soon")
+    elif signals & BURST and agent.hit_class == "open":
+        verdict = Verdict("prefetch", "burst", False)
+    elif agent.reason == "browser":
+        verdict = _browsers_hit(agent, signals)
     if signals & MERGE_TAG:
         verdict = verdict._replace(reason="merge-tag")
     return verdict._replace(reason="forged-token") if signals & FORGED_TOKEN else verdict
+
+
+def _browsers_hit(agent: Agent, signals: int) -> Verdict:
+    """Return the verdict on a browser's hit: only browsers' headers can be held against them."""
+    if signals & HEADLESS:
+        return Verdict("bot", "crawler", False)
+    if signals & DOCUMENT:
+        return Verdict("open", "document", agent.own_machine)
+    return Verdict("open", "soon" if signals & SOON else "browser", agent.own_machine)
 
 
 def signal_of_delay(seconds_since_sent: float) -> int:

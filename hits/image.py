@@ -19,7 +19,7 @@ from hits.intake import (
     TOKEN,
     Fetch,
     Intake,
-    has_prefetch_header,
+    header_signals,
     kept_query,
     parameters_of,
     recipient_of,
@@ -135,7 +135,7 @@ def _seen(environ: WSGIEnvironment, query: str, parameters: dict[str, str]) -> F
         query=kept_query(query) if query else "",
         token=parameters.get(TOKEN),
         recipient=recipient_of(query, parameters),
-        prefetch_header=has_prefetch_header(environ),
+        header_signals=header_signals(environ),
         opted_out=header("HTTP_DNT") == "1" or header("HTTP_SEC_GPC") == "1",
     )
 

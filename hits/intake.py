@@ -14,9 +14,11 @@ from urllib.parse import parse_qsl, unquote_plus
 
 from core.links import RECIPIENT_CHARACTERS_MAX, Links
 from hits import classify
+from hits.bursts import Sighting, Sightings, is_public
 from hits.countries import Lookup
 from hits.metrics import Metrics
 from hits.new_values import NewValues
+from hits.operator_rules import OperatorRules
 from hits.people import Named
 from hits.recorder import NewHit, PixelEntry, PixelName, Recorder, Stored, Waiting
 from hits.references import HitContext, Identity
@@ -34,6 +36,21 @@ def has_prefetch_header(environ: Mapping[str, Any]) -> bool:
 
 
 _PREFETCH = any_of("prefetch", "preview", "prerender")
+
+
+def header_signals(environ: Mapping[str, Any]) -> int:
+    """Return the signals of a WSGI environ's headers beside the user agent.
+
+    Browsers send `Sec-Fetch-*` and client hints over TLS: an image in a page or a mail is fetched
+    for an `image`, an address that somebody opened for a `document`.
+    """
+    signals = classify.PREFETCH_HEADER if has_prefetch_header(environ) else 0
+    if environ.get("HTTP_SEC_FETCH_DEST") == "document":
+        signals |= classify.DOCUMENT
+    if "headless" in environ.get("HTTP_SEC_CH_UA", "").lower():
+        signals |= classify.HEADLESS
+    return signals
+
 
 TOKEN, RECIPIENT = "s", "r"
 OWN_PARAMETERS = frozenset({"slug", TOKEN, RECIPIENT})
@@ -70,7 +87,7 @@ class Fetch(NamedTuple):
     query: str = ""
     token: str | None = None
     recipient: str = ""
-    prefetch_header: bool = False
+    header_signals: int = 0
     opted_out: bool = False
     at: datetime | None = None
 
@@ -86,6 +103,8 @@ class Intake:
         metrics: Metrics,
         new_values: NewValues,
         *,
+        rules: OperatorRules,
+        sightings: Sightings,
         respect_dnt: bool,
     ) -> None:
         self._recorder = recorder
@@ -93,6 +112,8 @@ class Intake:
         self._country_of = country_of
         self._metrics = metrics
         self._new_values = new_values
+        self._rules = rules
+        self._sightings = sightings
         self._respect_dnt = respect_dnt
 
     def take(self, request: PixelName, seen: Fetch, now: datetime) -> Stored | None:
@@ -122,12 +143,19 @@ class Intake:
                     break
                 stored = self._recorder.wait(waiting)
                 if stored is not None:
+                    self._note(waiting, stored)
                     return stored
         except Exception:
             self._metrics.count_unstored()
             raise
         self._metrics.count_unknown()
         return None
+
+    def _note(self, waiting: Waiting, stored: Stored) -> None:
+        if stored.source is not None and stored.visitor is not None:
+            number = waiting.item.pixel.number
+            sighting = Sighting(number, stored.id, stored.visitor, stored.source, stored.at_ms)
+            self._sightings.note(sighting)
 
     def _begin(self, request: PixelName, seen: Fetch, now: datetime) -> Waiting | None:
         pixel = self._recorder.find(request)
@@ -149,17 +177,21 @@ class Intake:
     ) -> tuple[HitContext, Identity | None]:
         """Return what is kept of a request, and whose it is."""
         agent = _text(seen.user_agent, classify.USER_AGENT_CHARACTERS_MAX)
-        signals = classify.PREFETCH_HEADER if seen.prefetch_header else 0
-        named, more = self._named(pixel, seen, now)
-        signals |= more
+        named, more, seconds = self._named(pixel, seen, now)
+        signals = seen.header_signals | more
         says = classify.classify_agent(agent)
         verdict = classify.classify_hit(says, signals)
+        rule = self._rules.find(agent, seen.address, seconds)
+        if rule is not None:
+            verdict = rule.verdict(says)
         country = self._country_of(seen.address) if verdict.own_machine else None
         circumstances, who = HitContext(agent, signals, country), None
+        if rule is not None:
+            circumstances = circumstances._replace(verdict=verdict)
         if not pixel.anonymous:
             circumstances = _of_person(circumstances, seen)
             if not (self._respect_dnt and seen.opted_out):
-                who = Identity(seen.address, named)
+                who = Identity(seen.address, named, _is_watched(named, verdict, seen.address))
         kept = self._new_values.limited(
             pixel[:2],
             seen.address,
@@ -170,23 +202,40 @@ class Intake:
         )
         return kept, who
 
-    def _named(self, pixel: PixelEntry, seen: Fetch, now: datetime) -> tuple[Named | None, int]:
-        """Return what a request says of whom its link is for, and the signals in that."""
+    def _named(
+        self, pixel: PixelEntry, seen: Fetch, now: datetime
+    ) -> tuple[Named | None, int, float | None]:
+        """Return what a request says of whom its link is for, the signals in that, and its age.
+
+        The age is in seconds since the mail was sent, None where the link doesn't say when.
+        """
         if seen.token is None:
             name = _text(seen.recipient.strip(), RECIPIENT_CHARACTERS_MAX).strip()
             if _MERGE_TAG.fullmatch(name):
-                return None, classify.MERGE_TAG
-            return (Named(name) if name and not pixel.needs_consent else None), 0
+                return None, classify.MERGE_TAG, None
+            return (Named(name) if name and not pixel.needs_consent else None), 0, None
         sent = self._links.read(pixel.id, seen.token)
         if sent is None:
-            return None, classify.FORGED_TOKEN
-        signals = 0
+            return None, classify.FORGED_TOKEN, None
+        signals, seconds = 0, None
         if sent.sent_at:
-            signals = classify.signal_of_delay((now - sent.sent_at).total_seconds())
+            seconds = (now - sent.sent_at).total_seconds()
+            signals = classify.signal_of_delay(seconds)
         name = _text(sent.recipient, RECIPIENT_CHARACTERS_MAX).strip()
         if sent.issue is None and not name:
-            return None, signals
-        return Named(name, sent.issue, verified=True, needs_consent=pixel.needs_consent), signals
+            return None, signals, seconds
+        named = Named(name, sent.issue, verified=True, needs_consent=pixel.needs_consent)
+        return named, signals, seconds
+
+
+def _is_watched(named: Named | None, verdict: classify.Verdict, address: str) -> bool:
+    """Tell whether a fetch may be a gateway's: a browser's, of somebody's own link, from afar."""
+    return (
+        named is not None
+        and named.verified
+        and verdict.reason in ("browser", "soon")
+        and is_public(address)
+    )
 
 
 def _of_person(circumstances: HitContext, seen: Fetch) -> HitContext:

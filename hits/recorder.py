@@ -31,6 +31,7 @@ from core.database import BUSY_TIMEOUT_MS, TRY_MS, is_database_error
 from core.links import Links
 from core.locks import ADVISORY_LOCK, is_busy, write_lock
 from core.sqlite import file_identity, sqlite_file
+from hits.classify import RULES_VERSION
 from hits.group_commit import GroupCommit, Uncommitted
 from hits.group_commit import Waiting as WaitingItem
 from hits.metrics import Metrics
@@ -112,11 +113,15 @@ class NewHit(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A committed hit, and its instant in milliseconds since the epoch."""
+    """A committed hit, its instant in milliseconds since the epoch, and who fetched.
+
+    The last only where it may be one of a burst, see `hits.bursts`.
+    """
 
     id: int
     visitor: int | None
     at_ms: int
+    source: int | None = None
 
 
 class HitRow(NamedTuple):
@@ -126,6 +131,7 @@ class HitRow(NamedTuple):
     visitor: int | None
     profile: int
     at_ms: int | None
+    source: int | None = None
 
 
 class Batch(NamedTuple):
@@ -148,7 +154,13 @@ class Recorder:
     What the leader alone touches needs no lock: there is one leader at a time.
     """
 
-    def __init__(self, engine: Engine, metrics: Metrics, links: Links) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        metrics: Metrics,
+        links: Links,
+        rules_version: int = RULES_VERSION,
+    ) -> None:
         self._engine = engine
         self._links = links
         self._group: GroupCommit[NewHit, Stored | None] = GroupCommit(
@@ -173,7 +185,7 @@ class Recorder:
         self._version = -1
         self._folded_through = 0
         self._pixels: dict[PixelName, PixelEntry] = {}
-        self._references = References()
+        self._references = References(rules_version)
         # What hits refer to and no transaction has stored yet.
         self._new: Rows = {}
         # Of this process's own ids, whatever database they went to.
@@ -321,7 +333,9 @@ class Recorder:
         day = None if at_ms is None else at_ms // MS_PER_DAY
         visitor = self._references.visitor(number, circumstances, hit.who, self._new, day)
         profile = self._references.profile(number, circumstances, self._new)
-        return HitRow(number, visitor, profile, at_ms)
+        # When others fetched is known of what is dated now only.
+        source = None if hit.at else self._references.source(circumstances, hit.who)
+        return HitRow(number, visitor, profile, at_ms, source)
 
     def _insert(self, batch: Batch) -> list[Stored | None] | None:
         """Insert hits; None, and nothing of them, if the catalogue is not as it was read.
@@ -344,7 +358,7 @@ class Recorder:
     def _insert_by_clock_of_ours(self, at_ms: int, rows: list[HitRow]) -> list[Stored] | None:
         first = _drawn(at_ms, above=max(self._last_id, self._folded_through))
         stored = [
-            Stored(id, row.visitor, at_ms if row.at_ms is None else row.at_ms)
+            Stored(id, row.visitor, at_ms if row.at_ms is None else row.at_ms, row.source)
             for id, row in enumerate(rows, first)
         ]
         values = (
@@ -367,7 +381,9 @@ class Recorder:
         if len(found) < len(rows):
             return None  # The catalogue is not as it was read.
         return [
-            Stored(id, row.visitor, id >> HIT_ID_SHIFT if dated_ms is None else dated_ms)
+            Stored(
+                id, row.visitor, id >> HIT_ID_SHIFT if dated_ms is None else dated_ms, row.source
+            )
             for row, (id, dated_ms) in zip(rows, found, strict=True)
         ]
 

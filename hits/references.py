@@ -48,6 +48,7 @@ class HitContext(NamedTuple):
     hostname: str | None = None
     referrer: str | None = None
     query: str | None = None
+    # The verdict where the agent doesn't give it: it isn't kept, or a rule of the operator's does.
     verdict: Verdict | None = None
 
 
@@ -56,6 +57,8 @@ class Identity(NamedTuple):
 
     address: str
     named: Named | None = None
+    # Whether the fetch may be one of a burst, so that its source is worth knowing for a minute.
+    is_watched: bool = False
 
 
 def is_over(today: int) -> ColumnElement[bool]:
@@ -74,7 +77,8 @@ def is_over(today: int) -> ColumnElement[bool]:
 class References:
     """Knows which rows are stored, and the salt of `day`, for one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules_version: int = RULES_VERSION) -> None:
+        self._rules_version = rules_version
         self._known: set[Key] = set()
         self._profiles: dict[tuple[int, HitContext], int] = {}
         self._people: dict[tuple[int, Named], Whose] = {}
@@ -144,6 +148,12 @@ class References:
             self._refer(Recipient.__table__, pixel_number, found.visitor, found.row, new)
         return found.visitor
 
+    def source(self, circumstances: HitContext, who: Identity | None) -> int | None:
+        """Return a hash of who fetched, which nobody can compute once the day's salt is gone."""
+        if who is None or not who.is_watched or not self._salt:
+            return None
+        return _hash(f"{who.address} {circumstances.user_agent}", key=self._salt)
+
     def profile(self, pixel_number: int, circumstances: HitContext, new: Rows) -> int:
         """Return the profile of these circumstances, classified by today's rules."""
         known = self._profiles.get((pixel_number, circumstances))
@@ -158,7 +168,7 @@ class References:
             "id": profile,
             "hit_class": verdict.hit_class,
             "reason": verdict.reason,
-            "rules_version": RULES_VERSION,
+            "rules_version": self._rules_version,
             "signals": signals,
             "agent": agent,
             "country": country,

@@ -22,7 +22,7 @@ from core.locks import empty_log, sole
 from core.sqlite import sqlite_file
 from people import first_start
 from stats import folding
-from upkeep import retention
+from upkeep import bursts, retention
 
 PAUSE_SECONDS = 2.0
 # After a step those who waited for the database meanwhile have their turn.
@@ -91,6 +91,7 @@ class Housekeeper(threading.Thread):
         # What is deleted too early can't be brought back when a clock that jumped is right again.
         at = from_milliseconds(self._clock.read(shown_ms))
         yield retention.forget_revoked_tokens(at)
+        yield bursts.forget_sightings(at)
         for _ in retention.prune_by_itself(self._app.config["SETTINGS"].retention_days, at):
             self._log_emptied_on = -1
             yield 0

@@ -17,6 +17,7 @@ from core.errors import Unavailable
 from core.locks import sole, writing
 from hits.agent_names import OTHER, names_of
 from hits.classify import RULES_VERSION, Verdict, classify_agent, classify_hit
+from hits.operator_rules import OperatorRules
 from models import MS_PER_DAY, Hit, Profile, UserAgent
 from stats import rebuilding
 from stats.instants import INSTANT_MS
@@ -26,13 +27,29 @@ PROFILES_AT_ONCE_MAX = 2_000
 UNCOUNTED = 0
 
 
-def count_outdated() -> int:
+def count_outdated(rules: OperatorRules) -> int:
     """Return how many profiles have yet to go through today's rules."""
-    outdated = Profile.rules_version != RULES_VERSION
+    outdated = Profile.rules_version != rules.version
     return db.session.scalar(select(func.count()).select_from(Profile).where(outdated)) or 0
 
 
-def reclassify() -> Iterator[int]:
+def count_kept(rules: OperatorRules) -> dict[str, int]:
+    """Return how many profiles have the reason of each rule that can't be asked again.
+
+    Such a rule asks an address or the time of sending, which no hit keeps: what it decided stays
+    while the rule is there, and hits that came before it are not found by it.
+    """
+    reasons = [rule.reason for rule in rules.rules if not rule.asks_the_agent_only]
+    statement = (
+        select(Profile.reason, func.count())
+        .where(Profile.reason.in_(reasons))
+        .group_by(Profile.reason)
+    )
+    rows: Any = db.session.execute(statement)
+    return dict.fromkeys(reasons, 0) | dict(rows.all())
+
+
+def reclassify(rules: OperatorRules) -> Iterator[int]:
     """Apply today's rules to every profile; yield after each step how many more are done.
 
     Raises: Unavailable while another process does the same.
@@ -40,28 +57,30 @@ def reclassify() -> Iterator[int]:
     with sole(db.engine, "reclassify") as mine:
         if not mine:
             raise Unavailable("Another process is classifying the hits again already.")
-        last = {"of_pixel": 0, "of_profile": 0}
+        last = {"of_pixel": 0, "of_profile": 0, "version": rules.version}
         while profiles := db.session.execute(_outdated, last).all():
-            yield _classify(profiles)
-            last = {"of_pixel": profiles[-1].pixel_number, "of_profile": profiles[-1].id}
+            yield _classify(profiles, rules)
+            last |= {"of_pixel": profiles[-1].pixel_number, "of_profile": profiles[-1].id}
         while (pixel_number := db.session.scalar(_uncounted)) is not None:
-            yield _count_anew(pixel_number)
+            yield _count_anew(pixel_number, rules.version)
 
 
-def _classify(profiles: Sequence[Any]) -> int:
+def _classify(profiles: Sequence[Any], rules: OperatorRules) -> int:
     """Store today's verdict on some profiles; return how many of them stay as they are."""
-    changes = [_change(each) for each in profiles]
+    changes = [_change(each, rules) for each in profiles]
     agents = {each.agent: each.user_agent for each in profiles}
     names = [{"of_agent": id, **names_of(agent)._asdict()} for id, agent in sorted(agents.items())]
     with writing():
         db.session.connection().execute(_update, changes)
         db.session.connection().execute(_update_agents, names)
-    return sum(change["to_version"] == RULES_VERSION for change in changes)
+    return sum(change["to_version"] == rules.version for change in changes)
 
 
-def _change(profile: Any) -> dict[str, Any]:
+def _change(profile: Any, rules: OperatorRules) -> dict[str, Any]:
     if profile.user_agent == OTHER:  # What it was is not kept; what was made of it stays.
         verdict = Verdict(profile.hit_class, profile.reason, profile.country is not None)
+    elif rule := rules.find_again(profile.user_agent, profile.reason):
+        verdict = rule.verdict(classify_agent(profile.user_agent))
     else:
         verdict = classify_hit(classify_agent(profile.user_agent), profile.signals)
     hit_class, reason, own_machine = verdict
@@ -74,16 +93,20 @@ def _change(profile: Any) -> dict[str, Any]:
         "to_class": hit_class,
         "to_reason": reason,
         "to_country": country,
-        "to_version": RULES_VERSION if same else UNCOUNTED,
+        "to_version": rules.version if same else UNCOUNTED,
     }
 
 
-def _count_anew(pixel_number: int) -> int:
+def _count_anew(pixel_number: int, version: int) -> int:
     """Count the days of marked profiles anew and take the marks away; return how many."""
     days = db.session.scalars(_days_of_uncounted, {"of_pixel": pixel_number}).all()
     rebuilding.rebuild(pixel_number, days)
     with writing():
-        return db.session.connection().execute(_unmark, {"of_pixel": pixel_number}).rowcount
+        return (
+            db.session.connection()
+            .execute(_unmark, {"of_pixel": pixel_number, "version": version})
+            .rowcount
+        )
 
 
 _outdated = (
@@ -99,7 +122,8 @@ _outdated = (
     )
     .join(UserAgent, UserAgent.id == Profile.agent)
     .where(
-        Profile.rules_version.not_in((UNCOUNTED, RULES_VERSION)),
+        Profile.rules_version != UNCOUNTED,
+        Profile.rules_version != bindparam("version"),
         tuple_(Profile.pixel_number, Profile.id)
         > tuple_(bindparam("of_pixel"), bindparam("of_profile")),
     )
@@ -138,5 +162,5 @@ _update_agents = (
 _unmark = (
     update(_profiles)
     .where(Profile.pixel_number == bindparam("of_pixel"), Profile.rules_version == UNCOUNTED)
-    .values(rules_version=RULES_VERSION)
+    .values(rules_version=bindparam("version"))
 )

@@ -27,7 +27,7 @@ from hits.intake import (
     TOKEN,
     Fetch,
     Intake,
-    has_prefetch_header,
+    header_signals,
     kept_query,
     parameters_of,
     unescaped,
@@ -190,7 +190,7 @@ def _seen(payload: dict[str, Any], *, believed: bool) -> Fetch:
         query=kept_query(query) if is_ours else query,
         token=token if is_ours else None,
         recipient=payload["id"],
-        prefetch_header=has_prefetch_header(request.environ),
+        header_signals=header_signals(request.environ),
         opted_out="1" in (request.headers.get("DNT"), request.headers.get("Sec-GPC")),
         at=_said_at(payload) if believed else None,
     )

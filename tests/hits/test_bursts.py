@@ -1,0 +1,88 @@
+"""What is a gateway's burst, and what is an office full of people."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from hits.bursts import Sighting, Thresholds, find_bursts, is_public
+
+DEFAULT = Thresholds()
+
+
+def seen(
+    at_ms: list[int], *, source: int = 1, pixel: int = 1, visitors: list[int] | None = None
+) -> list[Sighting]:
+    named = visitors or list(range(len(at_ms)))
+    return [
+        Sighting(pixel, hit, visitor, source, at)
+        for hit, (at, visitor) in enumerate(zip(at_ms, named, strict=True))
+    ]
+
+
+def test_eight_people_within_a_second_are_a_burst_with_the_first_of_them() -> None:
+    hits = seen([0, 100, 200, 300, 500, 600, 800, 990])
+    assert find_bursts(hits, DEFAULT, 2000) == hits
+
+
+def test_a_gateway_that_goes_on_stays_one() -> None:
+    hits = seen([100 * place for place in range(300)])
+    assert looked_at(hits) == {each.hit for each in hits}
+
+
+@pytest.mark.parametrize(
+    "hits",
+    [
+        seen([0, 100, 200, 300, 400, 500, 600]),
+        seen([0, 100, 200, 300, 400, 500, 600, 700], visitors=[1, 1, 1, 1, 2, 2, 2, 2]),
+        seen([place * 1000 for place in range(30)]),
+        [*seen([0, 100, 200, 300, 400]), *seen([10, 20, 30, 40, 50], source=2)],
+        [*seen([0, 100, 200, 300, 400]), *seen([10, 20, 30, 40, 50], pixel=2)],
+    ],
+    ids=["seven", "one person again", "one a second", "two sources", "two pixels"],
+)
+def test_what_is_less_is_no_burst(hits: list[Sighting]) -> None:
+    assert looked_at(hits) == set()
+
+
+def test_nothing_is_a_burst_where_it_is_turned_off() -> None:
+    assert find_bursts(seen([0] * 50), Thresholds(people=0), 100) == []
+
+
+@pytest.mark.parametrize("draw", range(5))
+def test_of_an_office_that_opens_within_ten_minutes_hardly_anybody_is_taken(draw: int) -> None:
+    """A thousand people behind one address with one program, looked at once a second."""
+    instants = random.Random(draw)
+    office = seen(sorted(instants.randrange(600_000) for _ in range(1000)))
+    assert len(looked_at(office)) < 10
+
+
+def looked_at(hits: list[Sighting]) -> set[int]:
+    """Return the hits of bursts, as they are found once a second by what a minute tells."""
+    found: set[tuple[int, int, int]] = set()
+    for at_ms in range(0, hits[-1].at_ms + 2000, 1000):
+        minute = [
+            each._replace(in_burst=(each.pixel_number, each.source, each.hit) in found)
+            for each in hits
+            if at_ms - 60_000 <= each.at_ms <= at_ms
+        ]
+        for each in find_bursts(minute, DEFAULT, at_ms):
+            found.add((each.pixel_number, each.source, each.hit))
+    return {hit for _, _, hit in found}
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8"])
+def test_address_of_the_internet_is_public(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("127.0.0.1", "10.1.2.3", "172.20.0.1", "192.168.1.1", "100.64.0.1", "169.254.0.1"),
+        *("::1", "fd00::1", "fe80::1%eth0", "::ffff:10.0.0.1", "", "unknown"),
+    ],
+)
+def test_address_of_a_network_behind_is_not_public(address: str) -> None:
+    assert not is_public(address)

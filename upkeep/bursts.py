@@ -1,0 +1,163 @@
+"""Hits of a gateway's burst labelled anew, wherever they are counted.
+
+Every process shares what it saw once a second, looks for bursts among what all have shared, and
+labels the hits of those that it had a part in: whoever shares last sees all of it. Nothing of it
+is on a hit's way, and nothing is kept for longer than a minute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, insert, select, tuple_, update
+
+from core.clock import milliseconds
+from core.database import db
+from core.locks import writing
+from hits.bursts import KEPT_MS, Sighting, Sightings, Thresholds, find_bursts
+from hits.classify import BURST, CLASS_OF_REASON, RULES_VERSION
+from models import MS_PER_DAY, BurstSighting, Hit, Pixel, Profile
+from stats import rebuilding
+from stats.instants import INSTANT_MS
+
+ROWS_AT_ONCE = 500
+
+
+def share_and_label(sightings: Sightings, thresholds: Thresholds, at: datetime) -> int:
+    """Share what this process saw, and label the bursts it had a part in; return how many hits."""
+    mine = sightings.take()
+    if not mine:
+        return 0
+    with writing():
+        db.session.execute(delete(BurstSighting).where(_is_old(at)))
+        db.session.connection().execute(insert(BurstSighting), [each._asdict() for each in mine])
+    sources = sorted({(each.pixel_number, each.source) for each in mine})
+    shared = [
+        Sighting(*row)
+        for start in range(0, len(sources), ROWS_AT_ONCE)
+        for row in db.session.execute(
+            select(*(getattr(BurstSighting, name) for name in Sighting._fields)).where(
+                tuple_(BurstSighting.pixel_number, BurstSighting.source).in_(
+                    sources[start : start + ROWS_AT_ONCE]
+                )
+            )
+        )
+    ]
+    return label(find_bursts(shared, thresholds, milliseconds(at)))
+
+
+def forget_sightings(at: datetime) -> int:
+    """Delete what is too old to be compared with anything; return how many."""
+    if db.session.scalar(select(BurstSighting.hit).where(_is_old(at)).limit(1)) is None:
+        return 0
+    with writing():
+        deleted: Any = db.session.execute(delete(BurstSighting).where(_is_old(at)))
+    return int(deleted.rowcount)
+
+
+def label(hits: Iterable[Sighting]) -> int:
+    """Make prefetches of hits; return how many of them were none yet."""
+    by_pixel: dict[int, list[Sighting]] = defaultdict(list)
+    for each in hits:
+        by_pixel[each.pixel_number].append(each)
+    return sum(_label_of_pixel(number, some) for number, some in by_pixel.items())
+
+
+def _label_of_pixel(pixel_number: int, hits: Sequence[Sighting]) -> int:
+    with writing():
+        ids = [each.hit for each in hits]
+        changed, is_counted, days = _change_profiles(pixel_number, ids)
+        for start in range(0, len(ids), ROWS_AT_ONCE):
+            db.session.execute(
+                update(BurstSighting)
+                .where(
+                    BurstSighting.pixel_number == pixel_number,
+                    BurstSighting.hit.in_(ids[start : start + ROWS_AT_ONCE]),
+                )
+                .values(in_burst=True)
+            )
+    if is_counted:
+        rebuilding.rebuild(pixel_number, days)
+    return changed
+
+
+def _change_profiles(pixel_number: int, hits: list[int]) -> tuple[int, bool, list[int]]:
+    """Give hits the profile of a burst.
+
+    Returns how many, whether any of them is counted already, and the days they are of.
+
+    The pixel's revision is raised in the same transaction, so that who is counting begins anew.
+    """
+    pixel = db.session.execute(
+        select(Pixel.folded_through, Pixel.profile_count).where(Pixel.number == pixel_number)
+    ).one_or_none()
+    if pixel is None:
+        return 0, False, []
+    found: dict[int, list[int]] = defaultdict(list)
+    days: set[int] = set()
+    for start in range(0, len(hits), ROWS_AT_ONCE):
+        rows: Any = db.session.execute(
+            select(Hit.id, Hit.profile, INSTANT_MS).where(
+                Hit.pixel_number == pixel_number, Hit.id.in_(hits[start : start + ROWS_AT_ONCE])
+            )
+        )
+        for hit, profile, at_ms in rows:
+            found[profile].append(hit)
+            days.add(at_ms // MS_PER_DAY)
+    count, changed = pixel.profile_count, []
+    for old in db.session.scalars(_open_profiles(pixel_number, list(found))).all():
+        new, added = _burst_of(old, count + 1)
+        count += added
+        changed += found[old.id]
+        db.session.execute(
+            update(Hit)
+            .where(Hit.pixel_number == pixel_number, Hit.id.in_(found[old.id]))
+            .values(profile=new)
+        )
+    if changed:
+        db.session.execute(
+            update(Pixel)
+            .where(Pixel.number == pixel_number)
+            .values(profile_count=count, revision=Pixel.revision + 1)
+        )
+    return len(changed), any(hit <= pixel.folded_through for hit in changed), sorted(days)
+
+
+def _open_profiles(pixel_number: int, profiles: list[int]) -> Any:
+    return select(Profile).where(
+        Profile.pixel_number == pixel_number,
+        Profile.id.in_(profiles),
+        Profile.hit_class == "open",
+    )
+
+
+def _burst_of(old: Profile, number: int) -> tuple[int, bool]:
+    """Return the profile that is `old` but for the burst, and whether it is made only now.
+
+    It is numbered at once, since days that are made again expect numbers.
+    """
+    digest = hashlib.blake2b(f"burst {old.id}".encode(), digest_size=8).digest()
+    new = int.from_bytes(digest, "big", signed=True)
+    known = select(Profile.id).where(Profile.pixel_number == old.pixel_number, Profile.id == new)
+    if db.session.scalar(known) is not None:
+        return new, False
+    kept = {name: getattr(old, name) for name in Profile.__table__.columns.keys()}  # noqa: SIM118
+    kept |= {
+        "id": new,
+        "number": number,
+        "signals": old.signals | BURST,
+        "hit_class": CLASS_OF_REASON["burst"],
+        "reason": "burst",
+        "rules_version": RULES_VERSION,
+        "country": None,
+    }
+    db.session.execute(insert(Profile).values(**kept))
+    return new, True
+
+
+def _is_old(at: datetime) -> Any:
+    return BurstSighting.at_ms < milliseconds(at) - KEPT_MS
