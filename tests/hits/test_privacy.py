@@ -238,7 +238,7 @@ def respect_dnt_0(start_server: Callable[..., Server]) -> Server:
         ("10.1.2.3", None),
         ("fe80::1", None),
         ("not an address", None),
-        ("8.8.8.8:1234", None),
+        ("8.8.8.8:1234", "US"),
         ("", None),
     ],
 )

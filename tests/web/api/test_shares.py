@@ -55,7 +55,8 @@ def test_guest_reads_the_pixels_statistics_and_nothing_else(admin: Client) -> No
     assert guest.get(f"/api/websites/{pixel['id']}/active").status == 200
     another = admin.create_pixel()
     assert guest.get(f"/api/pixels/{another['id']}/daterange").status == 404
-    for path in ("", "/embed", "/recipients", "/shares"):
+    assert guest.get(f"/api/pixels/{another['id']}").status == 404
+    for path in ("/embed", "/recipients", "/recipients/export", "/shares", "/export"):
         assert guest.get(f"/api/pixels/{pixel['id']}{path}").status == 401
 
 
