@@ -32,7 +32,7 @@ from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
 
 from core.clock import from_milliseconds, milliseconds
 from core.settings import Settings
-from core.sqlite import file_identity, is_sqlite_url, sqlite_file, sqlite_module
+from core.sqlite import drop_foreign_log, file_identity, is_sqlite_url, sqlite_file, sqlite_module
 
 Entity = TypeVar("Entity")
 
@@ -122,6 +122,7 @@ def prepare_engine(engine: Engine, settings: Settings) -> None:
     path = sqlite_file(engine)
     if path is None:
         return
+    drop_foreign_log(path)
 
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: Any, record: Any) -> None:

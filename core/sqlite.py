@@ -20,6 +20,8 @@ except ImportError:  # No wheel for this platform: the system's SQLite serves.
 sqlite_module: Any = driver
 # statx(2) and <linux/stat.h>.
 AT_FDCWD, STATX_INO, STATX_BYTES, STATX_INO_AT = -100, 0x100, 256, slice(32, 40)
+# What SQLite's file format says at offset 18 of a database without a write-ahead log.
+NO_LOG = b"\x01\x01"
 WAL_RESET_BUG_FIXED = (3, 51, 3)
 WAL_RESET_BUG_BACKPORTS = {(3, 44): 6, (3, 50): 7}
 
@@ -62,6 +64,22 @@ _statx: Any = getattr(ctypes.CDLL(None), "statx", None)
 def is_sqlite_url(url: str) -> bool:
     """Tell whether a SQLAlchemy URL names SQLite."""
     return url.startswith("sqlite")
+
+
+def drop_foreign_log(path: Path) -> None:
+    """Remove a write-ahead log beside a backup that was put in its database's place.
+
+    SQLite would bring back from it what was deleted, or mix the two. A backup's header says that
+    it has no log, and a database of ours is never without one.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    if not path.is_file() or not log.exists():
+        return
+    with path.open("rb") as file:
+        has_no_log = file.read(20)[18:20] == NO_LOG
+    if has_no_log:
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def sqlite_version() -> str:

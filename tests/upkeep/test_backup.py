@@ -81,6 +81,24 @@ def test_restore_under_load_brings_back_what_was_and_keeps_what_is_answered_late
     assert server.query("PRAGMA integrity_check") == [("ok",)]
 
 
+def test_backup_put_beside_an_old_log_does_not_bring_back_what_was_deleted(
+    sqlite_server: Server, tmp_path: Path
+) -> None:
+    server, copy = sqlite_server, tmp_path / "copy.db"
+    kept = server.admin.create_pixel()
+    server.cli("backup", str(copy))
+    later = server.admin.create_pixel()
+    server.kill()
+    path = server.data_dir / "pixelkeep.db"
+    assert path.with_name("pixelkeep.db-wal").stat().st_size
+    path.write_bytes(copy.read_bytes())
+    server.start()
+    slugs = {row[0] for row in server.query("SELECT slug FROM pixels")}
+    assert kept["slug"] in slugs
+    assert later["slug"] not in slugs
+    assert server.query("PRAGMA integrity_check") == [("ok",)]
+
+
 def test_backup_never_overwrites_a_file(sqlite_server: Server, tmp_path: Path) -> None:
     target = tmp_path / "there"
     target.write_text("mine")
