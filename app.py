@@ -29,6 +29,7 @@ from web.api import (
     service,
     shares,
     teams,
+    webhooks,
     websites,
 )
 from web.api import pixels as pixels_api
@@ -110,6 +111,7 @@ def create_app(settings: Settings) -> Flask:
         reports,
         websites,
         mailings,
+        webhooks,
         recipients,
         shares,
         accounts,

@@ -18,6 +18,7 @@ from hits.metrics import SLOTS_MAX
 from server.burst_watch import BurstWatch
 from server.housekeeping import Housekeeper, give_back_memory
 from server.http_heads import BYTES_MAX, FIELDS_MAX
+from server.webhook_sender import WebhookSender
 from wsgi import app
 
 TESTED_GUNICORNS = frozenset({"27.0.1"})
@@ -149,11 +150,13 @@ def post_worker_init(worker: Any) -> None:
     worker.housekeeper.start()
     worker.burst_watch = BurstWatch(app)
     worker.burst_watch.start()
+    worker.webhook_sender = WebhookSender(app)
+    worker.webhook_sender.start()
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
     """Stop the worker's threads between two steps; a worker that never started has none."""
-    for name in ("burst_watch", "housekeeper"):
+    for name in ("burst_watch", "housekeeper", "webhook_sender"):
         thread = getattr(worker, name, None)
         if thread:
             thread.stop()

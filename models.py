@@ -206,6 +206,40 @@ class Share(Model):
     pixel: Mapped[Pixel] = relationship()
 
 
+class Webhook(Model):
+    """Where a program wants to be told of hits, and how far that has come.
+
+    There is no outbox beside it: the hits are there already, in the order of their commits, and
+    `cursor` is the last one that was seen to. What is tried again later is in `held`, for which
+    those behind it wait, or in `aside`. The secret is derived from the server's key; a hash tells
+    which of the server's keys it was.
+    """
+
+    __tablename__ = "webhooks"
+    __table_args__ = (CheckConstraint("(user_id IS NULL) <> (team_id IS NULL)", name="one_owner"),)
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    user_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), index=True
+    )
+    team_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("teams.id", ondelete="CASCADE"), index=True
+    )
+    pixel_id: Mapped[uuid.UUID | None]
+    url: Mapped[str] = mapped_column(String(2000))
+    events: Mapped[list[str]] = mapped_column(JSON)
+    secret_hash: Mapped[str] = mapped_column(String(64))
+    status: Mapped[str] = mapped_column(String(10), default="active")
+    problem: Mapped[str | None] = mapped_column(String(500))
+    created_at: Mapped[datetime] = mapped_column(Instant, default=now)
+    # Raised by each change that an owner makes: what was sent by the old words is not kept then.
+    version: Mapped[int] = mapped_column(default=0)
+    cursor: Mapped[int] = mapped_column(BigInteger)
+    held: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    aside: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    log: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+
+
 class Catalogue(Model):
     """The one row that every batch of hits reads in its own transaction.
 

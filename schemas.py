@@ -34,6 +34,8 @@ MAILINGS_MAX = 100
 OPENS_MAX = 1_000_000_000
 PASSWORD_CHARACTERS_MIN = 8
 PASSWORD_CHARACTERS_MAX = 1000
+# What a webhook may be told of, in the order in which a hit is told.
+EVENTS = ("hit", "open", "first-open")
 # A code lets whoever knows it join.
 ACCESS_CODE_CHARACTERS_MIN = 16
 # Umami has it and we don't.
@@ -702,6 +704,71 @@ class ApiKeyCreated(ApiKeyBase):
     """A new key, shown this once."""
 
     key = fields.String(required=True)
+
+
+class WebhookCreate(Shape):
+    """Where to send what; of one pixel, or of all of the team or of the caller."""
+
+    url = Line(1, 2000, required=True)
+    pixelId = fields.UUID(load_default=None, allow_none=True)
+    teamId = fields.UUID(load_default=None, allow_none=True)
+    events = BoundedList(fields.String(validate=validate.OneOf(EVENTS)), 10, required=True)
+
+
+class WebhookUpdate(Shape):
+    """What may change of a webhook; what is left out stays. `active` makes a paused one go on."""
+
+    url = Line(1, 2000)
+    events = BoundedList(fields.String(validate=validate.OneOf(EVENTS)), 10)
+    status = fields.String(validate=validate.OneOf(["active", "paused"]))
+
+
+class WebhookListArgs(PageArgs):
+    """Which page of the caller's webhooks, those of their teams included."""
+
+    pixelId = fields.UUID(load_default=None)
+    teamId = fields.UUID(load_default=None)
+
+
+class WebhookOut(Shape):
+    """A webhook; `problem` says why it is paused or ended, or what was lost."""
+
+    id = fields.UUID(required=True)
+    url = fields.String(required=True)
+    pixelId = fields.UUID(attribute="pixel_id", required=True, allow_none=True)
+    userId = fields.UUID(attribute="user_id", required=True, allow_none=True)
+    teamId = fields.UUID(attribute="team_id", required=True, allow_none=True)
+    events = fields.List(fields.String(), required=True)
+    status = fields.String(required=True, validate=validate.OneOf(["active", "paused", "ended"]))
+    problem = fields.String(required=True, allow_none=True)
+    createdAt = InstantField(attribute="created_at", required=True)
+
+
+class WebhookCreated(WebhookOut):
+    """A new webhook with its secret, which is shown this once."""
+
+    secret = fields.String(required=True)
+
+
+WebhookPage = page_of(WebhookOut)
+
+
+class DeliveryOut(Shape):
+    """One try to deliver an event; without an answer the status is null and `error` says why."""
+
+    at = fields.String(required=True)
+    type = fields.String(required=True)
+    hitId = fields.UUID(required=True, allow_none=True)
+    attempt = fields.Integer(required=True)
+    status = fields.Integer(required=True, allow_none=True)
+    milliseconds = fields.Integer(required=True)
+    error = fields.String(required=True, allow_none=True)
+
+
+class DeliveriesOut(Shape):
+    """The newest hundred tries, the newest first."""
+
+    data = fields.List(fields.Nested(DeliveryOut), required=True)
 
 
 class ShareCreate(Shape):

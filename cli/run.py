@@ -13,7 +13,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import create_app
 
 # Imported for the commands that they add to `main`.
-from cli import hits, mailings, people, pixels, recipients, reports, support, upkeep  # noqa: F401
+from cli import (  # noqa: F401
+    hits,
+    mailings,
+    people,
+    pixels,
+    recipients,
+    reports,
+    support,
+    upkeep,
+    webhooks,
+)
 from cli.commands import main
 from core import settings
 from core.errors import DomainError

@@ -31,7 +31,7 @@ LOCK_POLL_SECONDS = 0.0005
 POSTGRESQL_LOCK_NOT_AVAILABLE = "55P03"
 ADVISORY_LOCK = 0x706978656C  # "pixel"
 # What one process at a time does; `prepare` has the lock after the writers'.
-JOB_LOCKS = {"housekeeping": 2, "reclassify": 3}
+JOB_LOCKS = {"housekeeping": 2, "reclassify": 3, "webhooks": 4}
 # Pixels share these many places in which one thread at a time folds; PostgreSQL's are this class.
 FOLD_PLACES = 256
 FOLD_LOCKS = 0x666F6C64  # "fold"

@@ -311,6 +311,12 @@ class Settings:
         " recipient",
         "0",
     )
+    webhook_private: bool = _setting(
+        False,
+        _switch,
+        "1: webhooks may go to addresses that are not public",
+        "0",
+    )
 
     @property
     def sqlalchemy_url(self) -> str:

@@ -19,7 +19,7 @@ from core.database import Page, db, is_duplicate, is_orphan, paginate
 from core.errors import IdTaken, NotFound, SlugTaken
 from core.locks import writing
 from hits.recorder import SUFFIX
-from models import DeletedPixel, Erasure, Hit, Pixel, Share
+from models import DeletedPixel, Erasure, Hit, Pixel, Share, Webhook
 from pixels import opt_outs
 from pixels.catalogue import raise_version
 from stats.instants import INSTANT_MS
@@ -95,6 +95,7 @@ def remove_where(condition: ColumnElement[bool]) -> None:
     # Mailed links are signed for an id: another pixel of that id would learn whom they name.
     db.session.add_all(DeletedPixel(id=id) for _, id in found)
     db.session.execute(delete(Share).where(Share.pixel_number.in_(numbers)))
+    db.session.execute(delete(Webhook).where(Webhook.pixel_id.in_([id for _, id in found])))
     db.session.execute(delete(Pixel).where(Pixel.number.in_(numbers)))
     raise_version()
 

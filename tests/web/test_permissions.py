@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 import pytest
 from flask import Flask, current_app
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from werkzeug.test import TestResponse
 
 import auth
@@ -30,7 +30,7 @@ from core import passwords, secret_keys, settings
 from core.clock import now
 from core.database import db
 from core.permissions import ROLE_ACTIONS, TEAM_ROLE_ACTIONS, Action, Role, Scope, TeamRole
-from models import ApiKey, Pixel, Share, Team, User
+from models import ApiKey, Pixel, Share, Team, User, Webhook
 from people import accounts, teams
 from pixels import pixels, recipients, shares
 from server.prepare import prepare
@@ -122,6 +122,7 @@ class Subject:
     share: Share
     user_id: uuid.UUID
     key_id: uuid.UUID
+    webhook_id: uuid.UUID
 
 
 def pixel(action: Action, **more: Any) -> Row:
@@ -258,6 +259,29 @@ API: dict[str, Row] = {
         Action.CHANGE_PIXEL,
         body=lambda subject: {"entityId": str(subject.pixel.id), "shareType": 3, "name": "Made"},
         takes_limited_keys=True,
+    ),
+    "GET /api/webhooks": Row("signed in", takes_limited_keys=True),
+    "POST /api/webhooks": pixel(
+        Action.CHANGE_PIXEL,
+        body=lambda subject: {
+            **{"url": "https://8.8.8.8/", "events": ["hit"]},
+            "pixelId": str(subject.pixel.id),
+        },
+        keys="write",
+        takes_limited_keys=True,
+    ),
+    **{
+        route: pixel(Action.CHANGE_PIXEL, keys="write", takes_limited_keys=True)
+        for route in (
+            "GET /api/webhooks/<uuid:webhook_id>",
+            "POST /api/webhooks/<uuid:webhook_id>",
+            "DELETE /api/webhooks/<uuid:webhook_id>",
+            "GET /api/webhooks/<uuid:webhook_id>/deliveries",
+        )
+    },
+    # Its secret was made with a key that the server doesn't have.
+    "POST /api/webhooks/<uuid:webhook_id>/test": pixel(
+        Action.CHANGE_PIXEL, keys="write", takes_limited_keys=True, works=400
     ),
     "GET /api/share/<slug>": ANYBODY,
     "GET /api/share/id/<uuid:share_id>": pixel(Action.READ_PIXEL, takes_limited_keys=True),
@@ -595,7 +619,22 @@ class World:
         if kind in KEYS:
             owner_of_key = self.users["team-owner"]
         key_id = accounts.create_key(owner_of_key, "own")[0].id if "key_id" in route else team.id
-        return Subject(found, team, share, self._user_for(route, row, kind, team), key_id)
+        user_id = self._user_for(route, row, kind, team)
+        webhook_id = self._webhook(found) if "/webhooks" in route else team.id
+        return Subject(found, team, share, user_id, key_id, webhook_id)
+
+    @staticmethod
+    def _webhook(pixel: Pixel) -> uuid.UUID:
+        """Make the one webhook that there is; an owner may have few."""
+        db.session.execute(delete(Webhook))
+        made = Webhook(
+            **{"user_id": pixel.user_id, "team_id": pixel.team_id, "pixel_id": pixel.id},
+            **{"url": "http://127.0.0.1:9/", "events": ["hit"], "secret_hash": "", "cursor": 0},
+            **{"aside": [], "log": []},
+        )
+        db.session.add(made)
+        db.session.commit()
+        return made.id
 
     def ask(
         self, method: str, path: str, headers: dict[str, str], content: str | None
@@ -709,6 +748,7 @@ def _request(route: str, row: Row, about: Subject) -> tuple[str, str]:
         "<uuid:user_id>": about.user_id,
         "<uuid:key_id>": about.key_id,
         "<uuid:share_id>": about.share.id,
+        "<uuid:webhook_id>": about.webhook_id,
         "<slug>": about.share.slug,
         "<token>": "forged",
         "<dimension>": "browser",

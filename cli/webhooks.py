@@ -1,0 +1,86 @@
+"""The commands for webhooks."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import click
+from flask import current_app
+from sqlalchemy import select
+
+from cli.commands import Commands, as_json, confirm, main, print_rows, yes
+from core.database import db
+from core.errors import BadRequest
+from core.fields import iso
+from models import Webhook
+from pixels import webhooks
+from pixels.webhook_delivery import send_test
+
+
+@main.group("webhooks", cls=Commands)
+def webhook_commands() -> None:
+    """List, test, resume and delete webhooks."""
+
+
+@webhook_commands.command("list")
+@as_json
+def list_webhooks(as_json: bool) -> None:
+    """List all webhooks, never their secrets."""
+    statement = select(Webhook).order_by(Webhook.created_at)
+    print_rows(
+        (
+            {
+                "id": webhook.id,
+                "url": webhook.url,
+                "events": ",".join(webhook.events),
+                "userId": webhook.user_id,
+                "teamId": webhook.team_id,
+                "pixelId": webhook.pixel_id,
+                "status": webhook.status,
+                "problem": webhook.problem,
+                "createdAt": iso(webhook.created_at),
+            }
+            for webhook in db.session.scalars(statement)
+        ),
+        as_json,
+    )
+
+
+@webhook_commands.command("deliveries")
+@click.argument("webhook_id", type=click.UUID)
+@as_json
+def list_deliveries(webhook_id: UUID, as_json: bool) -> None:
+    """List the newest hundred tries to deliver, the newest first."""
+    print_rows(webhooks.find(webhook_id).log[::-1], as_json)
+
+
+@webhook_commands.command("test")
+@click.argument("webhook_id", type=click.UUID)
+def test_webhook(webhook_id: UUID) -> None:
+    """Send an event of type pixel.test, once and now."""
+    webhook = webhooks.find(webhook_id)
+    secret = webhooks.secret_of(webhook, current_app.config["SECRET_KEYS"])
+    if secret is None:
+        raise BadRequest("The webhook's key is gone from the server: make the webhook anew.")
+    private_allowed = current_app.config["SETTINGS"].webhook_private
+    found = send_test(webhook, secret, private_allowed=private_allowed)
+    click.echo(f"{found['error'] or found['status']} ({found['milliseconds']} ms)")
+
+
+@webhook_commands.command("resume")
+@click.argument("webhook_id", type=click.UUID)
+def resume_webhook(webhook_id: UUID) -> None:
+    """Make a paused webhook go on where it stopped."""
+    webhooks.change(webhooks.find(webhook_id), {"status": "active"})
+    click.echo("Resumed.")
+
+
+@webhook_commands.command("delete")
+@click.argument("webhook_id", type=click.UUID)
+@yes
+def delete_webhook(webhook_id: UUID, yes: bool) -> None:
+    """End a webhook; what it has not been told yet it won't be."""
+    webhook = webhooks.find(webhook_id)
+    confirm(f"Delete the webhook to {webhook.url}?", yes)
+    webhooks.remove(webhook)
+    click.echo("Deleted.")

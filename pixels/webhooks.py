@@ -1,0 +1,161 @@
+"""Webhooks: made, found, changed and deleted, and what they are signed with.
+
+Who may do so is asked elsewhere (`auth`); what is sent when is `webhook_delivery`'s.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, select, update
+
+from core.database import Page, db, paginate
+from core.errors import BadRequest, NotFound
+from core.locks import writing
+from models import Catalogue, Hit, Pixel, Webhook
+from pixels.webhook_transport import NotPublic, Unreachable, host_and_port, look_up, split_url
+from schemas import EVENTS as EVENTS
+
+WEBHOOKS_PER_OWNER_MAX = 20
+SECRET_START = "whsec_"  # noqa: S105  The start of every secret is none.
+
+
+def create(
+    *,
+    user_id: uuid.UUID | None,
+    team_id: uuid.UUID | None,
+    pixel_id: uuid.UUID | None,
+    url: str,
+    events: Sequence[str],
+    secret_keys: Sequence[str],
+    private_allowed: bool,
+) -> tuple[Webhook, str]:
+    """Store a new webhook, which is told of hits from now on; the second value is its secret.
+
+    Raises: BadRequest for a URL that leads to no public address, or too many webhooks.
+    """
+    require_url(url, private_allowed=private_allowed)
+    id = uuid.uuid4()
+    secret = _derive(secret_keys[-1], id)
+    made = Webhook(
+        id=id,
+        user_id=user_id,
+        team_id=team_id,
+        pixel_id=pixel_id,
+        url=url,
+        events=[event for event in EVENTS if event in events],
+        secret_hash=_hash(secret),
+        cursor=0,
+        aside=[],
+        log=[],
+    )
+    owner = Webhook.user_id == user_id if user_id else Webhook.team_id == team_id
+    owned = Pixel.user_id == user_id if user_id else Pixel.team_id == team_id
+    with writing():
+        count = db.session.scalar(select(func.count()).select_from(Webhook).where(owner)) or 0
+        if count >= WEBHOOKS_PER_OWNER_MAX:
+            raise BadRequest(f"There are {WEBHOOKS_PER_OWNER_MAX} webhooks at most for an owner.")
+        # Nobody commits meanwhile, and whoever does later gets a higher id.
+        made.cursor = settle(owned)
+        db.session.add(made)
+    return made, secret
+
+
+def require_url(url: str, *, private_allowed: bool) -> None:
+    """Refuse a URL that no webhook may have. A name that has no address now may get one.
+
+    Raises: BadRequest.
+    """
+    try:
+        look_up(*host_and_port(split_url(url)), private_allowed=private_allowed)
+    except (ValueError, NotPublic) as error:
+        raise BadRequest(f"url: {error}", {"url": [str(error)]}) from None
+    except Unreachable:
+        return
+
+
+def newest_hit(condition: ColumnElement[bool]) -> int:
+    """Return the highest id of the hits of the pixels that meet a condition, 0 without any."""
+    newest = select(func.max(Hit.id)).where(Hit.pixel_number == Pixel.number).scalar_subquery()
+    return db.session.scalar(select(func.max(newest)).select_from(Pixel).where(condition)) or 0
+
+
+def settle(condition: ColumnElement[bool]) -> int:
+    """Return an id that every committed hit of some pixels is at or below, every later one above.
+
+    Inside the caller's `writing()`: hits that are on their way see the new mark and draw again.
+    """
+    through = newest_hit(condition)
+    mark = update(Catalogue).where(Catalogue.folded_through < through)
+    db.session.execute(mark.values(folded_through=through))
+    return through
+
+
+def watched() -> ColumnElement[bool]:
+    """Return the condition for the pixels whose owners have a webhook."""
+    return Pixel.user_id.in_(select(Webhook.user_id)) | Pixel.team_id.in_(select(Webhook.team_id))
+
+
+def listing(condition: ColumnElement[bool], page: int, page_size: int) -> Page[Webhook]:
+    """Return a page of the webhooks that meet a condition, the newest first."""
+    statement = select(Webhook).where(condition)
+    return paginate(statement.order_by(Webhook.created_at.desc(), Webhook.id), page, page_size)
+
+
+def find(webhook_id: uuid.UUID) -> Webhook:
+    """Return the webhook of that id.
+
+    Raises: NotFound.
+    """
+    found = db.session.get(Webhook, webhook_id, populate_existing=True)
+    if found is None:
+        raise NotFound("No such webhook.")
+    return found
+
+
+def change(webhook: Webhook, values: dict[str, Any]) -> Webhook:
+    """Give a webhook another URL, other events or another status; a paused one goes on if told.
+
+    Raises: NotFound if it was deleted meanwhile.
+    """
+    columns = {**values, "version": Webhook.version + 1}
+    if "events" in values:
+        columns["events"] = [event for event in EVENTS if event in values["events"]]
+    if values.get("status") == "active":
+        columns |= {"problem": None, "held": None}
+    with writing():
+        db.session.execute(update(Webhook).where(Webhook.id == webhook.id).values(columns))
+    return find(webhook.id)
+
+
+def remove(webhook: Webhook) -> None:
+    """Delete a webhook; what it has not been told yet it won't be."""
+    with writing():
+        db.session.execute(delete(Webhook).where(Webhook.id == webhook.id))
+
+
+def secret_of(webhook: Webhook, secret_keys: Iterable[str]) -> str | None:
+    """Return a webhook's secret, None if the key that it was made with is gone."""
+    made = (_derive(key, webhook.id) for key in secret_keys)
+    return next((each for each in made if _hash(each) == webhook.secret_hash), None)
+
+
+def signature(secret: str, message_id: str, at_seconds: int, body: bytes) -> str:
+    """Return the signature of a message, as the Standard Webhooks specification has it."""
+    key = base64.b64decode(secret.removeprefix(SECRET_START))
+    signed = f"{message_id}.{at_seconds}.".encode() + body
+    return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+
+
+def _derive(key: str, id: uuid.UUID) -> str:
+    digest = hmac.digest(key.encode(), b"webhook " + id.bytes, "sha256")
+    return SECRET_START + base64.b64encode(digest).decode()
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
