@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn, TypeVar
 
 import flask
-from flask import Flask, Request
+from flask import Flask, Request, Response, jsonify
 from flask_smorest import Api, Blueprint
 from marshmallow import Schema, ValidationError
 from webargs.flaskparser import FlaskParser
@@ -24,6 +24,7 @@ import auth
 from core import errors
 from core.errors import DomainError
 from schemas import ErrorOut
+from web.api.document import finished
 from web.api.json_body import json_object
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -116,6 +117,10 @@ class JsonApi(Api):
         super().__init__(app)
         for name, scheme in SECURITY_SCHEMES.items():
             self.spec.components.security_scheme(name, scheme)
+
+    def _openapi_json(self) -> Response:
+        """Serve the document as clients are made from it."""
+        return jsonify(finished(self.spec.to_dict()))
 
 
 def _errors_by_status(

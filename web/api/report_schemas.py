@@ -109,7 +109,18 @@ def _instant(given: dict[str, Any], which: str) -> datetime | None:
     return at if at_ms is None else INSTANT_MIN + timedelta(milliseconds=at_ms)
 
 
-FilterArgs = Shape.from_dict({name: fields.String() for name in FILTERS}, name="FilterArgs")
+FilterArgs = Shape.from_dict(
+    {
+        name: fields.String(
+            metadata={
+                "description": f"Only hits whose {name} is this. With `eq.`, `neq.`, `c.` or `dnc.`"
+                " before it: is, is not, contains, does not contain; commas separate several."
+            }
+        )
+        for name in FILTERS
+    },
+    name="FilterArgs",
+)
 
 
 def _refuse_saved_filters(_value: Any) -> None:

@@ -50,6 +50,19 @@ def test_document_names_every_route_of_the_api(admin: Client) -> None:
     assert slug.search(f" {'a' * 100} ")
     assert not slug.search("a" * 101)
     assert set(shape["required"]) == {"name", "slug"}
+    # To those who make types of it, what has a default is always there.
+    assert not any("default" in each for each in shape["properties"].values())
+    operations = [
+        operation
+        for methods in document["paths"].values()
+        for name, operation in methods.items()
+        if name in ("get", "post", "delete")
+    ]
+    ids = [operation["operationId"] for operation in operations]
+    assert len(ids) == len(set(ids))
+    assert {"createPixel", "getPixels", "getWebsiteStats", "listWebsites", "send"} <= {*ids}
+    assert all(operation["summary"] and operation["description"] for operation in operations)
+    assert "get" in document["paths"]["/p/{slug}"]
 
 
 def test_docs_page_holds_each_path_and_loads_nothing_from_elsewhere(admin: Client) -> None:
