@@ -76,6 +76,15 @@ def series(question: Question, unit: Unit, *, filled: bool) -> list[Point]:
     ]
 
 
+def clipped(question: Question) -> Question | None:
+    """Return the same question of the part of its range that has hits, None if it has none."""
+    known = date_range(question.pixel_number)
+    if known is None:
+        return None
+    start, end = max(question.start, known[0]), min(question.end, known[1])
+    return replace(question, start=start, end=end) if start <= end else None
+
+
 def widened(question: Question, unit: Unit) -> Unit:
     """Return `unit`, or the next wider one that makes no more buckets than an answer may have."""
     return widened_unit(question.end - question.start, unit)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import mmap
+import os
 import struct
 import tempfile
 import threading
@@ -28,7 +29,9 @@ class SharedAnswer:
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _KEPT.size + ANSWER_BYTES_MAX)
-        self._lock = tempfile.TemporaryFile()  # noqa: SIM115  It stays open.
+        with tempfile.TemporaryFile() as file:
+            # A descriptor of its own, which stays open for as long as the process.
+            self._lock = os.dup(file.fileno())
         # The file's lock is a process's; its threads take turns by this one.
         self._turn = threading.Lock()
 

@@ -147,8 +147,9 @@ def read_session_stats(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, 
 def read_weekly_sessions(given: dict[str, Any], pixel_id: uuid.UUID) -> Any:
     """Return visitors by the day of the week, from Sunday, and by its hour in the zone."""
     weekly = [[0] * HOURS_A_DAY for _ in range(DAYS_A_WEEK)]
-    question = question_of(readable(pixel_id), given)
-    for point in questions.series(question, "hour", filled=False):
+    # A range of years costs no more hours than there are between the first hit and the last.
+    question = questions.clipped(question_of(readable(pixel_id), given))
+    for point in questions.series(question, "hour", filled=False) if question else ():
         weekly[point.at.isoweekday() % DAYS_A_WEEK][point.at.hour] += point.visitors
     return jsonify(weekly)
 
