@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -166,3 +167,41 @@ def test_third_party_imports_are_required() -> None:
         allowed += required["requirements-dev"] * (room_of(module) == "bench")
         for name in {each.partition(".")[0] for each in imports_of(module)} - known:
             assert distributions.get(name, name) in allowed, f"{module} imports {name}"
+
+
+DOCUMENTS = ("architecture", "durability", "privacy")
+# `leaf.name` or `leaf.Class.name` of our own files, and `test_file.test_name`.
+POINTER = re.compile(r"`([a-z_]+)\.([A-Za-z_]+(?:\.[A-Za-z_]+)?)`")
+TEST_POINTER = re.compile(r"`(?:…)?(test_[a-z_]+)\.(?:…)?(test_[a-z_]+)…?`")
+
+
+def names_in(tree: ast.AST, prefix: str = "") -> set[str]:
+    """Return what is defined in a file: functions, classes, their methods, constants."""
+    found = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(prefix + node.name)
+            if isinstance(node, ast.ClassDef):
+                found |= names_in(node, f"{node.name}.")
+        elif isinstance(node, ast.Assign):
+            found |= {prefix + each.id for each in node.targets if isinstance(each, ast.Name)}
+    return found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_documents_point_to_lines_that_are_there(document: str) -> None:
+    text = (PROJECT_DIR / "docs" / f"{document}.md").read_text()
+    by_leaf: dict[str, set[str]] = {}
+    for module, tree in TREES.items():
+        by_leaf.setdefault(module.rpartition(".")[2], set()).update(names_in(tree))
+    leaves = set(by_leaf) - {"pixelkeep"}
+    pointers = [found for found in POINTER.findall(text) if found[0] in leaves and found[1] != "py"]
+    assert pointers
+    rooms = {room_of(module) for module in FILES}
+    for leaf, name in pointers:
+        known = by_leaf[leaf] | {each.split(".")[-1] for each in by_leaf[leaf]}
+        is_file = leaf in rooms and any(each == f"{leaf}.{name}" for each in FILES)
+        assert name in known or is_file, f"docs/{document}.md: {leaf}.{name}"
+    tests = {path.stem: path.read_text() for path in TESTS}
+    for file, name in TEST_POINTER.findall(text):
+        assert f"def {name}" in tests.get(file, ""), f"docs/{document}.md: {file}.{name}"
