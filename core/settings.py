@@ -218,7 +218,7 @@ class Settings:
     secret_key: str = _setting(
         "",
         _secret,
-        "signs tokens and links; several keys apart by spaces, the newest first, rotate",
+        "signs tokens and links; several keys, separated by spaces and the newest first, rotate it",
         "generated into the data directory",
         secret=True,
     )

@@ -100,7 +100,7 @@ def members_of(team: Team, given: dict[str, Any]) -> Page[TeamUser]:
 def join_team(user: User, access_code: str, address: str, at: datetime) -> TeamUser:
     """Make a user who knows a team's access code a member of it.
 
-    Raises: NotFound for a wrong code; BadRequest for who is in the team; TooManyRequests.
+    Raises: NotFound for a wrong code; BadRequest for a member; TooManyRequests.
     """
     with _guessing(user, address, at):
         team = db.session.scalar(select(Team).where(Team.access_code == access_code))
@@ -130,7 +130,7 @@ def _changed(team: Team, values: dict[str, str]) -> Team:
 def add_member(team: Team, user: User, role: TeamRole) -> TeamUser:
     """Make a user a member of a team.
 
-    Raises: BadRequest for who is one.
+    Raises: BadRequest for a member.
     """
     with writing():
         if find_member(team, user.id) is not None:
@@ -153,7 +153,7 @@ def set_member(team: Team, user: User, role: TeamRole) -> TeamUser:
 def change_member(team: Team, user_id: uuid.UUID, role: TeamRole) -> TeamUser:
     """Give a member of a team another role.
 
-    Raises: NotFound for who is none; BadRequest for the only owner.
+    Raises: NotFound for a user who is no member; BadRequest for the only owner.
     """
     with writing():
         member = member_of(team, user_id)
@@ -175,7 +175,7 @@ def find_member(team: Team, user_id: uuid.UUID) -> TeamUser | None:
 def member_of(team: Team, user_id: uuid.UUID) -> TeamUser:
     """Return a user's membership of a team.
 
-    Raises: NotFound for who is no member.
+    Raises: NotFound for a user who is no member.
     """
     member = find_member(team, user_id)
     if member is None:
@@ -186,7 +186,7 @@ def member_of(team: Team, user_id: uuid.UUID) -> TeamUser:
 def remove_member(team: Team, user_id: uuid.UUID) -> None:
     """Take a user out of a team.
 
-    Raises: NotFound for who is not in it; BadRequest for the only owner.
+    Raises: NotFound for a user who is no member; BadRequest for the only owner.
     """
     with writing():
         member = member_of(team, user_id)

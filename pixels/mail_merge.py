@@ -43,7 +43,7 @@ class Duplicate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a table comes to, with nothing stored yet.
+    """What is in a table, with nothing stored yet.
 
     `rows` are the good ones, each with its person as first written; `people` is each person once.
     """

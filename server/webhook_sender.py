@@ -58,7 +58,7 @@ class WebhookSender(threading.Thread):
                 self._report(error)
 
     def stop(self) -> None:
-        """Stop; what is under way is sent again by whoever comes next."""
+        """Stop; what is under way is sent again by the next sender."""
         self._stopping.set()
         self.join(STOP_SECONDS_MAX)
 

@@ -1,6 +1,6 @@
-"""The arithmetic of a day's hits: columns in, and what they come to out; no database.
+"""The arithmetic of a day's hits: columns in, totals out; no database.
 
-What a day comes to is kept so that a question costs what there are profiles and visitors, and not
+A day's totals are kept, so that a question costs what there are profiles and visitors, and not
 hits. Visits don't add up where a visit has several profiles: those are summed by the set of its
 profiles, for each part of the set that a question may pick; the few with larger sets stay one by
 one.
@@ -133,7 +133,7 @@ def between(columns: Columns, first_ms: int, last_ms: int) -> Columns:
 def group_hits(pieces: Iterable[Columns], class_bits: Array) -> tuple[Triples, Array]:
     """Go through a day's sorted hits; `class_bits` are those of profiles.
 
-    Returns what they come to by visit and profile, and how many hits each quarter of an hour has,
+    Returns their totals by visit and profile, and how many hits each quarter of an hour has,
     class after class.
     """
     found, last_visit = [], _one_by_one(NO_HITS)
@@ -153,7 +153,7 @@ def group_hits(pieces: Iterable[Columns], class_bits: Array) -> tuple[Triples, A
 
 
 def summarise(triples: Triples) -> tuple[Summary, Hours]:
-    """Return what a day comes to by its profiles, and by these and the hour."""
+    """Return a day's totals by profile, and by profile and hour."""
     plain, mixed = _visits(triples)
     count = int(triples.profile.max(initial=0)) + 1
     hits = np.bincount(triples.profile, triples.hits, count)
@@ -208,7 +208,7 @@ def visitor_rollups_of(
 
 
 def remains_of(triples: Triples) -> Remains:
-    """Return what a day comes to by profile and visitor."""
+    """Return a day's totals by profile and visitor."""
     plain, mixed = _visits(triples)
     keys = triples.profile.astype(np.int64) << _VISITOR_BITS | triples.visitor
     keys, place = np.unique(keys, return_inverse=True)
@@ -244,7 +244,7 @@ def join_session_rows(*rows: SessionRows) -> SessionRows:
 
 
 def summary_of_remains(remains: Remains) -> tuple[Summary, VisitorSets]:
-    """Return what a day comes to by its profiles, of what is left of it."""
+    """Return a day's totals by profile, from what is left of it."""
     pairs = remains.pairs
     count = int(pairs.profile.max(initial=0)) + 1
     sums = [np.bincount(pairs.profile, each, count).astype(np.int64) for each in pairs[2:]]
@@ -463,8 +463,8 @@ def _as_sets(profile: Array, starts: Array, lengths: Array) -> tuple[Array, Arra
 def _visits_by_class(triples: Triples, class_bits: Array) -> tuple[Array, ...]:
     """Return the visits of each visitor and its classes as one number, in the order of these.
 
-    Returns that number, hour, hits, seconds and quarters of each. The visits of who has one class
-    are of that and any; those of others come twice, as each.
+    Returns that number, hour, hits, seconds and quarters of each. The visits of a
+    visitor with one class are of that and any; those of others come twice, as each.
     """
     places = np.flatnonzero(triples.visitor != NOBODY)
     visitor, bits = triples.visitor[places], class_bits[triples.profile[places]].astype(np.uint8)

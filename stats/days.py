@@ -88,7 +88,7 @@ class SessionRows(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What a day's hits come to for any choice of profiles, but for its visitors."""
+    """A day's totals for any choice of profiles, but for its visitors."""
 
     plain: ProfileRollup
     blended: ProfileSetRollup
@@ -112,7 +112,7 @@ NO_VISITOR_SETS = VisitorSets(*[np.zeros(0, np.int64)] * 4)
 
 
 class People(NamedTuple):
-    """What each visitor's hits come to by class, as bits; who has several has one row for all."""
+    """Each visitor's totals by class, as bits; one with several classes has one row for all."""
 
     visitor: Array
     classes: Array
@@ -164,7 +164,7 @@ class Hours(NamedTuple):
 
 
 class Remains(NamedTuple):
-    """What a day's hits come to for any choice of profiles and visitors, when they are gone."""
+    """A day's totals for any choice of profiles and visitors, once its hits are gone."""
 
     pairs: Pairs
     mixed: SessionRows

@@ -363,7 +363,7 @@ def parts_of(
 def _parts_of_pruned(
     pixel_number: int, day: int, new: Columns, class_bits: Array
 ) -> dict[Part, dict[int, bytes]]:
-    """Make the parts of a day whose hits are pruned already, and that hits came to late.
+    """Make the parts of a day whose hits are pruned already, and that hits reached late.
 
     Whether they belong to a visit that is there can't be known: they are visits of their own.
     """

@@ -1,4 +1,4 @@
-"""What a day comes to by group, from whichever of its arrays answers cheapest; no database.
+"""A day's totals by group, from whichever of its arrays answers cheapest; no database.
 
 A group is a value of a dimension, or all that a question is about, within what its filters let
 pass: a set of profiles, of visitors, or of both. Group 0 is none.

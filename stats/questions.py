@@ -40,7 +40,7 @@ VALUES_MAX = 10
 
 
 def totals(question: Question) -> Totals:
-    """Return what the hits of a question come to."""
+    """Return the totals of a question's hits."""
     view = View.of(question)
     if view is None:
         return Totals()

@@ -160,7 +160,7 @@ def _has_more(pixel_number: int, first_ms: int, last_ms: int, before: State, aft
 
 
 def _recount_recipients(pixel_number: int) -> None:
-    """Count anew what recipients come to.
+    """Count recipients' totals anew.
 
     The instants of opens that are pruned can't be found again: those stay that are known.
     """

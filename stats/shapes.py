@@ -54,7 +54,7 @@ class Question:
 
 
 class Totals(NamedTuple):
-    """What hits come to; `totaltime` is in seconds."""
+    """The totals of hits; `totaltime` is in seconds."""
 
     pageviews: int = 0
     visitors: int = 0
@@ -72,7 +72,7 @@ class Point(NamedTuple):
 
 
 class BreakdownRow(NamedTuple):
-    """A value of a dimension and what its hits come to."""
+    """A value of a dimension and the totals of its hits."""
 
     name: str
     pageviews: int

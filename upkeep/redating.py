@@ -76,13 +76,15 @@ def find(span: Span, pixel: Pixel | None = None) -> Iterator[Found]:
 def redate(pixel: Pixel, span: Span, by: timedelta) -> Iterator[int]:
     """Move a pixel's hits of a range of time; yield after each chunk how many it had.
 
-    Raises: BadRequest if some would come to days whose hits are pruned, and be counted no more.
+    Raises: BadRequest if some would fall on days whose hits are pruned, and be counted no more.
     """
     by_ms = by // timedelta(milliseconds=1)
     moved = Span(span.first_ms + by_ms, span.last_ms + by_ms)
     state = store.state_of(pixel.number)
     if state and moved.first_ms < state.pruned_before * MS_PER_DAY:
-        raise BadRequest("Hits would come to days whose hits are pruned.")
+        raise BadRequest(
+            "Some hits would fall on days whose hits are pruned; choose another offset."
+        )
     for some in _chunks(pixel.number, span):
         with writing():
             db.session.connection().execute(

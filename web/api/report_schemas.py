@@ -201,7 +201,7 @@ class ChartsArgs(RangeArgs):
 
 
 class TotalsOut(Shape):
-    """What hits come to; `totaltime` is in seconds."""
+    """The totals of hits; `totaltime` is in seconds."""
 
     pageviews = fields.Integer(required=True)
     visitors = fields.Integer(required=True)
@@ -253,7 +253,7 @@ class MetricOut(Shape):
 
 
 class ExpandedMetricOut(TotalsOut):
-    """A value of a dimension, and what its hits come to."""
+    """A value of a dimension, and the totals of its hits."""
 
     name = fields.String(required=True)
 

@@ -46,7 +46,7 @@ def show_links(pixel_id: uuid.UUID) -> str:
 
 @blueprint.post("/pixels/<uuid:pixel_id>/links")
 def check(pixel_id: uuid.UUID) -> Rendered:
-    """POST: show what a list comes to; nothing is stored. 200; 400; 403; 404."""
+    """POST: show what is in a list; nothing is stored. 200; 400; 403; 404."""
     pixel = pixel_to_change(pixel_id)
     form = Form.empty(list=request.form.get("list", ""), sentAt=request.form.get("sentAt", ""))
     try:

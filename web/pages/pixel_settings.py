@@ -40,7 +40,7 @@ def show_settings(pixel_id: uuid.UUID) -> str:
 
 @blueprint.post("/pixels/<uuid:pixel_id>/settings")
 def change(pixel_id: uuid.UUID) -> Rendered:
-    """POST: change name, slug and privacy. 303; 400; 403 for who may only read; 404."""
+    """POST: change name, slug and privacy. 303; 400; 403 for a reader; 404."""
     pixel = pixel_to_change(pixel_id)
     form = Form(PixelUpdate)
     if not form.errors:
@@ -67,7 +67,7 @@ def change_sending(pixel_id: uuid.UUID) -> Rendered:
 
 @blueprint.post("/pixels/<uuid:pixel_id>/privacy")
 def change_privacy(pixel_id: uuid.UUID) -> Rendered:
-    """POST: change what a pixel keeps of people. 303; 400; 403 for who may only read; 404."""
+    """POST: change what a pixel keeps of people. 303; 400; 403 for a reader; 404."""
     pixel = pixel_to_change(pixel_id)
     form = Form(PixelUpdate)
     if not form.errors:

@@ -64,7 +64,7 @@ def show_pixels() -> str:
 
 @blueprint.get("/pixels/new")
 def show_new() -> str:
-    """GET: the form for a new pixel. 200; 403 for who may not create."""
+    """GET: the form for a new pixel. 200; 403 for a user who may not create."""
     auth.caller().require(Action.CREATE_PIXEL)
     form = Form.empty(teamId=request.args.get("team", ""))
     return render_template("pixel_new.html", form=form, owners=_owners())

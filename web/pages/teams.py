@@ -32,7 +32,7 @@ def show_teams() -> str:
 
 @blueprint.post("/teams")
 def create_team() -> Rendered:
-    """POST: create a team. 303; 400; 403 for who may not."""
+    """POST: create a team. 303; 400; 403 for a user who may not."""
     auth.caller().require(Action.CREATE_TEAM)
     form = Form(TeamCreate)
     if not form.errors:
@@ -142,7 +142,7 @@ def ask_to_leave_team(team_id: uuid.UUID) -> str:
         f"Leave {team.name}?",
         [
             "You see none of its pixels any more.",
-            "Its pixels stay with the team. To come back you need its access code.",
+            "Pixels stay with the team. To come back you need its access code.",
         ],
         "Leave this team",
     )
