@@ -8,10 +8,9 @@ from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from marshmallow import ValidationError, fields, post_load, validate
-from webargs.fields import DelimitedList
 
 from core.fields import InstantField, Line
-from schemas import NOTHING, PAGE_MAX, PageArgs, PageSize, Shape, UserBrief, page_of
+from schemas import NOTHING, PAGE_MAX, IdList, PageArgs, PageSize, Shape, UserBrief, page_of
 from stats.dimensions import DIMENSIONS
 
 # ruff: noqa: N815  The names are the JSON keys.
@@ -193,11 +192,11 @@ class ExportArgs(ReportArgs):
 
 
 class ChartsArgs(RangeArgs):
-    """Which pixels, their ids separated by commas; the last seven days unless given."""
+    """Which pixels, their ids repeated or apart by commas; the last seven days unless given."""
 
     range_needed = False
 
-    ids = DelimitedList(fields.UUID(), required=True, validate=validate.Length(1, CHARTS_MAX))
+    ids = IdList(CHARTS_MAX, required=True)
 
 
 class TotalsOut(Shape):

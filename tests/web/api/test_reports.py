@@ -293,6 +293,12 @@ def test_charts_leave_out_what_one_may_not_see(
     assert sum(data[pixel["id"]]["values"]) in (3, 4)
 
 
+def test_charts_take_ids_repeated_as_well_as_apart_by_commas(admin: Client) -> None:
+    ids = [admin.create_pixel()["id"] for _ in range(3)]
+    data = admin.get(f"/api/pixels/charts?ids={ids[0]},{ids[1]}&ids={ids[2]}").json["data"]
+    assert list(data) == ids
+
+
 @pytest.mark.parametrize("ids", ["", "nonsense", ",".join([str(uuid.uuid4())] * 21)])
 def test_charts_of_bad_ids_are_refused(admin: Client, ids: str) -> None:
     assert admin.get(f"/api/pixels/charts?ids={ids}").code == "bad-request"
