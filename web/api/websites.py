@@ -249,8 +249,11 @@ def _websites(owner: ColumnElement[bool], given: dict[str, Any]) -> Page[Any]:
 
 
 def _shapes(found: list[Pixel]) -> list[dict[str, Any]]:
-    """Return pixels with their owners, which Umami's websites name where they have one."""
-    owners = {pixel.user_id for pixel in found}
+    """Return pixels with their owners, which Umami's websites name where they have one.
+
+    A guest is not told by what name the owner signs in.
+    """
+    owners = {pixel.user_id for pixel in found if not auth.is_guest()}
     users = {user.id: user for user in db.session.scalars(select(User).where(User.id.in_(owners)))}
     columns = ("id", "name", "slug", "user_id", "team_id", "created_at")
     return [

@@ -211,7 +211,10 @@ def test_share_reads_its_pixel_and_its_part_of_the_charts(owner: Client) -> None
     token = owner.with_token(None).get(f"/api/share/{share['slug']}").json["token"]
     guest = Client(owner.base, None, {"x-umami-share-token": token, "x-umami-share-context": "1"})
     assert guest.get(f"/api/pixels/{pixel['id']}").json["slug"] == pixel["slug"]
-    assert guest.get(f"/api/websites/{pixel['id']}").json["domain"] == pixel["slug"]
+    website = guest.get(f"/api/websites/{pixel['id']}").json
+    assert website["domain"] == pixel["slug"]
+    assert "user" in owner.get(f"/api/websites/{pixel['id']}").json
+    assert "user" not in website
     assert guest.get(f"/api/pixels/{another['id']}").status == 404
     charts = guest.get(f"/api/websites/charts?ids={pixel['id']},{another['id']}").json["data"]
     assert list(charts) == [pixel["id"]]
