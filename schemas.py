@@ -18,6 +18,7 @@ from core.fields import (
     SentAtField,
     ShareSlug,
     Verbatim,
+    WholeNumber,
     iso,
 )
 from core.permissions import Role, Scope, TeamRole
@@ -72,10 +73,10 @@ class PixelUpdate(Shape):
     slug = Line(1, 100)
     privacy = fields.String(validate=validate.OneOf(["full", "consent", "anonymous"]))
     sentAt = SentAtField(attribute="sent_at", allow_none=True)
-    sentCount = fields.Integer(
+    sentCount = WholeNumber(
         attribute="sent_count", allow_none=True, validate=validate.Range(0, SENT_COUNT_MAX)
     )
-    retentionDays = fields.Integer(
+    retentionDays = WholeNumber(
         attribute="retention_days", allow_none=True, validate=validate.Range(1, DAYS_MAX)
     )
 

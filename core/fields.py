@@ -52,6 +52,15 @@ def _line_pattern(low: int, high: int) -> str:
     return f"^[{BLANKS}]*{f'({line})?' if low < 1 else line}[{BLANKS}]*$"
 
 
+class WholeNumber(fields.Integer):
+    """An integer, as text too where a form sends it; one and a half is none, and not one."""
+
+    def _validated(self, value: Any) -> int:
+        if isinstance(value, float) and not value.is_integer():
+            raise self.make_error("invalid", input=value)
+        return super()._validated(value)
+
+
 class InstantField(fields.DateTime):
     """An instant: out as `2024-03-15T09:20:00.000Z`, in as any ISO 8601 with a zone (or UTC)."""
 
