@@ -547,7 +547,7 @@ class World:
             "expired token": self._tokens(Expired).dumps([admin.id.hex, 0, "0"]),
             "forged token": self._tokens(TimestampSigner, "guessed").dumps([admin.id.hex, 0, "0"]),
             "revoked key": revoked_key,
-            "expired key": self._key(expires_at=now() + timedelta(milliseconds=1)),
+            "expired key": self._expired_key(),
             KEY.name: self._key(),
             READ_KEY.name: self._key(scope=Scope.READ),
             WRITE_KEY.name: self._key(scope=Scope.WRITE),
@@ -556,6 +556,12 @@ class World:
 
     def _key(self, **limits: Any) -> str:
         return accounts.create_key(self.users["team-owner"], "key", **limits)[1]
+
+    def _expired_key(self) -> str:
+        row, key = accounts.create_key(self.users["team-owner"], "key")
+        row.expires_at = now() - timedelta(days=1)
+        db.session.commit()
+        return key
 
     def _limit(self, kind: Kind, subject: Subject) -> None:
         """Limit a key of that kind to what the request is about, or to something else."""

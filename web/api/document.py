@@ -10,6 +10,8 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+from apispec import APISpec
+
 REFERENCE = "#/components/schemas/"
 ALIASED = "/api/pixels/{pixel_id}/"
 LICENSE = {"name": "MIT", "identifier": "MIT"}
@@ -27,6 +29,17 @@ IMAGE = {
         "content": {"image/gif": {"schema": {"type": "string", "contentMediaType": "image/gif"}}},
     },
 }
+
+
+class Document:
+    """The document of an API, as everything that shows it reads it."""
+
+    def __init__(self, spec: APISpec) -> None:
+        self._spec = spec
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document of all routes, the image's included."""
+        return finished(self._spec.to_dict())
 
 
 def finished(spec: dict[str, Any]) -> dict[str, Any]:
