@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from flask import Flask
 
@@ -153,6 +154,10 @@ def create_app(settings: Settings) -> Flask:
 
     app.wsgi_app = Collector(app.wsgi_app, intake)  # type: ignore[method-assign]
     app.wsgi_app = Forwarded(  # type: ignore[method-assign]
-        app.wsgi_app, settings.trusted_proxies, settings.trusted_headers.split(",")
+        app.wsgi_app,
+        settings.trusted_proxies,
+        settings.trusted_headers.split(","),
+        urlsplit(settings.public_url).path,
+        taken={"p", *(rule.rule.split("/")[1] for rule in app.url_map.iter_rules())},
     )
     return app

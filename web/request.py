@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flask import current_app, request
+from typing import Any
+
+from flask import current_app, request, url_for
 
 from core.links import Links
 
@@ -21,3 +23,9 @@ def public_base() -> str:
     """Return the base of the URLs that callers embed, without a slash at its end."""
     configured: str = current_app.config["SETTINGS"].public_url
     return configured or request.url_root.rstrip("/")
+
+
+def public_url_for(endpoint: str, **values: Any) -> str:
+    """Return the URL of a page for whoever reads it elsewhere, as in a mail."""
+    # Where we stand under a path, both parts have it.
+    return public_base() + url_for(endpoint, **values).removeprefix(request.script_root)

@@ -64,6 +64,10 @@ class CookieSession(SecureCookieSessionInterface):
                 session.modified = True
         return session
 
+    def get_cookie_path(self, app: Flask) -> str:
+        """Return the path that we stand under: beside us, others may have cookies of the name."""
+        return f"{request.script_root}/"
+
     def get_cookie_secure(self, app: Flask) -> bool:
         """Tell whether browsers may send the cookie back over TLS only."""
         return request.is_secure or app.config["SETTINGS"].base_url.startswith("https:")

@@ -120,7 +120,9 @@ class JsonApi(Api):
 
     def _openapi_json(self) -> Response:
         """Serve the document as clients are made from it."""
-        return jsonify(finished(self.spec.to_dict()))
+        document = finished(self.spec.to_dict())
+        document["servers"][0]["url"] = f"{flask.request.script_root}/"
+        return jsonify(document)
 
 
 def _errors_by_status(

@@ -328,5 +328,5 @@ def _guard() -> None:
 def _ask_to_sign_in(_error: Unauthorized) -> BaseResponse:
     if request.method != "GET":
         return redirect(url_for("sign_in_page.show_sign_in"), HTTPStatus.SEE_OTHER)
-    target = request.full_path.rstrip("?")
+    target = request.script_root + request.full_path.rstrip("?")
     return redirect(url_for("sign_in_page.show_sign_in", next=target), HTTPStatus.SEE_OTHER)

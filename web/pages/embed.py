@@ -26,7 +26,7 @@ from stats import questions
 from stats.shapes import Event, Question
 from web.pages import base
 from web.pages.base import Pages, public
-from web.request import public_base
+from web.request import public_base, public_url_for
 
 blueprint = Pages("embed_page", __name__)
 
@@ -111,7 +111,7 @@ def show_preview(token: str) -> Response:
 def preview_url(pixel: Pixel) -> str:
     """Return the address at which an owner looks at the image without a hit."""
     token = _signer().sign(base64_encode(pixel.id.bytes)).decode()
-    return public_base() + url_for("embed_page.show_preview", token=token)
+    return public_url_for("embed_page.show_preview", token=token)
 
 
 def newest_hit(pixel: Pixel) -> Event | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from flask import flash, render_template, request, url_for
+from flask import flash, render_template, request
 
 import auth
 from core.clock import now
@@ -16,7 +16,7 @@ from schemas import InvitationAccept, InvitationCreate
 from web.pages import base
 from web.pages.base import Pages, Rendered, back_to, public
 from web.pages.forms import Form
-from web.request import public_base
+from web.request import public_url_for
 
 blueprint = Pages("invitations_page", __name__)
 
@@ -39,7 +39,7 @@ def invite() -> Rendered:
     team = auth.team_for(auth.caller(), team_id, Action.MANAGE_MEMBERS) if team_id else None
     user, role = auth.caller().user, Role(form.values["role"])
     token, expires_at = invitations.make(user, role, team, now())
-    link = public_base() + url_for("invitations_page.show_invitation", token=token)
+    link = public_url_for("invitations_page.show_invitation", token=token)
     return _invite(form, link=link, team=team, expires_at=expires_at)
 
 

@@ -25,7 +25,7 @@ from web.pages.base import Pages, Rendered, back_to, pixel_to_change
 from web.pages.embed import EVER
 from web.pages.formats import counted, number
 from web.pages.forms import Asking, Form, ask
-from web.request import public_base
+from web.request import public_url_for
 
 blueprint = Pages("pixel_settings_page", __name__)
 
@@ -274,6 +274,6 @@ def _settings(
         new_share=new_share or Form.empty(),
         deletion=deletion or Form.empty(),
         shares=shares.listing(pixel, 1, SHARES_SHOWN_MAX).data,
-        base=public_base(),
+        public_url_for=public_url_for,
         **base.of_pixel(pixel),
     )

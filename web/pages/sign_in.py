@@ -72,5 +72,11 @@ def choose_zone() -> Response:
     chosen = base.zone_named(request.form.get("zone", "")) or base.UTC
     target = base.local_target(request.form.get("next", ""))
     response = redirect(target or url_for("pixels_page.show_pixels"), HTTPStatus.SEE_OTHER)
-    response.set_cookie(base.ZONE_COOKIE, chosen.key, max_age=base.ZONE_SECONDS_MAX, samesite="Lax")
+    response.set_cookie(
+        base.ZONE_COOKIE,
+        chosen.key,
+        max_age=base.ZONE_SECONDS_MAX,
+        path=f"{request.script_root}/",
+        samesite="Lax",
+    )
     return response

@@ -6,7 +6,9 @@ const find = (selector, root = document) => root.querySelectorAll(selector);
 // Days and hours in the reader's own zone, unless they have chosen one.
 if (!document.cookie.split("; ").some((each) => each.startsWith("zone="))) {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  document.cookie = `zone=${zone};path=/;max-age=31536000;samesite=lax`;
+  // The path that the pages stand under, as the server's own cookie of the zone has it.
+  const path = new URL("..", document.currentScript.src).pathname;
+  document.cookie = `zone=${zone};path=${path};max-age=31536000;samesite=lax`;
   const shown = document.body.dataset.zone;
   if (shown && zone && shown !== zone && document.cookie.includes("zone=")) location.reload();
 }
