@@ -246,8 +246,10 @@ class Catalogue(Model):
     `version` is raised by each rename, deletion and change of privacy, so that no hit is stored
     under what a pixel used to be. `folded_through` is the highest hit id that any statistics
     have taken in; later hits get higher ids whatever the clock says. `future_ms` is the latest
-    instant of a hit that lay in the future when it was taken in, 0 if none did. `people_key` is
-    wrapped by keys that are not in the database (see `core.people_key`).
+    instant of a hit that lay in the future when it was taken in, 0 if none did. `believed_ms` is
+    what the housekeeper believed of the clock some minutes ago, `doubted_ms` for how long it had
+    shown more than that. `people_key` is wrapped by keys that are not in the database (see
+    `core.people_key`).
     """
 
     __tablename__ = "catalogue"
@@ -256,6 +258,8 @@ class Catalogue(Model):
     version: Mapped[int] = mapped_column(BigInteger, default=0)
     folded_through: Mapped[int] = mapped_column(BigInteger, default=0)
     future_ms: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+    believed_ms: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+    doubted_ms: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
     people_key: Mapped[bytes | None]
 
 

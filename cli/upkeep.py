@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cli.commands import Commands, as_json, confirm, main, print_rows, printable, yes
 from cli.pixels import new_pixel
 from core import secret_keys, settings
-from core.clock import now
+from core.clock import database_now_ms, from_milliseconds, now
 from core.database import db
 from core.fields import iso
 from core.links import Links
@@ -144,7 +144,10 @@ def prune(days: int | None, yes: bool) -> None:
     if not days:
         click.echo("All hits are kept: PIXELKEEP_RETENTION_DAYS is 0, and --days is not given.")
         return
-    before_day = retention.day_of(now()) - days
+    at = from_milliseconds(db.session.scalar(select(database_now_ms(db.engine.dialect.name))) or 0)
+    for problem in retention.doubts(at):
+        click.echo(f"Warning: {problem}")
+    before_day = retention.day_of(at) - days
     count = retention.count_hits_before(before_day)
     confirm(f"Delete {count} hits older than {days} days? Their daily totals stay.", yes)
     with click.progressbar(length=count, label="Pruning", file=sys.stderr) as bar:
@@ -253,11 +256,13 @@ def fill_demo(slug: str, hits: int, days: int, visitors: int | None, seed: int) 
 
 def _retention() -> str:
     try:
-        run = retention.last_run()
+        run, doubt = retention.last_run(), retention.doubt()
     except SQLAlchemyError:
         return "unknown"  # The line of the database says why.
     if run is None:
         return "nothing goes by itself"
+    if doubt:
+        return doubt
     if run.ran_at is None:
         return f"old hits go by themselves from {iso(run.begins_at)} on"
     return (

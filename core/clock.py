@@ -75,6 +75,18 @@ class SteadyClock:
         self._offset_ms: int | None = None
         self._ahead_since_ms: int | None = None
 
+    def resume(self, believed_ms: int, doubted_ms: int) -> None:
+        """Go on from what was believed before a start, and from how long a jump was doubted."""
+        since_ms = since_boot_ms()
+        self._offset_ms = believed_ms - since_ms
+        self._ahead_since_ms = since_ms - doubted_ms if doubted_ms else None
+
+    @property
+    def doubted_ms(self) -> int:
+        """For how long the clock has been ahead of what is believed of it, 0 if it is not."""
+        since_ms = self._ahead_since_ms
+        return 0 if since_ms is None else max(since_boot_ms() - since_ms, 1)
+
     def read(self, shown_ms: int) -> int:
         """Return the time in milliseconds since the epoch, of a clock that shows `shown_ms`."""
         since_ms = since_boot_ms()

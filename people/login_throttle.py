@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from flask import current_app
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 
 from core.addresses import network_of, site_of
 from core.database import db
@@ -63,9 +63,7 @@ def guessing(username: str, address: str, at: datetime, *, is_proof: bool = True
 
 def _refuse_too_many(counters: _Counters, at: datetime) -> None:
     statement = select(FailedLogin.id, FailedLogin.failures, FailedLogin.expires_at)
-    rows = db.session.execute(
-        statement.where(FailedLogin.id.in_(counters.all()), FailedLogin.expires_at > at)
-    )
+    rows = db.session.execute(statement.where(FailedLogin.id.in_(counters.all()), _is_counted(at)))
     found = {key: (failures, expires_at) for key, failures, expires_at in rows}
     guessed_at, _ = found.get(counters.account, (0, at))
     pair_max = 1 if guessed_at >= ACCOUNT_FAILURES_MAX else PAIR_FAILURES_MAX
@@ -83,8 +81,16 @@ def _refuse_too_many(counters: _Counters, at: datetime) -> None:
             )
 
 
+def _is_counted(at: datetime) -> ColumnElement[bool]:
+    """Return the condition for failures of this window.
+
+    Those that a clock made which was far ahead would lock people out until it is that late.
+    """
+    return FailedLogin.expires_at.between(at + timedelta(milliseconds=1), at + 2 * WINDOW)
+
+
 def _count(counters: _Counters, at: datetime) -> None:
-    db.session.execute(delete(FailedLogin).where(FailedLogin.expires_at <= at))
+    db.session.execute(delete(FailedLogin).where(~_is_counted(at)))
     for key in counters.all():
         row = db.session.get(FailedLogin, key, populate_existing=True)
         if row is None:

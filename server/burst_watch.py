@@ -7,7 +7,6 @@ import threading
 
 from flask import Flask
 
-from core.clock import now
 from upkeep import bursts
 
 PAUSE_SECONDS = 1.0
@@ -40,4 +39,4 @@ class BurstWatch(threading.Thread):
     def _look(self) -> None:
         with self._app.app_context():
             extensions = self._app.extensions
-            bursts.share_and_label(extensions["sightings"], extensions["rules"].burst, now())
+            bursts.share_and_label(extensions["sightings"], extensions["rules"].burst)

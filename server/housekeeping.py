@@ -12,14 +12,22 @@ import threading
 from collections.abc import Iterator
 
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from core.clock import SteadyClock, database_now_ms, from_milliseconds, now_ms
+from core.clock import (
+    JUMP_MS_MIN,
+    SteadyClock,
+    database_now_ms,
+    from_milliseconds,
+    now_ms,
+    since_boot_ms,
+)
 from core.database import db
 from core.errors import DomainError
-from core.locks import empty_log, sole
+from core.locks import empty_log, sole, writing
 from core.sqlite import sqlite_file
+from models import Catalogue
 from people import first_start
 from stats import folding
 from upkeep import bursts, retention
@@ -28,6 +36,8 @@ PAUSE_SECONDS = 2.0
 # After a step those who waited for the database meanwhile have their turn.
 STEP_PAUSE_SECONDS = 0.01
 STOP_SECONDS_MAX = 5.0
+# How often it is stored what is believed of the clock; much less than a jump.
+BELIEF_STORED_EVERY_MS = 600_000
 
 log = logging.getLogger("pixelkeep.housekeeping")
 
@@ -43,6 +53,8 @@ class Housekeeper(threading.Thread):
         self._log_emptied_on = -1
         self._clock = SteadyClock()
         self._clock.read(now_ms())
+        self._belief_stored_at_ms: int | None = None
+        self._doubts = False
 
     def run(self) -> None:
         """Tidy up after every pause."""
@@ -89,9 +101,9 @@ class Housekeeper(threading.Thread):
             self._log_emptied_on = -1
             yield erased
         # What is deleted too early can't be brought back when a clock that jumped is right again.
-        at = from_milliseconds(self._clock.read(shown_ms))
+        at = from_milliseconds(self._believed(shown_ms))
         yield retention.forget_revoked_tokens(at)
-        yield bursts.forget_sightings(at)
+        yield bursts.forget_sightings(from_milliseconds(shown_ms))
         for _ in retention.prune_by_itself(self._app.config["SETTINGS"].retention_days, at):
             self._log_emptied_on = -1
             yield 0
@@ -101,6 +113,29 @@ class Housekeeper(threading.Thread):
             # A read that is open would be in the way.
             db.session.commit()
             self._log_emptied_on = today if empty_log(db.engine) else -1
+
+    def _believed(self, shown_ms: int) -> int:
+        """Return what is believed of a clock; it is stored, since it may be ahead at a start."""
+        if self._belief_stored_at_ms is None:
+            known = select(Catalogue.believed_ms, Catalogue.doubted_ms)
+            before_ms, doubted_ms = db.session.execute(known).one()
+            if before_ms:
+                self._clock.resume(before_ms, doubted_ms)
+        at_ms, since_ms = self._clock.read(shown_ms), since_boot_ms()
+        stored_at_ms, doubts = self._belief_stored_at_ms, self._clock.doubted_ms > 0
+        is_due = stored_at_ms is None or since_ms - stored_at_ms >= BELIEF_STORED_EVERY_MS
+        if is_due or doubts != self._doubts:
+            # Another node may have stored what is newer; it counts if the clock shows as much.
+            is_old = Catalogue.believed_ms <= at_ms
+            is_wrong = Catalogue.believed_ms > shown_ms + JUMP_MS_MIN
+            with writing():
+                db.session.execute(
+                    update(Catalogue)
+                    .where(is_old | is_wrong)
+                    .values(believed_ms=at_ms, doubted_ms=self._clock.doubted_ms)
+                )
+            self._belief_stored_at_ms, self._doubts = since_ms, doubts
+        return at_ms
 
     def _report(self, error: Exception) -> None:
         """Log the first of a row of failures, with a traceback for what is a fault of ours."""

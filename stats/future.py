@@ -8,7 +8,8 @@ from sqlalchemy import func, select, update
 
 from core.clock import database_now_ms, from_milliseconds, now_ms
 from core.database import db
-from models import Catalogue, Pixel
+from models import Catalogue, Hit, Pixel
+from stats.instants import INSTANT_MS
 
 # Clocks that are kept right differ by less.
 AHEAD_MS_MIN = 5_000
@@ -36,6 +37,20 @@ def warning() -> str | None:
     ahead = select(Catalogue.future_ms).where(Catalogue.future_ms > now + AHEAD_MS_MIN)
     newest_ms = db.session.scalar(ahead)
     return None if newest_ms is None else _told(newest_ms)
+
+
+def newest_ms() -> int:
+    """Return the latest instant of any pixel's hits, 0 without one; reads one hit a pixel."""
+    last = (
+        select(INSTANT_MS)
+        .where(Hit.pixel_number == Pixel.number)
+        .order_by(Hit.id.desc())
+        .limit(1)
+        .correlate(Pixel)
+        .scalar_subquery()
+    )
+    folded, pending = db.session.execute(select(func.max(Pixel.newest_ms), func.max(last))).one()
+    return max(folded or 0, pending or 0)
 
 
 def look_again() -> None:

@@ -15,11 +15,11 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select, tuple_, update
 
-from core.clock import milliseconds
+from core.clock import database_now_ms, from_milliseconds, milliseconds
 from core.database import db
 from core.locks import writing
 from hits.bursts import KEPT_MS, Sighting, Sightings, Thresholds, find_bursts
-from hits.classify import BURST, CLASS_OF_REASON, RULES_VERSION
+from hits.classify import BURST, CLASS_OF_REASON
 from models import MS_PER_DAY, BurstSighting, Hit, Pixel, Profile
 from stats import rebuilding
 from stats.instants import INSTANT_MS
@@ -27,11 +27,14 @@ from stats.instants import INSTANT_MS
 ROWS_AT_ONCE = 500
 
 
-def share_and_label(sightings: Sightings, thresholds: Thresholds, at: datetime) -> int:
+def share_and_label(sightings: Sightings, thresholds: Thresholds) -> int:
     """Share what this process saw, and label the bursts it had a part in; return how many hits."""
     mine = sightings.take()
     if not mine:
         return 0
+    # By the clock that dated them, which need not be this machine's.
+    shown = select(database_now_ms(db.engine.dialect.name))
+    at = from_milliseconds(db.session.scalar(shown) or 0)
     with writing():
         db.session.execute(delete(BurstSighting).where(_is_old(at)))
         db.session.connection().execute(insert(BurstSighting), [each._asdict() for each in mine])
@@ -152,7 +155,8 @@ def _burst_of(old: Profile, number: int) -> tuple[int, bool]:
         "signals": old.signals | BURST,
         "hit_class": CLASS_OF_REASON["burst"],
         "reason": "burst",
-        "rules_version": RULES_VERSION,
+        # The same rules have read the agent.
+        "rules_version": old.rules_version,
         "country": None,
     }
     db.session.execute(insert(Profile).values(**kept))
@@ -160,4 +164,6 @@ def _burst_of(old: Profile, number: int) -> tuple[int, bool]:
 
 
 def _is_old(at: datetime) -> Any:
-    return BurstSighting.at_ms < milliseconds(at) - KEPT_MS
+    """Return the condition for what is not of this minute, be it that a clock was ahead."""
+    at_ms = milliseconds(at)
+    return (BurstSighting.at_ms < at_ms - KEPT_MS) | (BurstSighting.at_ms > at_ms + KEPT_MS)

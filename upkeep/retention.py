@@ -28,13 +28,14 @@ from sqlalchemy import (
     update,
 )
 
-from core.clock import milliseconds
+from core.clock import JUMP_TRUSTED_AFTER_MS, from_milliseconds, milliseconds
 from core.database import db
 from core.fields import iso
 from core.locks import writing
 from hits.references import is_over
 from models import (
     MS_PER_DAY,
+    Catalogue,
     Erasure,
     Hit,
     Pixel,
@@ -47,7 +48,7 @@ from models import (
     UserAgent,
 )
 from pixels.catalogue import raise_version
-from stats import questions, rebuilding, store
+from stats import future, questions, rebuilding, store
 from stats.days import Columns
 from stats.instants import dated, undated
 
@@ -57,6 +58,7 @@ BLOBS_AT_ONCE_MAX = 8
 # How long nothing goes after the first start that would delete old hits.
 WARNED_FOR = timedelta(days=1)
 RUN_ID = 1
+CLOCKS_DIFFER_MAX = timedelta(milliseconds=future.AHEAD_MS_MIN)
 # These go with the pixel itself, at once.
 _NOT_ERASED = {Pixel.__tablename__, Share.__tablename__, Erasure.__tablename__}
 
@@ -78,6 +80,36 @@ def count_hits_before(day: int) -> int:
     """Return how many hits are older than a UTC day, counted in days since the epoch."""
     statement = select(func.count()).select_from(Hit).join(Pixel, Pixel.number == Hit.pixel_number)
     return sum(db.session.scalar(statement.where(old)) or 0 for old in _before(day))
+
+
+def doubt() -> str | None:
+    """Return why old hits don't go by themselves at the moment, None if nothing is doubted."""
+    known = select(Catalogue.believed_ms).where(Catalogue.doubted_ms > 0)
+    believed_ms = db.session.scalar(known)
+    if believed_ms is None:
+        return None
+    hours = JUMP_TRUSTED_AFTER_MS // 3_600_000
+    return (
+        f"nothing goes while the clock is ahead of {iso(from_milliseconds(believed_ms))}, until it"
+        f" has been so for {hours} hours"
+    )
+
+
+def doubts(at: datetime) -> Iterator[str]:
+    """Yield what speaks against deleting old hits by a clock that shows `at`."""
+    newest = from_milliseconds(future.newest_ms())
+    if newest > at + CLOCKS_DIFFER_MAX:
+        yield (
+            f"the clock is behind, or was ahead when the newest hit came: it shows {iso(at)}, and"
+            f" the hit is of {iso(newest)}."
+        )
+    believed_ms = db.session.scalar(select(Catalogue.believed_ms)) or 0
+    believed = from_milliseconds(believed_ms)
+    if believed_ms and at > believed + WARNED_FOR:
+        yield (
+            f"the service last knew {iso(believed)}, and the clock shows {iso(at)}: if it is ahead,"
+            " hits go too early."
+        )
 
 
 def prune(before_day: int) -> Iterator[int]:
@@ -122,17 +154,18 @@ def last_run() -> RetentionRun | None:
 def _is_due(at: datetime) -> bool:
     """Tell whether today's hits that are too old have to go; note when this was asked first."""
     run = last_run()
-    if run is None:
+    if run is None or run.begins_at > at + WARNED_FOR:
         begins_at = at + WARNED_FOR
         with writing():
-            db.session.add(RetentionRun(id=RUN_ID, begins_at=begins_at))
+            db.session.merge(RetentionRun(id=RUN_ID, begins_at=begins_at))
         log.warning(
             "Old hits are deleted by themselves from %s on, as PIXELKEEP_RETENTION_DAYS or a pixel"
             " says. Their daily totals stay.",
             iso(begins_at),
         )
         return False
-    return at >= run.begins_at and (run.ran_at is None or day_of(run.ran_at) < day_of(at))
+    # A day that a wrong clock made up doesn't count.
+    return at >= run.begins_at and (run.ran_at is None or day_of(run.ran_at) != day_of(at))
 
 
 def _prune_pixel(number: int, before_day: int) -> Iterator[int]:

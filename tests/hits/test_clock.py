@@ -46,10 +46,10 @@ def skewed(
     url = request.getfixturevalue("postgres")() if database == "postgresql" else None
     started: list[SkewedServer] = []
 
-    def start() -> SkewedServer:
+    def start(**settings: str) -> SkewedServer:
         directory = tmp_path / str(len(started))
         directory.mkdir()
-        server = SkewedServer(directory, url)
+        server = SkewedServer(directory, url, **settings)
         if started:
             server.admin.token = started[0].admin.token
             if not url:
@@ -208,3 +208,88 @@ def test_hits_in_the_future_are_told_of_and_dated_anew_or_removed(
         (ann,) = server.admin.get(f"/api/pixels/{pixel['id']}/recipients").json["data"]
         assert ann["opens"] == count
         assert datetime.fromisoformat(ann["lastOpenedAt"]).timestamp() == about(started_at)
+
+
+def test_nothing_goes_by_a_clock_that_went_ahead_or_was_ahead_at_a_start(
+    skewed: Callable[..., SkewedServer], database: str
+) -> None:
+    if database == "postgresql":
+        pytest.skip("a node's clock deletes nothing on PostgreSQL")
+    server = skewed(retention_days="30")
+    pixel = server.admin.create_pixel()
+    fetch(server, pixel, 2)
+    wait_until(lambda: server.query("SELECT begins_at FROM retention_runs"))
+    server.execute("UPDATE retention_runs SET begins_at = 0")
+    wait_until(lambda: server.query("SELECT 1 FROM retention_runs WHERE ran_at > 0"))
+    expires_at = int((time.time() + 10 * DAY) * 1000)
+    server.execute(f"INSERT INTO revoked_tokens (id, expires_at) VALUES ('x', {expires_at})")
+
+    def everything_is_there() -> bool:
+        let_the_housekeeper_have_its_turn(server)
+        kept = server.query("SELECT id FROM revoked_tokens") == [("x",)]
+        return kept and server.hits() == 2
+
+    server.move_clock(40 * DAY)
+    server.execute("UPDATE retention_runs SET ran_at = 0")
+    assert everything_is_there()
+    server.stop()
+    server.start()
+    assert everything_is_there()
+    assert "the clock is ahead of" in server.cli("check").stdout
+    # After half a day, however many starts there were in it, the clock is believed.
+    server.stop()
+    server.execute("UPDATE catalogue SET doubted_ms = 12 * 3600000 + 1")
+    server.start()
+    wait_until(lambda: server.hits() == 0)
+    assert server.query("SELECT id FROM revoked_tokens") == []
+
+
+def let_the_housekeeper_have_its_turn(server: Server) -> None:
+    for _ in range(2):  # The first may have been under way.
+        server.execute("INSERT INTO salts (day, salt) VALUES (1, 'x')")
+        wait_until(lambda: server.query("SELECT day FROM salts WHERE day = 1") == [])
+
+
+def test_prune_says_what_speaks_against_the_clock(
+    skewed: Callable[..., SkewedServer], database: str
+) -> None:
+    if database == "postgresql":
+        pytest.skip("a node's clock deletes nothing on PostgreSQL")
+    server = skewed()
+    pixel = server.admin.create_pixel()
+    fetch(server, pixel, 2)
+    wait_until(lambda: server.query("SELECT 1 FROM catalogue WHERE believed_ms > 0"))
+
+    def told() -> str:
+        return server.cli("prune", "--days", "30", check=False).stdout
+
+    assert "Warning" not in told()
+    server.move_clock(-DAY)
+    assert "Warning: the clock is behind, or was ahead when" in told()
+    server.move_clock(40 * DAY)
+    assert "Warning: the service last knew" in told()
+    server.move_clock(0)
+    server.stop()
+    assert server.hits() == 2
+
+
+def test_what_a_clock_dated_that_was_ahead_outlives_no_minute_and_locks_nobody_out(
+    skewed: Callable[..., SkewedServer],
+) -> None:
+    server = skewed()
+    at_ms = int((time.time() + 40 * DAY) * 1000)
+    server.execute(
+        "INSERT INTO burst_sightings (pixel_number, source, hit, visitor, at_ms, in_burst)"
+        f" VALUES (1, 1, 1, 1, {at_ms}, false)"
+    )
+    wait_until(lambda: server.query("SELECT * FROM burst_sightings") == [])
+    name, password = "admin", "wrong"
+    nobody = server.admin.with_token(None)
+
+    def try_it() -> int:
+        given = {"username": name, "password": password}
+        return nobody.post("/api/auth/login", given).status
+
+    assert [try_it() for _ in range(6)] == [401] * 5 + [429]
+    server.execute(f"UPDATE failed_logins SET expires_at = {at_ms}")
+    assert try_it() == 401
