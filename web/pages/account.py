@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 
-from flask import flash, render_template, url_for
+from flask import flash, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 import auth
 from core.clock import now
-from core.errors import BadRequest, NotFound
+from core.errors import BadRequest, Forbidden, NotFound
+from core.permissions import Action, Scope
 from people import accounts
 from schemas import ApiKeyCreate, PasswordChange
-from web.pages import base
+from web.pages import base, reach, wording
 from web.pages.base import Pages, Rendered, back_to
 from web.pages.forms import Asking, Form, ask
 from web.rate_limit import count_sign_in
@@ -47,11 +49,12 @@ def change_password() -> Rendered:
 @blueprint.post("/account/keys")
 def create_key() -> Rendered:
     """POST: create an API key, shown in the answer alone. 200; 400."""
-    form = Form(ApiKeyCreate)
+    form = _key_form()
     if not form.errors:
-        with form.errors_at("name", BadRequest):
-            _, key = accounts.create_key(auth.caller().user, form.values["name"])
-            return _account(key=key)
+        try:
+            return _account(key=_new_key(form))
+        except BadRequest as error:
+            form.errors = error.errors or {"name": [error.message]}
     return _account(new_key=form), form.status
 
 
@@ -83,13 +86,58 @@ def revoke_key(key_id: uuid.UUID) -> Response:
     return back_to("account_page.show_account", _anchor="keys")
 
 
+def _key_form() -> Form:
+    """Return what was said of a new key; its local end in the viewer's zone."""
+    sent = request.form.copy()
+    text = sent.get("expiresAt", "")
+    with suppress(ValueError, OverflowError):
+        # What is none is refused as it was typed.
+        sent["expiresAt"] = base.in_zone(text).isoformat() if text else ""
+    form = Form(ApiKeyCreate, sent)
+    form.sent = request.form
+    with form.errors_at("reach", BadRequest, Forbidden, NotFound):
+        _reach(form)
+    return form
+
+
+def _reach(form: Form) -> reach.Reach:
+    """Return what a new key is limited to, if the caller may see it.
+
+    Raises: BadRequest, NotFound, Forbidden.
+    """
+    found = reach.of(form.sent.get("reach", ""))
+    if found.pixel_id:
+        auth.pixel_for(auth.caller(), found.pixel_id, Action.READ_PIXEL)
+    if found.team_id:
+        auth.team_for(auth.caller(), found.team_id, Action.READ_TEAM)
+    return found
+
+
+def _new_key(form: Form) -> str:
+    limits = _reach(form)
+    _, key = accounts.create_key(
+        auth.caller().user,
+        form.values["name"],
+        scope=Scope(form.values["scope"]),
+        pixel_id=limits.pixel_id,
+        team_id=limits.team_id,
+        expires_at=form.values["expiresAt"],
+    )
+    return key
+
+
 def _account(
     password: Form | None = None, new_key: Form | None = None, key: str | None = None
 ) -> str:
+    keys = accounts.keys_of(auth.caller().user)
     return render_template(
         "account.html",
         password=password or Form.empty(),
-        new_key=new_key or Form.empty(),
+        new_key=new_key or Form.empty(scope=Scope.WRITE),
         key=key,
-        keys=accounts.keys_of(auth.caller().user),
+        keys=keys,
+        scopes=wording.SCOPES,
+        reaches=reach.choices(Action.READ_PIXEL, "Everything that is yours"),
+        names=reach.names([each.pixel_id or each.team_id for each in keys]),
+        now=now(),
     )

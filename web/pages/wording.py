@@ -226,6 +226,13 @@ ROLES = {
     "view-only": "Viewer: looks only",
 }
 
+# How far an API key reaches.
+SCOPES = {
+    "read": "Read only",
+    "write": "Read, and change pixels, recipients and webhooks",
+    "all": "All that you may",
+}
+
 TEAM_ROLES = {
     "team-owner": "Owner",
     "team-manager": "Manager",

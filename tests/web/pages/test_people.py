@@ -289,6 +289,49 @@ def test_api_key_is_shown_once_and_revoked(person: Browser) -> None:
     assert client.get("/api/me").status == 401
 
 
+def test_api_key_is_limited_as_the_form_says_and_listed_so(person: Browser, other: Browser) -> None:
+    pixel_id, _ = create_pixel(person)
+    another, _ = create_pixel(person)
+    limits = {"scope": "read", "reach": f"pixel:{pixel_id}", "expiresAt": "2099-01-02T03:04"}
+    answer = person.send("/account/keys", "/account", name="For the board", **limits)
+    key = re.search(r"pk_[\w.-]+(?=<)", text_of(answer))
+    assert key
+    client = person.client.with_token(key[0])
+    assert client.get(f"/api/pixels/{pixel_id}").status == 200
+    assert client.get(f"/api/pixels/{another}").status == 403
+    assert client.post(f"/api/pixels/{pixel_id}", {"name": "Renamed"}).status == 403
+    listed = text_of(person.get("/account")).partition("For the board")[2].partition("</li>")[0]
+    assert re.search(r"Read only · pixel “[^”]+” only · ends 2 Jan 2099, 03:04", listed), listed
+    location = person.send("/teams", name=unique("Keys")).headers["Location"]
+    of_team = {"scope": "all", "reach": f"team:{location.rpartition('/')[2]}"}
+    answer = person.send("/account/keys", "/account", name="For the team", **of_team)
+    listed = text_of(answer).partition("For the team")[2].partition("</li>")[0]
+    assert re.search(r"All that you may · team “[^”]+” only · no end", listed), listed
+    assert other.send("/account/keys", "/account", name="Mine", **of_team).status == 400
+    assert other.send("/account/keys", "/account", name="Mine", **limits).status == 400
+    assert "Mine" not in text_of(other.get("/account"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("expiresAt", "2020-01-02T03:04", "Must be in the future."),
+        ("expiresAt", "soon", ""),
+        ("scope", "everything", ""),
+        ("reach", "pixel:none", "Choose one of these."),
+    ],
+)
+def test_api_key_says_what_is_wrong_at_the_field(
+    person: Browser, field: str, value: str, problem: str
+) -> None:
+    answer = person.send("/account/keys", "/account", **{"name": "Wrong", field: value})
+    assert answer.status == 400
+    page = text_of(answer)
+    assert re.search(rf'id="{field}"[^>]*aria-invalid="true"', page)
+    assert problem in page
+    assert 'value="Wrong"' in page
+
+
 def test_password_change_ends_other_sessions_but_not_this(
     admin_browser: Browser, server: Server
 ) -> None:
