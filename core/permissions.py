@@ -79,7 +79,12 @@ def needed_for(role: TeamRole) -> Action:
 # Every key may ask what it is good for.
 RULE_OF_EVERY_KEY = "/api/auth/verify"
 # No key of any scope: with one of these a key could outlive its own end, or make a wider one.
-RULES_OF_NO_KEY = ("/api/auth/logout", "/api/me/password", "/api/me/api-keys")
+RULES_OF_NO_KEY = (
+    "/api/auth/login",
+    "/api/auth/logout",
+    "/api/me/password",
+    "/api/me/api-keys",
+)
 # What a key of scope `write` may change.
 RULES_TO_WRITE = ("/api/pixels", "/api/recipient", "/api/webhooks", "/api/send", "/api/batch")
 # A share shows figures to anybody, which is more than to change a pixel.

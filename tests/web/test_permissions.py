@@ -179,7 +179,7 @@ API: dict[str, Row] = {
     "GET /api/heartbeat": ANYBODY,
     "POST /api/send": Row("anybody", works=400),
     "POST /api/batch": Row("anybody", works=400),
-    "POST /api/auth/login": Row("anybody", works=400),
+    "POST /api/auth/login": Row("anybody", works=400, keys="none"),
     "POST /api/auth/verify": Row("signed in", keys="every", takes_limited_keys=True),
     "GET /api/auth/verify": Row("signed in", takes_limited_keys=True),
     "POST /api/auth/logout": Row("signed in", keys="none"),
@@ -433,7 +433,7 @@ def expected(route: str, row: Row, subject: str, kind: Kind) -> int:
     is_page = " /api" not in route
     unauthorized = 303 if is_page else 401
     if row.scope == "anybody":
-        return row.works
+        return 403 if kind in KEYS and row.keys == "none" else row.works
     if row.takes_share and kind is GUEST:
         return row.works
     if row.takes_share and kind is GUEST_OF_ANOTHER:

@@ -9,7 +9,15 @@ from typing import Any
 import auth
 from core.clock import now
 from core.database import Page
-from core.errors import BadRequest, Forbidden, IdTaken, IncorrectLogin, NotFound, UsernameTaken
+from core.errors import (
+    BadRequest,
+    Forbidden,
+    IdTaken,
+    IncorrectLogin,
+    KeyScope,
+    NotFound,
+    UsernameTaken,
+)
 from core.permissions import Action, Role, Scope
 from models import ApiKey, User
 from people import accounts, teams
@@ -41,7 +49,8 @@ KEY_COLUMNS = (
 blueprint = JsonBlueprint("accounts", __name__, url_prefix="/api", description="Accounts")
 
 
-@blueprint.post("/auth/login", raises=(IncorrectLogin,))
+@blueprint.post("/auth/login", raises=(IncorrectLogin, KeyScope))
+@auth.without_key
 @blueprint.arguments(LoginArgs)
 @blueprint.response(200, LoginOut)
 def login(given: dict[str, str]) -> dict[str, Any]:
