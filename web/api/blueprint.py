@@ -18,6 +18,7 @@ import flask
 from flask import Flask, Request, Response, jsonify
 from flask_smorest import Api, Blueprint
 from marshmallow import Schema, ValidationError
+from marshmallow.exceptions import SCHEMA
 from webargs.flaskparser import FlaskParser
 
 import auth
@@ -176,6 +177,8 @@ def _security(view: Callable[..., Any]) -> list[dict[str, list[str]]]:
 def _flattened(messages: Any, place: str = "") -> Iterator[tuple[str, list[str]]]:
     if isinstance(messages, dict):
         for key, value in messages.items():
-            yield from _flattened(value, f"{place}.{key}" if place else str(key))
+            # What is wrong with an object as a whole, marshmallow files under a key of its own.
+            parts = [place, "" if key == SCHEMA else str(key)]
+            yield from _flattened(value, ".".join(filter(None, parts)))
     else:
         yield place or "body", [str(message) for message in messages]

@@ -144,3 +144,8 @@ def test_no_text_fails_a_hit(server: Server, admin: Client, text: str) -> None:
     for key in keys:
         assert send(admin, pixel, **{key: text}).status == 200, key
     assert len(verdicts(server, pixel)) == len(keys)
+
+
+def test_what_is_wrong_with_the_payload_as_a_whole_is_told_of_it(admin: Client) -> None:
+    answer = admin.post("/api/send", {"type": "event", "payload": ["p"]})
+    assert (answer.status, list(answer.json["error"]["errors"])) == (400, ["payload"])
