@@ -299,6 +299,15 @@ def test_charts_take_ids_repeated_as_well_as_apart_by_commas(admin: Client) -> N
     assert list(data) == ids
 
 
+def test_chart_of_what_is_yet_to_come_ends_now(admin: Client, pixel: dict[str, Any]) -> None:
+    start_ms = int((time.time() - 3 * 86_400) * 1000)
+    path = f"/api/pixels/charts?ids={pixel['id']}&endAt=9999999999999&startAt"
+    values = admin.get(f"{path}={start_ms}").json["data"][pixel["id"]]["values"]
+    assert len(values) in (7, 8)
+    assert sum(values) in (3, 4)
+    assert admin.get(f"{path}=0").code == "bad-request"
+
+
 @pytest.mark.parametrize("ids", ["", "nonsense", ",".join([str(uuid.uuid4())] * 21)])
 def test_charts_of_bad_ids_are_refused(admin: Client, ids: str) -> None:
     assert admin.get(f"/api/pixels/charts?ids={ids}").code == "bad-request"
