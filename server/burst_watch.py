@@ -22,6 +22,7 @@ class BurstWatch(threading.Thread):
         super().__init__(name="bursts", daemon=True)
         self._app = app
         self._stopping = threading.Event()
+        self._has_to_finish = True
 
     def run(self) -> None:
         """Look after every pause."""
@@ -29,6 +30,7 @@ class BurstWatch(threading.Thread):
             try:
                 self._look()
             except Exception as error:
+                self._has_to_finish = True
                 log.error("Bursts were not looked for: %s", type(error).__name__)
 
     def stop(self) -> None:
@@ -39,4 +41,7 @@ class BurstWatch(threading.Thread):
     def _look(self) -> None:
         with self._app.app_context():
             extensions = self._app.extensions
-            bursts.share_and_label(extensions["sightings"], extensions["rules"].burst)
+            if self._has_to_finish:
+                bursts.finish(extensions["rules"].version)
+                self._has_to_finish = False
+            bursts.share_and_label(extensions["sightings"], extensions["rules"])

@@ -3,6 +3,9 @@
 Every process shares what it saw once a second, looks for bursts among what all have shared, and
 labels the hits of those that it had a part in: whoever shares last sees all of it. Nothing of it
 is on a hit's way, and nothing is kept for longer than a minute.
+
+Hits that are counted already are marked, by their profile, until their days have been counted
+anew, so that whoever is killed in between leaves no wrong count: the next start finishes it.
 """
 
 from __future__ import annotations
@@ -13,21 +16,24 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select, tuple_, update
+from sqlalchemy import and_, delete, insert, select, tuple_, update
 
 from core.clock import database_now_ms, from_milliseconds, milliseconds
 from core.database import db
 from core.locks import writing
-from hits.bursts import KEPT_MS, Sighting, Sightings, Thresholds, find_bursts
+from hits.bursts import KEPT_MS, Sighting, Sightings, find_bursts
 from hits.classify import BURST, CLASS_OF_REASON
+from hits.operator_rules import OperatorRules
 from models import MS_PER_DAY, BurstSighting, Hit, Pixel, Profile
 from stats import rebuilding
 from stats.instants import INSTANT_MS
+from upkeep.reclassify import UNCOUNTED
 
 ROWS_AT_ONCE = 500
+_IS_MARKED = and_(Profile.rules_version == UNCOUNTED, Profile.reason == "burst")
 
 
-def share_and_label(sightings: Sightings, thresholds: Thresholds) -> int:
+def share_and_label(sightings: Sightings, rules: OperatorRules) -> int:
     """Share what this process saw, and label the bursts it had a part in; return how many hits."""
     mine = sightings.take()
     if not mine:
@@ -50,7 +56,7 @@ def share_and_label(sightings: Sightings, thresholds: Thresholds) -> int:
             )
         )
     ]
-    return label(find_bursts(shared, thresholds, milliseconds(at)))
+    return label(find_bursts(shared, rules.burst, milliseconds(at)), rules.version)
 
 
 def forget_sightings(at: datetime) -> int:
@@ -62,15 +68,32 @@ def forget_sightings(at: datetime) -> int:
     return int(deleted.rowcount)
 
 
-def label(hits: Iterable[Sighting]) -> int:
+def finish(version: int) -> int:
+    """Count anew what was labelled and not counted since; return of how many pixels.
+
+    Reads every profile, and of such a pixel every hit.
+    """
+    pixels = db.session.scalars(select(Profile.pixel_number).where(_IS_MARKED).distinct()).all()
+    for number in pixels:
+        days = (
+            select(INSTANT_MS // MS_PER_DAY)
+            .distinct()
+            .join(Profile, (Profile.pixel_number == Hit.pixel_number) & (Profile.id == Hit.profile))
+            .where(Hit.pixel_number == number, _IS_MARKED)
+        )
+        _count_anew(number, sorted(db.session.scalars(days)), version)
+    return len(pixels)
+
+
+def label(hits: Iterable[Sighting], version: int) -> int:
     """Make prefetches of hits; return how many of them were none yet."""
     by_pixel: dict[int, list[Sighting]] = defaultdict(list)
     for each in hits:
         by_pixel[each.pixel_number].append(each)
-    return sum(_label_of_pixel(number, some) for number, some in by_pixel.items())
+    return sum(_label_of_pixel(number, some, version) for number, some in by_pixel.items())
 
 
-def _label_of_pixel(pixel_number: int, hits: Sequence[Sighting]) -> int:
+def _label_of_pixel(pixel_number: int, hits: Sequence[Sighting], version: int) -> int:
     with writing():
         ids = [each.hit for each in hits]
         changed, is_counted, days = _change_profiles(pixel_number, ids)
@@ -84,8 +107,18 @@ def _label_of_pixel(pixel_number: int, hits: Sequence[Sighting]) -> int:
                 .values(in_burst=True)
             )
     if is_counted:
-        rebuilding.rebuild(pixel_number, days)
+        _count_anew(pixel_number, days, version)
     return changed
+
+
+def _count_anew(pixel_number: int, days: list[int], version: int) -> None:
+    rebuilding.rebuild(pixel_number, days)
+    with writing():
+        db.session.execute(
+            update(Profile)
+            .where(Profile.pixel_number == pixel_number, _IS_MARKED)
+            .values(rules_version=version)
+        )
 
 
 def _change_profiles(pixel_number: int, hits: list[int]) -> tuple[int, bool, list[int]]:
@@ -111,15 +144,23 @@ def _change_profiles(pixel_number: int, hits: list[int]) -> tuple[int, bool, lis
         for hit, profile, at_ms in rows:
             found[profile].append(hit)
             days.add(at_ms // MS_PER_DAY)
-    count, changed = pixel.profile_count, []
+    count, changed, made = pixel.profile_count, [], []
     for old in db.session.scalars(_open_profiles(pixel_number, list(found))).all():
         new, added = _burst_of(old, count + 1)
         count += added
         changed += found[old.id]
+        made.append(new)
         db.session.execute(
             update(Hit)
             .where(Hit.pixel_number == pixel_number, Hit.id.in_(found[old.id]))
             .values(profile=new)
+        )
+    is_counted = any(hit <= pixel.folded_through for hit in changed)
+    if is_counted:
+        db.session.execute(
+            update(Profile)
+            .where(Profile.pixel_number == pixel_number, Profile.id.in_(made))
+            .values(rules_version=UNCOUNTED)
         )
     if changed:
         db.session.execute(
@@ -127,7 +168,7 @@ def _change_profiles(pixel_number: int, hits: list[int]) -> tuple[int, bool, lis
             .where(Pixel.number == pixel_number)
             .values(profile_count=count, revision=Pixel.revision + 1)
         )
-    return len(changed), any(hit <= pixel.folded_through for hit in changed), sorted(days)
+    return len(changed), is_counted, sorted(days)
 
 
 def _open_profiles(pixel_number: int, profiles: list[int]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import secrets
@@ -27,6 +28,8 @@ from core import secret_keys, settings
 from core.clock import milliseconds
 from core.database import db
 from core.locks import writing
+from hits.bursts import Sighting
+from hits.classify import RULES_VERSION
 from hits.people import Named
 from hits.references import HitContext, Identity, References, Rows
 from models import (
@@ -47,6 +50,7 @@ from stats import arithmetic, folding, questions, rebuilding, shapes
 from stats.shapes import Event, Filter, Question
 from tests.conftest import PROJECT_DIR
 from tests.recount import Recount, stored_hits
+from upkeep import bursts
 
 ASKERS = 6
 CHROME = (
@@ -174,6 +178,16 @@ class World:
         rebuilding.rebuild(self.number)
         self.reclassified = True
         self.pruned = [_reclassified(hit, agent, hit_class) for hit in self.pruned]
+
+    def burst_is_labelled(self) -> None:
+        """Label some hits as one gateway's, of those that are counted and those that aren't."""
+        bursts.label(self.sightings(), RULES_VERSION)
+        self.reclassified = True
+
+    def sightings(self) -> list[Sighting]:
+        hits = stored_hits(self.number)
+        some = self.random.sample(hits, min(len(hits), 30))
+        return [Sighting(self.number, hit.id, 0, 1, milliseconds(hit.at)) for hit in some]
 
     def segments_are_lost(self) -> None:
         """Lose what is derived of the days that still have their hits; make it again."""
@@ -321,6 +335,7 @@ EVENTS: dict[str, Callable[[World], None]] = {
     "prune": World.days_are_pruned,
     "rules": World.rules_change,
     "lose": World.segments_are_lost,
+    "burst": World.burst_is_labelled,
     "check": World.check,
 }
 
@@ -372,7 +387,10 @@ def test_day_with_hits_of_its_first_seconds_alone_is_counted(app: Flask) -> None
     world.check()
 
 
-def test_recount_while_hits_are_folded_counts_each_once(app: Flask) -> None:
+@pytest.mark.parametrize("changes", [World.rules_change, World.burst_is_labelled])
+def test_recount_while_hits_are_folded_counts_each_once(
+    app: Flask, changes: Callable[[World], None]
+) -> None:
     world = new_world(1)
     world.hits_come()
 
@@ -386,7 +404,7 @@ def test_recount_while_hits_are_folded_counts_each_once(app: Flask) -> None:
     with ThreadPoolExecutor() as pool:
         going_on = pool.submit(hits_go_on)
         while not going_on.done():
-            world.rules_change()
+            changes(world)
         going_on.result()
     world.check()
 
@@ -484,6 +502,39 @@ def test_killed_while_folding_loses_and_doubles_nothing(
         process.wait()
         process.stdout.close()
     world.check()
+
+
+LABEL = """
+import json, os, signal, sys
+from app import create_app
+from core import settings
+from hits.bursts import Sighting
+from stats import rebuilding
+from upkeep import bursts
+rebuilding.rebuild = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+with create_app(settings.load(os.environ)).app_context():
+    bursts.label([Sighting(*each) for each in json.loads(sys.argv[1])], 1)
+"""
+
+
+def test_killed_after_a_burst_was_labelled_the_next_start_counts_it(
+    app: Flask, environment: dict[str, str]
+) -> None:
+    world = new_world(1)
+    world.hits_come(80, 100_000)
+    world.some_are_folded()
+    killed = subprocess.run(
+        [sys.executable, "-c", LABEL, json.dumps(world.sightings())],
+        cwd=PROJECT_DIR,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    db.session.commit()
+    assert bursts.finish(RULES_VERSION) == 1
+    assert bursts.finish(RULES_VERSION) == 0
+    for _ in range(5):
+        world.check()
 
 
 def test_pixel_that_is_gone_answers_nothing(app: Flask) -> None:
