@@ -82,11 +82,31 @@ def check() -> None:
 
 
 @main.command("backup")
-@click.argument("file", type=click.Path(path_type=Path))
-def back_up(file: Path) -> None:
-    """Copy the SQLite database into FILE, while it is served; keep `secret_key` beside it."""
-    size = backup.back_up(db.engine, file)
-    click.echo(f"{file}: {size / 1024**2:.1f} MiB")
+@click.argument("path", type=click.Path(path_type=Path), metavar="FILE|DIRECTORY")
+@click.option("--with-key", is_flag=True, help="Put the signing key into a file beside it.")
+@click.option(
+    "--keep", type=click.IntRange(1, 10_000), help="Keep this many in DIRECTORY; older ones go."
+)
+def back_up(path: Path, with_key: bool, keep: int | None) -> None:
+    """Copy the SQLite database while it is served, and verify the copy.
+
+    In a DIRECTORY it gets a name by the time, and --keep removes the oldest that were so named.
+    Without the signing key, in `secret_key` unless --with-key copies it, a backup's links name
+    nobody.
+    """
+    if keep and not path.is_dir():
+        raise click.ClickException(f"{path} is no directory; --keep names the files in one.")
+    target = path / backup.name_at(now()) if path.is_dir() else path
+    keys = current_app.config["SETTINGS"].secret_keys()[::-1] if with_key else []
+    size = backup.back_up(db.engine, target, keys)
+    click.echo(f"{target}: {size / 1024**2:.1f} MiB, verified.")
+    if with_key:
+        click.echo(
+            f"{backup.key_path(target)}: the SIGNING KEY. Whoever has it can sign in as anybody:"
+            " keep it as you would a password."
+        )
+    for dropped in backup.drop_older(target, keep) if keep else ():
+        click.echo(f"Removed {dropped}.")
 
 
 @main.command("restore")

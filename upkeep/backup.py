@@ -6,56 +6,90 @@ PostgreSQL has its own tools for this (pg_dump, pg_restore).
 from __future__ import annotations
 
 import os
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import StaticPool
 
-from core.database import BUSY_TIMEOUT_MS, is_database_error
+from core.database import BUSY_TIMEOUT_MS
+from core.files import sync_directory, whole_file
 from core.locks import write_lock
 from core.sqlite import sqlite_file
 from core.tables import problem_of_tables
 
 COPY_MODE = 0o600
+# What `name_at` makes, to the millisecond: in the order of time, and nobody else's.
+_OWN_NAME = re.compile(r"pixelkeep-\d{8}T\d{9}Z\.db")
 
 
 class BackupError(Exception):
     """A backup that can't be made or restored; its text is the one line the operator sees."""
 
 
-def back_up(engine: Engine, target: Path) -> int:
+def back_up(engine: Engine, target: Path, keys: Sequence[str] = ()) -> int:
     """Copy the database as it is at one instant into a new file; return its size in bytes.
 
     Every hit that was answered before the call is in it. The day's salt is not: a copy that is
-    kept would let anybody find out who an anonymous visitor was.
+    kept would let anybody find out who an anonymous visitor was. Signing keys go into a file
+    beside it, `key_path`. What was written is read again before it gets its name.
 
     Raises: BackupError; then there is no file.
     """
-    if target.exists():
-        raise BackupError(f"{target} exists already; choose another name.")
+    for path in (target, *([key_path(target)] if keys else [])):
+        if path.exists():
+            raise BackupError(f"{path} exists already; choose another name.")
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL, COPY_MODE))
-        with _open(engine, _file_of(engine)) as source, _open(engine, draft) as copy:
-            # One step: steps apart would start again with each commit in between.
-            source.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE")
-            copy.execute("PRAGMA secure_delete = ON")
-            copy.execute("DELETE FROM salts")
-            _check(copy)
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
+        _copy(engine, draft, target)
+        if keys:
+            with whole_file(key_path(target)) as file:
+                file.write("\n".join(keys) + "\n")
         draft.rename(target)
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
     except OSError as error:
-        raise BackupError(f"No backup could be made: {error}") from None
+        raise BackupError(f"{target}: no backup could be made: {error.strerror}.") from None
     finally:
-        draft.unlink(missing_ok=True)
+        # SQLite leaves a journal beside a file on a disk that is full.
+        for ending in ("", "-journal"):
+            draft.with_name(draft.name + ending).unlink(missing_ok=True)
+        if keys and not target.exists():
+            key_path(target).unlink(missing_ok=True)
     return target.stat().st_size
+
+
+def key_path(target: Path) -> Path:
+    """Return the file that a backup's signing keys are beside it in."""
+    return target.with_name(f"{target.name}.secret_key")
+
+
+def name_at(at: datetime) -> str:
+    """Return the name of a backup that is one of several in a directory."""
+    return f"pixelkeep-{at:%Y%m%dT%H%M%S}{at.microsecond // 1000:03}Z.db"
+
+
+def drop_older(newest: Path, keep: int) -> list[Path]:
+    """Remove backups beside `newest` until `keep` are left, and return them, the oldest first.
+
+    Only files that `name_at` has named go, with their keys; and never `newest`, whatever the
+    clock said when the others were made.
+    """
+    others = sorted(
+        path
+        for path in newest.parent.iterdir()
+        if _OWN_NAME.fullmatch(path.name) and path.name != newest.name and path.is_file()
+    )
+    dropped = others[: max(len(others) - (keep - 1), 0)]
+    for path in dropped:
+        key_path(path).unlink(missing_ok=True)
+        path.unlink()
+    return dropped
 
 
 def restore(engine: Engine, source: Path) -> None:
@@ -93,6 +127,20 @@ def restore(engine: Engine, source: Path) -> None:
             database.execute("UPDATE catalogue SET version = ?", (version,))
 
 
+def _copy(engine: Engine, draft: Path, shown: Path) -> None:
+    """Write a copy that survives a loss of power, and read all of it again."""
+    with _open(engine, _file_of(engine)) as source, _open(engine, draft, shown) as copy:
+        # One step: steps apart would start again with each commit in between.
+        source.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")
+        copy.execute("PRAGMA secure_delete = ON")
+        copy.execute("DELETE FROM salts")
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    with _open(engine, draft, shown) as copy:
+        _check(copy, "integrity_check")
+
+
 def _file_of(engine: Engine) -> Path:
     path = sqlite_file(engine)
     if path is None:
@@ -101,24 +149,27 @@ def _file_of(engine: Engine) -> Path:
 
 
 @contextmanager
-def _open(engine: Engine, path: Path) -> Iterator[Any]:
-    """Open a file that is there; what SQLite finds wrong with it is a BackupError."""
+def _open(engine: Engine, path: Path, shown: Path | None = None) -> Iterator[Any]:
+    """Open a file that is there; what SQLite finds wrong with it is a BackupError.
+
+    `shown` is what the error calls the file.
+    """
+    driver: Any = engine.dialect.loaded_dbapi
     try:
-        connection: Any = engine.dialect.loaded_dbapi.connect(
+        connection = driver.connect(
             f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_MS / 1000
         )
         with closing(connection):
             connection.isolation_level = None
             connection.execute("PRAGMA synchronous = FULL")
             yield connection
-    except Exception as error:
-        if is_database_error(error):
-            raise BackupError(f"{path}: {error}") from None
-        raise
+    # What a copy raises has no code by which `is_database_error` would know it.
+    except driver.Error as error:
+        raise BackupError(f"{shown or path}: {error}.") from None
 
 
-def _check(connection: Any) -> None:
-    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+def _check(connection: Any, check: str = "quick_check") -> None:
+    (found,) = connection.execute(f"PRAGMA {check}(1)").fetchone()
     if found != "ok":
         raise BackupError(f"The copy is damaged: {found}")
 
@@ -135,12 +186,3 @@ def _tables_problem(connection: Any) -> str | None:
 
 def _version(connection: Any) -> int:
     return int(connection.execute("SELECT version FROM catalogue").fetchone()[0])
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make a new name in `directory` survive loss of power."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pysqlite3
 import pytest
 
-from tests.conftest import Server, unique, wait_until
+from tests.conftest import PROJECT_DIR, Server, unique, wait_until
 from tests.load import Load, stored_numbers
 
 CLIENTS = 16
@@ -16,7 +19,8 @@ CLIENTS = 16
 
 @pytest.fixture
 def sqlite_server(start_server: Callable[..., Server]) -> Server:
-    return start_server()
+    # A slow machine sends thousands of queries that are all different meanwhile.
+    return start_server(new_values_per_hour="1000000", new_values_per_day="1000000")
 
 
 def rows(path: Path, statement: str) -> list[tuple[object, ...]]:
@@ -129,3 +133,117 @@ def test_backup_of_postgresql_names_its_own_tools(
     refused = server.cli("backup", str(tmp_path / "copy"), check=False)
     assert refused.returncode != 0
     assert "pg_dump" in refused.stderr
+
+
+def test_backup_with_the_key_says_so_and_brings_back_whom_links_name(
+    sqlite_server: Server, start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server, copy = sqlite_server, tmp_path / "copy.db"
+    pixel = server.admin.create_pixel()
+    url = server.admin.get(f"/api/pixels/{pixel['id']}/embed?recipient=ada").json["url"]
+    made = server.cli("backup", str(copy), "--with-key")
+    key = tmp_path / "copy.db.secret_key"
+    assert f"{key}: the SIGNING KEY" in made.stdout
+    assert key.read_text() == (server.data_dir / "secret_key").read_text()
+    assert key.read_text().strip() not in made.stdout + made.stderr
+    assert key.stat().st_mode & 0o777 == 0o600
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    copy.rename(elsewhere / "pixelkeep.db")
+    key.rename(elsewhere / "secret_key")
+    again = start_server(data_dir=elsewhere)
+    assert again.admin.get(url.removeprefix(server.base)).status == 200
+    assert again.query("SELECT recipient FROM recipients WHERE verified") == [("ada",)]
+
+
+def test_backup_without_the_key_has_no_key_beside_it(sqlite_server: Server, tmp_path: Path) -> None:
+    sqlite_server.cli("backup", str(tmp_path / "copy.db"))
+    assert [path.name for path in tmp_path.iterdir()] == ["copy.db"]
+
+
+def test_backups_of_a_directory_are_kept_up_to_a_number_and_others_stay(
+    sqlite_server: Server, tmp_path: Path
+) -> None:
+    others = ["pixelkeep-mine.db", "pixelkeep-20200101T000000000Z.db.txt", "notes"]
+    for name in others:
+        (tmp_path / name).write_text("mine")
+    old = [f"pixelkeep-2020010{day}T000000000Z.db" for day in (1, 2, 3)]
+    # A clock that was wrong: what is made now is kept all the same.
+    later = "pixelkeep-29990101T000000000Z.db"
+    for name in (*old, later):
+        (tmp_path / name).write_text("an old one")
+        (tmp_path / f"{name}.secret_key").write_text("its key")
+    made = sqlite_server.cli("backup", str(tmp_path), "--keep", "3")
+    left = {path.name for path in tmp_path.iterdir()}
+    [new] = left - {*others, *old, later, *(f"{name}.secret_key" for name in (*old, later))}
+    assert left == {*others, new, *(f"{each}{key}" for each in (old[2], later) for key in KEY)}
+    assert rows(tmp_path / new, "PRAGMA integrity_check") == [("ok",)]
+    assert f"{new}: " in made.stdout
+    assert [line for line in made.stdout.splitlines() if line.startswith("Removed")] == [
+        f"Removed {tmp_path / name}." for name in old[:2]
+    ]
+
+
+KEY = ("", ".secret_key")
+
+
+def test_keep_wants_a_directory_that_is_there(sqlite_server: Server, tmp_path: Path) -> None:
+    refused = sqlite_server.cli("backup", str(tmp_path / "new"), "--keep", "3", check=False)
+    assert refused.returncode != 0
+    assert "is no directory" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("room", [4096, 60_000])
+def test_backup_on_a_full_disk_is_one_line_and_leaves_nothing(
+    sqlite_server: Server, tmp_path: Path, room: int
+) -> None:
+    """A limit to the size of files stands for a disk: writing fails in the middle."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
+    (tmp_path / "pixelkeep-20200101T000000000Z.db").write_text("an old one")
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.run", "backup", str(tmp_path), "--with-key", "--keep", "1"],
+        cwd=PROJECT_DIR,
+        env=sqlite_server.env,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=limit,
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(f"pixelkeep: {tmp_path}/pixelkeep-")
+    assert [path.name for path in tmp_path.iterdir()] == ["pixelkeep-20200101T000000000Z.db"]
+    assert sqlite_server.admin.get("/healthz").status == 200
+
+
+def test_backup_is_read_again_before_it_gets_its_name(
+    sqlite_server: Server, tmp_path: Path
+) -> None:
+    server = sqlite_server
+    pixel = server.admin.create_pixel()
+    server.cli("backup", str(tmp_path / "good.db"))
+    # An index that says what its table doesn't: only a whole check finds it.
+    connection = pysqlite3.connect(server.data_dir / "pixelkeep.db", timeout=10)
+    try:
+        with connection:
+            connection.execute("CREATE TABLE torn (a, b)")
+            connection.execute("CREATE INDEX torn_a ON torn (a)")
+            connection.execute("INSERT INTO torn VALUES (1, 2)")
+            connection.execute("PRAGMA writable_schema = ON")
+            change = "UPDATE sqlite_master SET sql = 'CREATE INDEX torn_a ON torn (b)'"
+            connection.execute(f"{change} WHERE name = 'torn_a'")
+    finally:
+        connection.close()
+    try:
+        refused = server.cli("backup", str(tmp_path / "bad.db"), check=False)
+        assert refused.returncode == 1
+        assert "damaged" in refused.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["good.db"]
+    finally:
+        server.execute("DROP INDEX torn_a")
+        server.execute("DROP TABLE torn")
+    assert server.admin.get(f"/p/{pixel['slug']}").status == 200
