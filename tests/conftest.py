@@ -26,6 +26,8 @@ import hypothesis
 import psycopg
 import pytest
 
+from tests.commands import run_command
+
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 START_SECONDS_MAX = 60
 WAIT_SECONDS_MAX = 60
@@ -213,15 +215,7 @@ class Server:
 
     def cli(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the operator's command line on this server's data."""
-        return subprocess.run(
-            [sys.executable, "-m", "cli.run", *args],
-            cwd=PROJECT_DIR,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            check=check,
-            stdin=subprocess.DEVNULL,
-        )
+        return run_command(args, self.env, PROJECT_DIR, check=check)
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Ask the server's database directly."""

@@ -538,8 +538,8 @@ def test_rules_version_goes_with_the_list_of_crawlers() -> None:
     assert (classify.RULES_VERSION, version("crawler-user-agents")) == (2, "1.67.0")
 
 
-def test_every_reason_but_a_forged_token_has_one_class() -> None:
-    assert {*CLASS_OF_REASON, "forged-token"} == set(get_args(Reason))
+def test_every_reason_has_one_class_unless_it_tells_of_the_name_only() -> None:
+    assert {*CLASS_OF_REASON, "forged-token", "merge-tag"} == set(get_args(Reason))
     assert set(CLASS_OF_REASON.values()) == set(get_args(HitClass))
 
 

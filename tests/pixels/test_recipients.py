@@ -262,7 +262,7 @@ def test_list_is_paged_searched_and_ordered(admin: Client) -> None:
     assert (page["count"], page["page"], page["pageSize"]) == (2, 1, 1)
 
 
-@pytest.mark.parametrize("query", ["orderBy=bots", "pageSize=101", "page=0", "search=%00"])
+@pytest.mark.parametrize("query", ["orderBy=bots", "pageSize=0", "page=0", "search=%00"])
 def test_list_with_bad_query_is_refused(admin: Client, query: str) -> None:
     pixel = admin.create_pixel()
     assert admin.get(f"/api/pixels/{pixel['id']}/recipients?{query}").code == "bad-request"
