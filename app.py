@@ -56,6 +56,7 @@ from web.pages import (
 from web.pages import pixels as pixels_pages
 from web.pages import recipients as recipients_pages
 from web.pages import teams as teams_pages
+from web.pages import webhooks as webhooks_pages
 from web.shared_answer import SharedAnswer
 
 
@@ -136,6 +137,7 @@ def create_app(settings: Settings) -> Flask:
         merge.blueprint,
         embed.blueprint,
         pixel_settings.blueprint,
+        webhooks_pages.blueprint,
         account.blueprint,
         teams_pages.blueprint,
         users.blueprint,

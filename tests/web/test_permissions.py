@@ -368,6 +368,22 @@ PAGES: dict[str, Row] = {
     **{f"GET /share/<slug>{path}": ANYBODY for path in ("", "/newest", "/by/<dimension>")},
     "GET /opt-out/<token>": Row("anybody", works=404),
     "POST /opt-out/<token>": Row("anybody", works=404),
+    "GET /webhooks": SIGNED_IN,
+    "POST /webhooks": pixel(
+        Action.CHANGE_PIXEL,
+        body=lambda subject: {
+            **{"url": "https://8.8.8.8/", "events": "hit"},
+            "reach": f"pixel:{subject.pixel.id}",
+        },
+    ),
+    "GET /webhooks/<uuid:webhook_id>": pixel(Action.CHANGE_PIXEL),
+    "POST /webhooks/<uuid:webhook_id>/status": pixel(
+        Action.CHANGE_PIXEL, body={"status": "paused"}, works=303
+    ),
+    # Its secret was made with a key that the server doesn't have.
+    "POST /webhooks/<uuid:webhook_id>/test": pixel(Action.CHANGE_PIXEL, works=400),
+    "GET /webhooks/<uuid:webhook_id>/delete": pixel(Action.CHANGE_PIXEL),
+    "POST /webhooks/<uuid:webhook_id>/delete": pixel(Action.CHANGE_PIXEL, works=303),
     "GET /account": SIGNED_IN,
     "POST /account/password": Row("signed in", works=400),
     "POST /account/keys": Row("signed in", body={"name": "made"}),

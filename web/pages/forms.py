@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from flask import abort, render_template, request, session
-from marshmallow import Schema, ValidationError
+from marshmallow import Schema, ValidationError, fields
 from werkzeug.datastructures import MultiDict
 
 from core.errors import DomainError
@@ -34,7 +34,12 @@ class Form:
         self.errors: dict[str, list[str]] = {}
         # A field that may be null is left empty for it.
         nullable = {name for name, field in shape().fields.items() if field.allow_none}
-        given = {name: text for name, text in self.sent.items() if text or name not in nullable}
+        lists = {name for name, field in shape().fields.items() if isinstance(field, fields.List)}
+        given: dict[str, Any] = {
+            name: self.sent.getlist(name) if name in lists else text
+            for name, text in self.sent.items()
+            if text or name not in nullable
+        }
         try:
             self.values = shape().load(given)
         except ValidationError as error:

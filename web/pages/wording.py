@@ -226,6 +226,14 @@ ROLES = {
     "view-only": "Viewer: looks only",
 }
 
+# What a webhook is told of, and how it is with it.
+EVENTS = {
+    "hit": "Every fetch",
+    "open": "Opens",
+    "first-open": "The first open of each person",
+}
+WEBHOOK_STATUSES = {"active": "Active", "paused": "Paused", "ended": "Ended"}
+
 # How far an API key reaches.
 SCOPES = {
     "read": "Read only",

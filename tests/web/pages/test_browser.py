@@ -413,6 +413,12 @@ def places(chromium: Browser, server: Server, admin_state: Any) -> list[str]:
         page.goto(f"{address}/settings")
         page.get_by_label("Who is it for?").fill("The board")
         page.get_by_role("button", name="Make a link").click()
+        page.get_by_role("link", name="Webhooks of this pixel").click()
+        page.get_by_label("Address").fill("https://8.8.8.8/" + "in/" * 60)
+        page.get_by_role("button", name="Make a webhook").click()
+        page.goto(f"{server.base}/webhooks")
+        webhook = str(page.locator(".things a").first.get_attribute("href"))
+        page.goto(f"{address}/settings")
         shared = str(page.get_by_role("link", name="/share/").get_attribute("href"))
         page.goto(f"{server.base}/teams")
         page.get_by_label("Name").fill("Marketing")
@@ -431,7 +437,8 @@ def places(chromium: Browser, server: Server, admin_state: Any) -> list[str]:
         *(f"{report}/embed", f"{report}/recipients", f"{report}/settings", shared),
         *(urlsplit(empty).path, f"{report}/links", f"{report}/start-anew", f"{report}?range=24h"),
         *(f"{report}/embed?sender=merge&campaign=march", f"{report}/recipients?search=nobody"),
-        *("/account", "/teams", team, f"{team}/leave", f"{team}/code"),
+        *("/webhooks", webhook, f"{webhook}/delete", "/account"),
+        *("/teams", team, f"{team}/leave", f"{team}/code"),
         *("/users", user, "/invite", "/docs"),
         *(urlsplit(mailing).path + each for each in ("", "/recipients", "/links", "/opted-out")),
         *(urlsplit(mailing).path + each for each in ("/recipients?status=unopened", "/settings")),

@@ -6,6 +6,7 @@ import html
 import re
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -25,11 +26,13 @@ class Browser:
     def get(self, path: str) -> Answer:
         return self._keep(self.client.get(path, headers=self._headers))
 
-    def send(self, path: str, page: str | None = None, **fields: str) -> Answer:
+    def send(self, path: str, page: str | None = None, **fields: Any) -> Answer:
         """Send a form, as it stands on `page` (its own address unless told)."""
         fields = {"form_token": self.token_on(page or path), **fields}
         headers = {**self._headers, "Content-Type": "application/x-www-form-urlencoded"}
-        return self._keep(self.client.post(path, body=urlencode(fields).encode(), headers=headers))
+        return self._keep(
+            self.client.post(path, body=urlencode(fields, doseq=True).encode(), headers=headers)
+        )
 
     def token_on(self, page: str) -> str:
         found = re.search(r'name="form_token" value="([^"]+)"', self.get(page).body.decode())
