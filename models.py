@@ -490,3 +490,13 @@ class Erasure(Model):
     __tablename__ = "erasures"
 
     pixel_number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+
+
+class ImportedHit(Model):
+    """A row of a file that was imported, by a hash of its id there: it is not imported again."""
+
+    __tablename__ = "imported_hits"
+    __table_args__ = CLUSTERED
+
+    pixel_number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    row: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)

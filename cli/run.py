@@ -15,6 +15,7 @@ from app import create_app
 # Imported for the commands that they add to `main`.
 from cli import (  # noqa: F401
     hits,
+    imports,
     mailings,
     people,
     pixels,

@@ -87,6 +87,8 @@ MERGE_TAG: Final = 16
 BURST: Final = 128
 DOCUMENT: Final = 32
 HEADLESS: Final = 64
+# A hit of a file: it was no news when it was stored.
+IMPORTED: Final = 256
 
 
 @dataclass(frozen=True, slots=True)

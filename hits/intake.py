@@ -176,7 +176,7 @@ class Intake:
         self, pixel: PixelEntry, seen: Fetch, now: datetime
     ) -> tuple[HitContext, Identity | None]:
         """Return what is kept of a request, and whose it is."""
-        agent = _text(seen.user_agent, classify.USER_AGENT_CHARACTERS_MAX)
+        agent = kept_text(seen.user_agent, classify.USER_AGENT_CHARACTERS_MAX)
         named, more, seconds = self._named(pixel, seen, now)
         signals = seen.header_signals | more
         says = classify.classify_agent(agent)
@@ -189,7 +189,7 @@ class Intake:
         if rule is not None:
             circumstances = circumstances._replace(verdict=verdict)
         if not pixel.anonymous:
-            circumstances = _of_person(circumstances, seen)
+            circumstances = of_person(circumstances, seen)
             if not (self._respect_dnt and seen.opted_out):
                 who = Identity(seen.address, named, _is_watched(named, verdict, seen.address))
         kept = self._new_values.limited(
@@ -210,7 +210,7 @@ class Intake:
         The age is in seconds since the mail was sent, None where the link doesn't say when.
         """
         if seen.token is None:
-            name = _text(seen.recipient.strip(), RECIPIENT_CHARACTERS_MAX).strip()
+            name = kept_text(seen.recipient.strip(), RECIPIENT_CHARACTERS_MAX).strip()
             if _MERGE_TAG.fullmatch(name):
                 return None, classify.MERGE_TAG, None
             return (Named(name) if name and not pixel.needs_consent else None), 0, None
@@ -221,7 +221,7 @@ class Intake:
         if sent.sent_at:
             seconds = (now - sent.sent_at).total_seconds()
             signals = classify.signal_of_delay(seconds)
-        name = _text(sent.recipient, RECIPIENT_CHARACTERS_MAX).strip()
+        name = kept_text(sent.recipient, RECIPIENT_CHARACTERS_MAX).strip()
         if sent.issue is None and not name:
             return None, signals, seconds
         named = Named(name, sent.issue, verified=True, needs_consent=pixel.needs_consent)
@@ -238,13 +238,13 @@ def _is_watched(named: Named | None, verdict: classify.Verdict, address: str) ->
     )
 
 
-def _of_person(circumstances: HitContext, seen: Fetch) -> HitContext:
+def of_person(circumstances: HitContext, seen: Fetch) -> HitContext:
     """Return circumstances with those that an anonymous pixel doesn't keep."""
     return circumstances._replace(
         language=_first_match(_LANGUAGE, seen.languages),
         hostname=_first_match(_HOSTNAME, seen.host.lower()),
-        referrer=_text(seen.referrer, REFERRER_CHARACTERS_MAX) or None,
-        query=_text(_campaign_first(seen.query), QUERY_CHARACTERS_MAX) or None,
+        referrer=kept_text(seen.referrer, REFERRER_CHARACTERS_MAX) or None,
+        query=kept_text(_campaign_first(seen.query), QUERY_CHARACTERS_MAX) or None,
     )
 
 
@@ -292,7 +292,7 @@ def _campaign_first(query: str) -> str:
     return _CUT_ESCAPE.sub("", "&".join(parts)[:QUERY_CHARACTERS_MAX])
 
 
-def _text(value: str, characters_max: int) -> str:
+def kept_text(value: str, characters_max: int) -> str:
     """Return what may be kept of `value`: UTF-8 without controls, which terminals obey."""
     if not value.isascii():
         value = value.encode("utf-8", "replace").decode()

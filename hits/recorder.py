@@ -356,7 +356,7 @@ class Recorder:
         return [row and next(done) for row in batch.rows]
 
     def _insert_by_clock_of_ours(self, at_ms: int, rows: list[HitRow]) -> list[Stored] | None:
-        first = _drawn(at_ms, above=max(self._last_id, self._folded_through))
+        first = next_id(at_ms, above=max(self._last_id, self._folded_through))
         stored = [
             Stored(id, row.visitor, at_ms if row.at_ms is None else row.at_ms, row.source)
             for id, row in enumerate(rows, first)
@@ -453,7 +453,7 @@ class Recorder:
         self._version = version
 
 
-def _drawn(at_ms: int, above: int) -> int:
+def next_id(at_ms: int, above: int) -> int:
     """Return the first id for hits of an instant, above those that are there.
 
     The low bits are random, since another process may commit in the same millisecond.

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, exists, select, update
 
 from core.clock import from_milliseconds, milliseconds, now
 from core.database import db
 from core.fields import iso
 from core.locks import writing
+from hits.classify import IMPORTED
 from models import HIT_ID_SHIFT, Hit, Pixel, Profile, Recipient, Webhook
 from pixels import webhooks
 from pixels.webhook_transport import Answer, Endpoint
@@ -193,7 +194,7 @@ class Turn:
             rows = db.session.execute(
                 select(Hit.pixel_number, Hit.id)
                 .join(Pixel, Pixel.number == Hit.pixel_number)
-                .where(_pixels_of(self._webhook), Hit.id > after, Hit.id <= through)
+                .where(_pixels_of(self._webhook), _IS_NEWS, Hit.id > after, Hit.id <= through)
                 .order_by(Hit.id)
                 .limit(HITS_AT_ONCE)
             ).all()
@@ -229,7 +230,8 @@ class Turn:
         first = db.session.scalar(
             select(Hit.id)
             .join(Pixel, Pixel.number == Hit.pixel_number)
-            .where(_pixels_of(self._webhook), Hit.id > self._cursor, Hit.id <= through)
+            .where(_pixels_of(self._webhook), _IS_NEWS)
+            .where(Hit.id > self._cursor, Hit.id <= through)
             .order_by(Hit.id.desc())
             .offset(many)
             .limit(1)
@@ -338,6 +340,14 @@ def _pixels_of(webhook: Webhook) -> ColumnElement[bool]:
         Pixel.user_id == webhook.user_id if webhook.user_id else Pixel.team_id == webhook.team_id
     )
     return owned if webhook.pixel_id is None else owned & (Pixel.id == webhook.pixel_id)
+
+
+# What is imported is dated: of all others nothing more is read.
+_IS_NEWS = Hit.dated_ms.is_(None) | ~exists().where(
+    Profile.pixel_number == Hit.pixel_number,
+    Profile.id == Hit.profile,
+    Profile.signals.bitwise_and(IMPORTED) != 0,
+)
 
 
 def _events(rows: Sequence[Any]) -> list[tuple[Pixel, Event]]:

@@ -38,6 +38,7 @@ from models import (
     Catalogue,
     Erasure,
     Hit,
+    ImportedHit,
     Pixel,
     Profile,
     Recipient,
@@ -226,6 +227,8 @@ def remove_hits(pixel_number: int) -> None:
     """
     last = questions.newest_id(pixel_number) or 0
     for _ in _delete_rows(Hit.__table__, (Hit.pixel_number == pixel_number) & (Hit.id <= last)):
+        pass
+    for _ in _delete_rows(ImportedHit.__table__, ImportedHit.pixel_number == pixel_number):
         pass
     rebuilding.forget_pruned(pixel_number)
     rebuilding.rebuild(pixel_number)

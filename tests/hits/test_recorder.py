@@ -156,7 +156,7 @@ def test_hit_of_another_process_with_the_same_id_is_drawn_again(
     (taken,) = db.session.scalars(select(Hit.id))
     db.session.rollback()
     draws = iter([taken, taken + 1_000_000])
-    monkeypatch.setattr("hits.recorder._drawn", lambda *_, **__: next(draws))
+    monkeypatch.setattr("hits.recorder.next_id", lambda *_, **__: next(draws))
     assert fetch(app, "q=1") == 200
     db.session.rollback()
     assert sorted(db.session.scalars(select(Hit.id))) == [taken, taken + 1_000_000]
