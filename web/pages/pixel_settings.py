@@ -267,6 +267,7 @@ def _settings(
         privacy=privacy
         or Form.empty(privacy=pixel.privacy, retentionDays=str(pixel.retention_days or "")),
         server_retention=current_app.config["SETTINGS"].retention_days,
+        last_run=retention.last_run(),
         moving=moving or Form.empty(owner=_owner_of(pixel)),
         owners=_owners(),
         is_sent=pixel.sent_at is not None and pixel.sent_at < now(),

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import secrets
+from collections.abc import Iterator
 
 import pytest
 
@@ -80,6 +81,40 @@ def test_privacy_is_chosen_by_itself(person: Browser) -> None:
     assert person.send(path, page, privacy="anonymous").status == 303
     assert 'value="anonymous" checked' in text_of(person.get(page))
     assert slug in text_of(person.get(page))
+
+
+RUNS = "retention_runs (id, begins_at, ran_at, hits_removed, names_removed)"
+
+
+@pytest.fixture
+def no_retention(server: Server) -> Iterator[None]:
+    """Let retention have never run; afterwards it is as it was."""
+    columns = RUNS.partition("(")[2].rstrip(")")
+    before = server.query(f"SELECT {columns} FROM retention_runs")
+    server.execute("DELETE FROM retention_runs")
+    yield
+    server.execute("DELETE FROM retention_runs")
+    for row in before:
+        values = ", ".join("NULL" if value is None else str(value) for value in row)
+        server.execute(f"INSERT INTO {RUNS} VALUES ({values})")
+
+
+@pytest.mark.usefixtures("no_retention")
+def test_settings_say_when_retention_ran_and_what_it_removed(
+    person: Browser, server: Server
+) -> None:
+    path = f"/pixels/{create_pixel(person)[0]}/settings"
+    # So late that it doesn't run meanwhile.
+    begins_ms, ran_ms = 4071006245000, 4071096306000
+    server.execute(f"INSERT INTO {RUNS} VALUES (1, {begins_ms}, NULL, 0, 0)")
+    page = text_of(person.get(path))
+    assert "Nothing is removed before 2 Jan 2099, 03:04." in page
+    assert "Last run" not in page
+    server.execute(
+        f"UPDATE retention_runs SET ran_at = {ran_ms}, hits_removed = 1234, names_removed = 1"
+    )
+    said = "Last run 3 Jan 2099, 04:05: 1\u202f234 hits and 1 unsigned name removed"
+    assert said in text_of(person.get(path))
 
 
 def test_delete_wants_the_name_typed(person: Browser) -> None:
