@@ -262,6 +262,7 @@ def register(app: Flask) -> None:
         date=formats.date,
         day=formats.day,
         fetched_by=wording.fetched_by,
+        meanings=wording.meanings,
         moment=formats.moment,
         number=formats.number,
         percent=formats.percent,

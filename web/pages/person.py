@@ -46,7 +46,7 @@ class Mailed(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A step of the timeline, as a sentence around the mailing's name, and a note to it."""
+    """A step of the timeline, as a sentence around the mailing's name, a note to it, and why so."""
 
     at: datetime
     mark: str
@@ -54,6 +54,7 @@ class Step(NamedTuple):
     name: str
     ending: str = ""
     note: str = ""
+    why: str = ""
 
 
 @blueprint.get("/person")
@@ -76,6 +77,7 @@ def show_person() -> str:
         "person.html",
         person=person,
         mailed=mailed,
+        meanings=wording.meanings_of_people(each.row for each in person.pixels),
         opened_count=sum(each.status == "opened" for each in mailed),
         median=statistics.median(took) if took else None,
         last_open=max((hit.at for hit in opens), default=None),
@@ -221,7 +223,13 @@ def _step(each: OfPixel, hit: Event, opens: int, sent_at: datetime | None) -> St
         ending = (
             f" for the {ORDINALS[opens]} time" if opens in ORDINALS else f", {opens} times by now"
         )
-    if hit_class == "prefetch":
-        notes.append("whether they looked can’t be known")
-    mark = wording.CLASSES[hit_class].mark
-    return Step(hit.at, mark, VERBS[hit_class], each.pixel.name, ending, "; ".join(notes))
+    words = wording.reason_in_words(hit.source.reason)
+    return Step(
+        hit.at,
+        wording.CLASSES[hit_class].mark,
+        VERBS[hit_class],
+        each.pixel.name,
+        ending,
+        "; ".join(notes),
+        f"{words.meaning} {words.certainty}".strip(),
+    )

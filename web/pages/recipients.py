@@ -148,6 +148,7 @@ def _recipients(pixel: Pixel) -> str:
         may_change=base.may(auth.pixel_for, pixel.id, Action.CHANGE_PIXEL),
         found=found,
         rows=[Row(each, fetched_by(each)) for each in found.data],
+        meanings=wording.meanings_of_people(found.data),
         everybody=found.counts.all or found.count or base.search_text(),
         sorting=sorting,
         status=status,

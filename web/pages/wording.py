@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from pixels.recipients import RecipientRow
     from stats.shapes import Event
 
 
@@ -139,6 +141,11 @@ REASONS_IN_WORDS = {
     ),
 }
 REASONS = {reason: words.name for reason, words in REASONS_IN_WORDS.items()}
+NOTHING_FETCHED = Reason(
+    STATUSES["unopened"],
+    "Nothing has fetched the image that was sent to them.",
+    "Not certain: somebody who reads without images is not seen.",
+)
 RULE_PREFIX = "rule:"
 
 
@@ -148,6 +155,19 @@ def reason_in_words(reason: str) -> Reason:
         name = reason.removeprefix(RULE_PREFIX)
         return Reason(f"Rule: {name}", "A rule of the operator's decided.", "As the rule has it.")
     return REASONS_IN_WORDS.get(reason) or Reason(reason, "", "")
+
+
+def meanings(reasons: Iterable[str | None]) -> list[Reason]:
+    """Return what to tell of some reasons, each once."""
+    return [reason_in_words(reason) for reason in dict.fromkeys(reasons) if reason]
+
+
+def meanings_of_people(rows: Iterable[RecipientRow]) -> list[Reason]:
+    """Return what is behind the statuses of some people: the reasons, or that nothing came."""
+    rows = list(rows)
+    found = meanings(row.reason for row in rows)
+    silent = any(row.status == "unopened" and not row.reason for row in rows)
+    return [*found, NOTHING_FETCHED] if silent else found
 
 
 # What a period is compared with; the time since sending with nothing.

@@ -180,6 +180,28 @@ def test_person_page_tells_everything_and_forgets(person: Browser, other: Browse
     assert person.get(f"/person?name={name}").status == 404
 
 
+def test_reasons_are_told_in_a_sentence_with_their_certainty(person: Browser) -> None:
+    name = f"{unique('why')}@example.org"
+    pixel_id, _ = create_pixel(person)
+    silent = f"{unique('silent')}@example.org"
+    url = merge(person, pixel_id, f"{name}\n{silent}")[0]["url"]
+    path = url.removeprefix(person.client.base)
+    person.client.get(path, headers={"User-Agent": THUNDERBIRD})
+    why = "A mail program fetched it on somebody's own machine. Very likely."
+    for place in ("", "/by/reason", "/recipients"):
+        page = text_of(person.get(f"/pixels/{pixel_id}{place}"))
+        assert page.count(f"<strong>Mail program</strong>: {why}") == 1, place
+    page = text_of(person.get(f"/person?name={name}"))
+    assert f"<strong>Mail program</strong>: {why}" in page
+    assert f'<p class="note">{why}</p>' in page
+    person.client.get(path, headers={"User-Agent": APPLE})
+    assert "Nobody can know: Apple makes" in text_of(person.get(f"/person?name={name}"))
+    not_certain = "Not certain: somebody who reads without images is not seen."
+    assert not_certain in text_of(person.get(f"/person?name={silent}"))
+    assert not_certain in text_of(person.get(f"/pixels/{pixel_id}/recipients"))
+    assert not_certain not in text_of(person.get(f"/person?name={name}"))
+
+
 def test_checked_people_are_asked_about_before_anything_goes(
     person: Browser, other: Browser
 ) -> None:
