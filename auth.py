@@ -362,7 +362,11 @@ def _guest() -> Guest | None:
 
 def _user_of_token(token: str) -> User:
     try:
-        user_id, generation, token_id = _tokens().loads(token, max_age=TOKEN_DAYS_MAX * 86_400)
+        (user_id, generation, token_id), signed_at = _tokens().loads(token, return_timestamp=True)
+        # Not `max_age`, which refuses what was signed in the future too: a clock that is behind
+        # for a while would sign everybody out.
+        if now() - signed_at > timedelta(days=TOKEN_DAYS_MAX):
+            raise Unauthorized
         user = db.session.get(User, uuid.UUID(user_id))
     except (BadData, ValueError, TypeError, AttributeError):
         raise Unauthorized from None

@@ -14,6 +14,10 @@ from tests.conftest import Client, Server
 
 ANSWER_SECONDS_MAX = 30
 
+# Each request of a load has a query of its own, by which its hit is found again. After so many
+# new values of one sender, further ones would be stored as "other".
+UNBOUNDED = {"new_values_per_hour": "100000000", "new_values_per_day": "100000000"}
+
 
 class Load:
     """Clients that fetch one pixel again and again on connections that they keep.

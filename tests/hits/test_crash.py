@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import Server, verdicts, wait_until
 from tests.hits.test_failures import fetch, locked
-from tests.load import Load, assert_kept, stored_numbers
+from tests.load import UNBOUNDED, Load, assert_kept, stored_numbers
 
 ROUNDS = 5
 CLIENTS = 24
@@ -29,7 +29,7 @@ def workers(server: Server) -> list[int]:
 @pytest.fixture
 def own_server(start_server: Callable[..., Server], database: str) -> Server:
     """A server that no other test needs alive."""
-    return start_server(database)
+    return start_server(database, **UNBOUNDED)
 
 
 def test_kill_of_every_process_loses_no_answered_hit(own_server: Server) -> None:

@@ -23,7 +23,7 @@ from core.locks import ADVISORY_LOCK
 from core.settings import Settings
 from hits.image import GIF
 from tests.conftest import Answer, Server, unique, verdicts, wait_until
-from tests.load import Load, assert_kept, stored_numbers
+from tests.load import UNBOUNDED, Load, assert_kept, stored_numbers
 
 CLIENTS = 24
 COMING = 10
@@ -140,7 +140,7 @@ def test_hits_are_503_in_time_while_the_database_is_locked_for_good(server: Serv
 def test_hits_are_503_in_time_while_a_stopped_writer_keeps_its_place(
     start_server: Callable[..., Server],
 ) -> None:
-    server = start_server()
+    server = start_server(**UNBOUNDED)
     pixel = server.admin.create_pixel()
     with Load(server.admin, pixel["slug"], CLIENTS) as load:
         wait_until(lambda: load.statuses[200] > CLIENTS)
@@ -157,7 +157,7 @@ def test_hits_are_503_in_time_while_a_stopped_writer_keeps_its_place(
 
 
 def test_hits_are_503_on_a_full_disk_and_come_back(start_server: Callable[..., Server]) -> None:
-    server = start_server()
+    server = start_server(**UNBOUNDED)
     pixel = server.admin.create_pixel()
     assert server.process
     master = psutil.Process(server.process.pid)
@@ -182,7 +182,7 @@ def test_hits_are_503_on_a_full_disk_and_come_back(start_server: Callable[..., S
 def test_hits_are_503_while_the_file_is_read_only_and_come_back(
     start_server: Callable[..., Server],
 ) -> None:
-    server = start_server()
+    server = start_server(**UNBOUNDED)
     pixel = server.admin.create_pixel()
     assert fetch(server, pixel).status == 200
     files = [server.data_dir / name for name in ("pixelkeep.db", "pixelkeep.db-wal")]
@@ -206,7 +206,7 @@ def immutable(files: list[Path]) -> Iterator[None]:
 def test_hits_are_503_while_the_file_is_away_and_come_back_with_it(
     start_server: Callable[..., Server],
 ) -> None:
-    server = start_server()
+    server = start_server(**UNBOUNDED)
     pixel = server.admin.create_pixel()
     path = server.data_dir / "pixelkeep.db"
     away = server.data_dir / "away.db"
@@ -233,7 +233,7 @@ def replace_by_copy(server: Server, change: str = "SELECT 1") -> None:
 
 
 def test_no_hit_goes_into_a_file_that_was_replaced(start_server: Callable[..., Server]) -> None:
-    server = start_server()
+    server = start_server(**UNBOUNDED)
     pixel = server.admin.create_pixel()
     assert {fetch(server, pixel).status for _ in range(8)} == {200}
     replace_by_copy(server)
@@ -246,7 +246,7 @@ def test_no_hit_goes_into_a_file_that_was_replaced(start_server: Callable[..., S
 def test_pixels_of_a_file_that_was_replaced_are_forgotten(
     start_server: Callable[..., Server],
 ) -> None:
-    server = start_server()
+    server = start_server(**UNBOUNDED)
     pixel = server.admin.create_pixel()
     assert {fetch(server, pixel).status for _ in range(8)} == {200}
     # Another pixel has that number there, and the catalogue is at the same version.
@@ -261,7 +261,7 @@ def test_pixels_of_a_file_that_was_replaced_are_forgotten(
 def test_hits_are_503_while_postgresql_is_down_and_come_back(
     start_server: Callable[..., Server], postgres_server: Any
 ) -> None:
-    server = start_server("postgresql")
+    server = start_server("postgresql", **UNBOUNDED)
     pixel = server.admin.create_pixel()
     with Load(server.admin, pixel["slug"], CLIENTS) as load:
         wait_until(lambda: load.statuses[200] > CLIENTS)

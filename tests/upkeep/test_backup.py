@@ -12,7 +12,7 @@ import pysqlite3
 import pytest
 
 from tests.conftest import PROJECT_DIR, Server, unique, wait_until
-from tests.load import Load, stored_numbers
+from tests.load import UNBOUNDED, Load, stored_numbers
 
 CLIENTS = 16
 
@@ -20,7 +20,7 @@ CLIENTS = 16
 @pytest.fixture
 def sqlite_server(start_server: Callable[..., Server]) -> Server:
     # A slow machine sends thousands of queries that are all different meanwhile.
-    return start_server(new_values_per_hour="1000000", new_values_per_day="1000000")
+    return start_server(**UNBOUNDED)
 
 
 def rows(path: Path, statement: str) -> list[tuple[object, ...]]:
@@ -129,7 +129,7 @@ def test_restore_of_anything_else_changes_nothing(sqlite_server: Server, tmp_pat
 def test_backup_of_postgresql_names_its_own_tools(
     start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
-    server = start_server("postgresql")
+    server = start_server("postgresql", **UNBOUNDED)
     refused = server.cli("backup", str(tmp_path / "copy"), check=False)
     assert refused.returncode != 0
     assert "pg_dump" in refused.stderr
