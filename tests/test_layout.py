@@ -30,7 +30,7 @@ FLOORS = (
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 TOP_FILES = {"app", "auth", "gunicorn.conf", "models", "schemas", "wsgi"}
 READS_ENVIRONMENT = {"wsgi", "server.start", "server.prepare", "cli.run", "cli.upkeep"}
-OUTSIDE = {"tests", "migrations", "node_modules"}
+OUTSIDE = {"tests", "migrations", "node_modules", "examples"}
 
 
 def is_ours(path: Path) -> bool:
