@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from marshmallow import Schema, ValidationError
 from sqlalchemy import select
 
 from core.database import db
+from core.fields import iso
 from core.settings import Settings
 from core.version import VERSION
 from models import Pixel, Team, User
@@ -30,8 +32,18 @@ file_out = click.Path(dir_okay=False, writable=True, path_type=Path)
 yes = click.option("--yes", is_flag=True, help="Don't ask.")
 
 
-class Commands(AppGroup):
+class _ListedWhole(click.Command):
+    """A command that a list of commands shows with its whole first sentence."""
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """Return the first sentence, which click would cut to `limit`; its lists break lines."""
+        return super().get_short_help_str(limit=1000)
+
+
+class Commands(AppGroup, _ListedWhole):
     """A group whose commands run in the application's context."""
+
+    command_class = _ListedWhole
 
 
 main = Commands(
@@ -48,14 +60,13 @@ def print_rows(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
     """Print rows of one shape as JSON or as a table."""
     listed = list(rows)
     if as_json:
-        text = json.dumps(listed, indent=2, default=str, ensure_ascii=False)
+        text = json.dumps(listed, indent=2, default=_plain, ensure_ascii=False)
         click.echo("\n".join(_escaped(line, _as_json) for line in text.split("\n")))
     elif not listed:
         click.echo("None.")
     else:
-        _print_table(
-            [list(listed[0]), *([_cell(value) for value in row.values()] for row in listed)]
-        )
+        heads = [_head(name, [row[name] for row in listed]) for name in listed[0]]
+        _print_table([heads, *([_cell(value) for value in row.values()] for row in listed)])
 
 
 def _print_table(lines: Sequence[Sequence[str]]) -> None:
@@ -65,7 +76,21 @@ def _print_table(lines: Sequence[Sequence[str]]) -> None:
         click.echo("  ".join(cells).rstrip())
 
 
+def _plain(value: object) -> str:
+    return iso(value) if isinstance(value, datetime) else str(value)
+
+
+def _head(name: str, values: Iterable[object]) -> str:
+    return f"{name} (UTC)" if any(isinstance(value, datetime) for value in values) else name
+
+
 def _cell(value: object) -> str:
+    """Write a value as people do; the column's head names the zone of an instant."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        at = value.astimezone(UTC)
+        return f"{at.day} {at:%b %Y, %H:%M}"
     return "-" if value is None else printable(str(value))
 
 

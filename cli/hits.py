@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 from cli.commands import Commands, as_json, confirm, main, pixel_named, print_rows, yes
-from core.fields import iso
 from upkeep import redating
 from upkeep.redating import Found, Span
 
@@ -75,8 +74,8 @@ def list_future(
         {
             "slug": each.pixel.slug,
             "hits": each.hits,
-            "first": iso(each.first),
-            "last": iso(each.last),
+            "first": each.first,
+            "last": each.last,
         }
         for each in found
     ]

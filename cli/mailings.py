@@ -10,7 +10,6 @@ from sqlalchemy import select
 
 from cli.commands import Commands, as_json, main, pixel_named, print_rows
 from core.database import db
-from core.fields import iso
 from models import Pixel
 from pixels import mailings
 from pixels.mailings import Mailing
@@ -77,14 +76,14 @@ def _told(mailing: Mailing) -> dict[str, Any]:
     """Return a mailing's figures with their units, in words of mail."""
     rate, median = mailing.open_rate, mailing.median_seconds_to_open
     return {
-        "sent at": mailing.sent_at and iso(mailing.sent_at),
+        "sent at": mailing.sent_at,
         "sent": mailing.sent,
         "opened": mailing.opened,
         "machine only": mailing.machine,
         "not opened": mailing.unopened,
         "open rate": None if rate is None else f"{rate:.1%}",
         "opens": mailing.opens,
-        "first open": mailing.first_opened_at and iso(mailing.first_opened_at),
+        "first open": mailing.first_opened_at,
         "median time to open": None if median is None else span(median),
     }
 

@@ -21,7 +21,6 @@ from cli.commands import (
     yes,
 )
 from core.database import db
-from core.fields import iso
 from core.permissions import Role, Scope, TeamRole
 from models import ApiKey, Team, TeamUser, User
 from people import accounts, teams
@@ -70,7 +69,7 @@ def list_users(as_json: bool) -> None:
                 "id": user.id,
                 "username": user.username,
                 "role": user.role,
-                "createdAt": iso(user.created_at),
+                "createdAt": user.created_at,
             }
             for user in db.session.scalars(statement)
         ),
@@ -141,12 +140,12 @@ def list_keys(as_json: bool) -> None:
                 "username": key.user.username,
                 "name": key.name,
                 "keyPrefix": key.key_prefix,
-                "createdAt": iso(key.created_at),
+                "createdAt": key.created_at,
                 "lastUsedOn": key.last_used_on,
                 "scope": key.scope,
                 "pixelId": key.pixel_id,
                 "teamId": key.team_id,
-                "expiresAt": iso(key.expires_at) if key.expires_at else None,
+                "expiresAt": key.expires_at,
             }
             for key in db.session.scalars(statement)
         ),
@@ -191,7 +190,7 @@ def list_teams(as_json: bool) -> None:
                 "id": team.id,
                 "name": team.name,
                 "members": members,
-                "createdAt": iso(team.created_at),
+                "createdAt": team.created_at,
             }
             for team, members in db.session.execute(select(Team, count).order_by(Team.name))
         ),

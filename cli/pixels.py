@@ -22,7 +22,6 @@ from cli.commands import (
     yes,
 )
 from core.database import db
-from core.fields import iso
 from core.permissions import Role
 from models import Pixel, User
 from pixels import pixels, recipients
@@ -31,7 +30,7 @@ from schemas import EmbedArgs, PixelUpdate
 
 @main.group("pixels", cls=Commands)
 def pixel_commands() -> None:
-    """Create, list, embed and delete pixels."""
+    """Create, list, rename, embed and delete pixels."""
 
 
 @pixel_commands.command("create")
@@ -59,7 +58,7 @@ def list_pixels(search: str, as_json: bool) -> None:
                 "slug": pixel.slug,
                 "owner": pixel.team_id or pixel.user_id,
                 "hits": hits,
-                "lastHitAt": last and iso(last),
+                "lastHitAt": last,
             }
             for pixel, hits, last in pixels.with_hits(search)
         ),
@@ -76,6 +75,23 @@ def embed_pixel(slug: str, recipient: str | None) -> None:
     given = loaded(EmbedArgs(), {"recipient": recipient} if recipient else {})
     links = current_app.extensions["links"]
     click.echo(recipients.embed(links, pixel, given["recipient"], None, base_url()).html)
+
+
+@pixel_commands.command("rename")
+@click.argument("slug")
+@click.option("--name", help="The new name.")
+@click.option("--slug", "new_slug", help="The new slug: mails with the old one are not counted.")
+def rename_pixel(slug: str, name: str | None, new_slug: str | None) -> None:
+    """Give a pixel another name, another slug, or both."""
+    pixel = pixel_named(slug)
+    chosen = {"name": name, "slug": new_slug}
+    values = {field: value for field, value in chosen.items() if value is not None}
+    if not values:
+        raise click.ClickException("Say --name, --slug or both.")
+    pixels.change(pixel, loaded(PixelUpdate(), values))
+    click.echo(f"It is {pixel.name} at {pixel.slug} now.")
+    if pixel.slug != slug:
+        click.echo(f"Mails that carry {slug} are not counted any more.", err=True)
 
 
 @pixel_commands.command("delete")

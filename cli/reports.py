@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,11 +32,25 @@ hit_class = click.option(
 )
 
 
+class Dimension(click.Choice[str]):
+    """A dimension by its name; one that is spelled in another way is suggested."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """Return the dimension that `value` names."""
+        if value not in self.choices:
+            bare = {name.casefold(): name for name in self.choices}
+            spelled = re.sub(r"[\W_]", "", str(value)).casefold()
+            near = difflib.get_close_matches(spelled, bare, n=1)
+            if near:
+                self.fail(f"{value!r} is none; did you mean {bare[near[0]]}?", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @main.command("stats")
 @click.argument("slug")
 @days_back
 @hit_class
-@click.option("--by", type=click.Choice(dimensions.DIMENSIONS), help="Break the totals down.")
+@click.option("--by", type=Dimension(list(dimensions.DIMENSIONS)), help="Break the totals down.")
 @click.option("--limit", type=click.IntRange(1), default=20, help="How many values of --by.")
 @as_json
 def show_stats(

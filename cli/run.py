@@ -21,6 +21,7 @@ from cli import (  # noqa: F401
     pixels,
     recipients,
     reports,
+    shares,
     support,
     upkeep,
     webhooks,

@@ -11,7 +11,6 @@ from sqlalchemy import select
 from cli.commands import Commands, as_json, confirm, main, print_rows, yes
 from core.database import db
 from core.errors import BadRequest
-from core.fields import iso
 from models import Webhook
 from pixels import webhooks
 from pixels.webhook_delivery import send_test
@@ -38,7 +37,7 @@ def list_webhooks(as_json: bool) -> None:
                 "pixelId": webhook.pixel_id,
                 "status": webhook.status,
                 "problem": webhook.problem,
-                "createdAt": iso(webhook.created_at),
+                "createdAt": webhook.created_at,
             }
             for webhook in db.session.scalars(statement)
         ),

@@ -55,7 +55,11 @@ class Links:
         return self._signer(pixel_id).sign(base64_encode(payload)).decode()
 
     def read(self, pixel_id: uuid.UUID, token: str) -> SignedRecipient | None:
-        """Return what a token of this pixel says, None for one that we didn't sign."""
+        """Return what a token of this pixel says, None for one that we didn't sign.
+
+        Mail programs double a dot that a line begins with (RFC 5321, 4.5.2), and some leave it so.
+        """
+        token = token.replace("..", ".", 1)
         try:
             payload = base64_decode(self._signer(pixel_id).unsign(token.encode()))
             if payload.startswith(_ISSUE_MARK):

@@ -15,6 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from cli.commands import print_rows
 from cli.run import main
 from tests.conftest import PASSWORD, PROJECT_DIR, Client, Server, unique
 
@@ -216,3 +217,60 @@ def test_check_is_ok_on_a_server_that_is(server: Server) -> None:
 
 def test_list_of_nothing_says_none(server: Server) -> None:
     assert server.cli("pixels", "list", "--search", unique("nothing")).stdout == "None.\n"
+
+
+def test_lists_of_commands_are_not_cut() -> None:
+    for words in ([], ["recipients"], ["users"], ["secret"]):
+        said = CliRunner().invoke(main, [*words, "--help"], prog_name="script/pixelkeep").output
+        _, _, commands_shown = said.partition("Commands:")
+        assert commands_shown
+        assert "..." not in commands_shown
+
+
+def test_dimension_spelled_in_another_way_is_suggested(server: Server, admin: Client) -> None:
+    slug = admin.create_pixel()["slug"]
+    for spelled in ("utm_campaign", "utmcampain", "UTM-Campaign"):
+        said = server.cli("stats", slug, "--by", spelled, check=False)
+        assert said.returncode != 0
+        assert "did you mean utmCampaign?" in said.stderr
+
+
+def test_shares_are_created_listed_and_ended(server: Server, admin: Client) -> None:
+    pixel = admin.create_pixel()
+    url = server.cli("shares", "create", pixel["slug"], "for Ada").stdout.strip()
+    assert Client(server.base).get(url.removeprefix(server.base)).status == 200
+    [share] = listed(server, "shares", "list", pixel["slug"])
+    assert (share["url"], share["name"]) == (url, "for Ada")
+    refused = server.cli("shares", "end", str(share["slug"]), check=False)
+    assert "--yes" in refused.stderr
+    server.cli("shares", "end", str(share["slug"]), "--yes")
+    assert Client(server.base).get(url.removeprefix(server.base)).status == 404
+    assert listed(server, "shares", "list", pixel["slug"]) == []
+
+
+def test_pixel_is_renamed_and_a_taken_slug_is_one_line(server: Server, admin: Client) -> None:
+    pixel, other, slug = admin.create_pixel(), admin.create_pixel(), unique("renamed")
+    server.cli("pixels", "rename", pixel["slug"], "--name", "Spring", "--slug", slug)
+    now = admin.get(f"/api/pixels/{pixel['id']}").json
+    assert (now["name"], now["slug"]) == ("Spring", slug)
+    assert admin.get(f"/p/{slug}").status == 200
+    for wrong in ([], ["--slug", other["slug"]], ["--name", ""]):
+        refused = server.cli("pixels", "rename", slug, *wrong, check=False)
+        assert refused.returncode == 1
+        assert "Traceback" not in refused.stderr
+    assert admin.get(f"/p/{slug}").status == 200
+
+
+def test_table_says_instants_as_people_do(server: Server, admin: Client) -> None:
+    slug = admin.create_pixel()["slug"]
+    server.cli("shares", "create", slug, "all")
+    head, row = server.cli("shares", "list", slug).stdout.splitlines()
+    assert head.endswith("createdAt (UTC)")
+    assert re.search(r"  \d{1,2} [A-Z][a-z]{2} \d{4}, \d\d:\d\d$", row)
+    [share] = listed(server, "shares", "list", slug)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", str(share["createdAt"]))
+
+
+def test_table_says_yes_and_no(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows([{"verified": True}, {"verified": False}], as_json=False)
+    assert capsys.readouterr().out.split() == ["verified", "yes", "no"]
