@@ -31,6 +31,11 @@ COMING = 10
 LATE_SECONDS_MAX = 5
 
 
+@pytest.fixture(scope="module")
+def server(start_server: Callable[..., Server], database: str) -> Server:
+    return start_server(database, **UNBOUNDED)
+
+
 @contextlib.contextmanager
 def locked(server: Server) -> Iterator[None]:
     """Hold the lock that every hit needs, as a stranger's program may."""
