@@ -2,7 +2,7 @@
 
 It is made once, at random, and never changes, so that what somebody said of themselves holds when
 the signing keys are rotated and their name is forgotten. The database holds it only wrapped by the
-signing keys, which it does not hold: whoever has the database alone can't test a name.
+signing keys, which it does not hold: someone with only the database can't test a name.
 """
 
 from __future__ import annotations

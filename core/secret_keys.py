@@ -48,7 +48,7 @@ def ensure_secret(settings: Settings) -> None:
 
 
 def _drafted(path: Path, keys: list[str]) -> Path:
-    """Write keys to a new file beside `path`, for its owner alone, and return it."""
+    """Write keys to a new file beside `path`, readable by its owner only, and return it."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         draft.touch(mode=0o600)

@@ -195,7 +195,7 @@ class GroupCommit(Generic[Item, Outcome]):
     def _hand_over(self, batch: list[Waiting[Item, Outcome]]) -> None:
         """Choose who leads next, and wake it and those that are done."""
         with self._lock:
-            # One that has not come to `wait` yet leads from there.
+            # A hit whose thread has not reached `wait` yet leads from there.
             successor = next((each for each in self._queue if each.may_lead), None)
             self._is_led = successor is not None
             if successor:

@@ -25,6 +25,7 @@ from core.database import Instant, begin_snapshot, db
 from core.locks import folders_turn, writing
 from models import (
     MACHINE,
+    MS_PER_DAY,
     OPENED,
     Catalogue,
     Hit,
@@ -49,7 +50,7 @@ from stats.arithmetic import (
 from stats.days import CLASSES, NOBODY, Array, Columns, Summary, pack, unpack
 from stats.future import note
 from stats.instants import INSTANT_MS
-from stats.store import MS_PER_DAY, Part, read_remains, state_of
+from stats.store import Part, read_remains, state_of
 
 # So many that writing a day anew pays, so few that a question which finds them can wait; of a day
 # that has many more, a fiftieth, so that what a hit costs doesn't grow with the day.

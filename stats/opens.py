@@ -11,10 +11,10 @@ from datetime import datetime
 import numpy as np
 
 from core.clock import milliseconds
+from models import MS_PER_DAY
 from stats import store
 from stats.days import MS_PER_HOUR, NOBODY, Array, Columns
 from stats.shapes import Question
-from stats.store import MS_PER_DAY
 from stats.view import View
 
 NEVER = np.iinfo(np.int64).max

@@ -22,7 +22,7 @@ from sqlalchemy import func, select, union
 from core.clock import from_milliseconds, milliseconds
 from core.database import begin_snapshot, db
 from hits.agent_names import OTHER
-from models import Hit, Profile
+from models import MS_PER_DAY, Hit, Profile
 from stats import folding, store
 from stats.buckets import Unit as Unit
 from stats.buckets import buckets
@@ -32,7 +32,6 @@ from stats.groups import Tally
 from stats.instants import dated, undated
 from stats.labels import LIMITED, Words
 from stats.shapes import BreakdownRow, Event, Filter, Leader, Point, Question, Totals
-from stats.store import MS_PER_DAY
 from stats.view import HITS_READ_AT_ONCE, Place, View, events_by_id
 
 ACTIVE_MINUTES = 5

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, delete, exists, func, literal, or_, select, tu
 from core.clock import from_milliseconds
 from core.database import Instant, db
 from core.locks import writing
-from models import MACHINE, OPENED, UNOPENED, Hit, Pixel, Profile, Recipient, Segment
+from models import MACHINE, MS_PER_DAY, OPENED, UNOPENED, Hit, Pixel, Profile, Recipient, Segment
 from stats.arithmetic import group_hits, join_pieces, remains_of, sort_columns
 from stats.days import CLASSES, PIECE_HITS_MAX, Array, Columns, pack
 from stats.folding import (
@@ -26,7 +26,7 @@ from stats.folding import (
     store_parts,
 )
 from stats.instants import INSTANT_MS, dated, undated
-from stats.store import MS_PER_DAY, Part, State, days_of, read, read_remains, state_of
+from stats.store import Part, State, days_of, read, read_remains, state_of
 
 
 def rebuild(pixel_number: int, days: Iterable[int] | None = None) -> None:

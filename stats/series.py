@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 
+from models import MS_PER_DAY
 from stats.arithmetic import Members
 from stats.buckets import Buckets
 from stats.days import (
@@ -20,7 +21,6 @@ from stats.days import (
     Quarters,
 )
 from stats.groups import ByHit, Day, Groups
-from stats.store import MS_PER_DAY
 
 HOURS_A_DAY = 24
 

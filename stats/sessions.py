@@ -10,12 +10,11 @@ from sqlalchemy import select
 
 from core.clock import from_milliseconds
 from core.database import db
-from models import Profile, Visitor
+from models import MS_PER_DAY, Profile, Visitor
 from stats import labels
 from stats.days import MS_PER_HOUR, NOBODY, Array
 from stats.dimensions import Source
 from stats.shapes import Question
-from stats.store import MS_PER_DAY
 from stats.view import View
 
 

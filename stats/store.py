@@ -29,7 +29,6 @@ from stats.days import (
     unpack,
 )
 
-MS_PER_DAY = 86_400_000
 DAYS_AT_ONCE = 8
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, literal, select, tuple_
 
 from core.clock import from_milliseconds, milliseconds
 from core.database import begin_snapshot, db
-from models import HIT_ID_SHIFT, Hit, Profile, Recipient, Visitor
+from models import HIT_ID_SHIFT, MS_PER_DAY, Hit, Profile, Recipient, Visitor
 from stats import folding, labels, store
 from stats.arithmetic import between
 from stats.buckets import Buckets
@@ -25,7 +25,7 @@ from stats.instants import INSTANT_MS, dated
 from stats.labels import Labels, Words
 from stats.series import Series
 from stats.shapes import Event, Filter, Question
-from stats.store import MS_PER_DAY, State
+from stats.store import State
 
 HITS_READ_AT_ONCE = 1_000
 

@@ -18,11 +18,10 @@ from core.clock import database_now_ms, from_milliseconds, milliseconds
 from core.database import db
 from core.errors import BadRequest
 from core.locks import writing
-from models import Hit, Pixel
+from models import MS_PER_DAY, Hit, Pixel
 from stats import folding, future, rebuilding, store
 from stats.days import Columns
 from stats.instants import INSTANT_MS, OF_ID_MS, dated, undated
-from stats.store import MS_PER_DAY
 
 ROWS_AT_ONCE = 2_000
 # The last instant that a hit's id and a datetime can both hold.

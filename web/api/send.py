@@ -34,12 +34,12 @@ from hits.intake import (
 )
 from hits.recorder import PixelName, Stored, Unstored
 from schemas import BatchOut, Send, SendOut
+from stats.days import MS_PER_HOUR
 from web.api.blueprint import JsonBlueprint, bad_request
 from web.api.json_body import json_array
 from web.errors import body
 from web.request import address, links
 
-MS_PER_HOUR = 3_600_000
 STORED_TYPE = "event"
 CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
