@@ -229,9 +229,9 @@ def _output(command: list[str]) -> str:
 
 
 def _variants(chosen: argparse.Namespace) -> Iterator[Any]:
-    yield _bare("bare WSGI", "bench:bare_wsgi", "gthread", chosen)
-    yield _bare(BASE, "bench:bare_flask", "gthread", chosen)
-    yield _bare(f"{BASE} in our worker", "bench:bare_flask", "worker.Worker", chosen)
+    yield _bare("bare WSGI", "bench.hits:bare_wsgi", "gthread", chosen)
+    yield _bare(BASE, "bench.hits:bare_flask", "gthread", chosen)
+    yield _bare(f"{BASE} in our worker", "bench.hits:bare_flask", "server.worker.Worker", chosen)
     yield _pixelkeep("FULL", chosen)
     yield _pixelkeep("NORMAL", chosen, synchronous="NORMAL")
     yield _on_postgresql(chosen)

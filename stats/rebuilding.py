@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import bindparam, delete, exists, func, literal, or_, select, tuple_, update
 
 from core.clock import from_milliseconds
-from core.database import Instant, db
+from core.database import Instant, begin_snapshot, db
 from core.locks import writing
 from models import MACHINE, MS_PER_DAY, OPENED, UNOPENED, Hit, Pixel, Profile, Recipient, Segment
 from stats.arithmetic import group_hits, join_pieces, remains_of, sort_columns
@@ -61,7 +61,6 @@ def _try_to_forget(pixel_number: int, before_day: int) -> int | None:
     state = state_of(pixel_number)
     if state is None:
         return 0
-    bits = class_bits_of(pixel_number)
     days = select(Segment.day).where(
         Segment.pixel_number == pixel_number,
         Segment.part == Part.COLUMNS,
@@ -69,6 +68,9 @@ def _try_to_forget(pixel_number: int, before_day: int) -> int | None:
         Segment.day < before_day,
     )
     for day in db.session.scalars(days.order_by(Segment.day)).all():
+        # Hits folded meanwhile may have profiles that are newer than the classes read before.
+        begin_snapshot()
+        bits = class_bits_of(pixel_number)
         triples, _ = group_hits(pieces_of(pixel_number, day), bits)
         remains = remains_of(triples)
         parts = {Part.REMAINS: {0: pack((*remains.pairs, *remains.mixed))}}
@@ -165,7 +167,12 @@ def _recount_recipients(pixel_number: int) -> None:
     The instants of opens that are pruned can't be found again: those stay that are known.
     """
     done: int | None = np.iinfo(np.int64).min
-    while done is not None and (state := state_of(pixel_number)):
+    while done is not None:
+        # The days may not know of a visitor or a profile that the state does not.
+        begin_snapshot()
+        state = state_of(pixel_number)
+        if state is None:
+            return
         done = _recount_after(pixel_number, done, state)
 
 

@@ -25,7 +25,7 @@ def altered(token: str) -> list[str]:
 def test_link_that_is_changed_names_nobody() -> None:
     links, pixel = Links(["k" * 32]), uuid.uuid4()
     for number in range(10):
-        token = links.sign(pixel, f"reader-{number}@example.org", None)
+        token = links.sign(pixel, 1000 + number, None)
         assert links.read(pixel, token)
         assert [each for each in altered(token) if links.read(pixel, each)] == []
 
