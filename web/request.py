@@ -1,10 +1,14 @@
-"""What both edges ask of a request: its address, the base of our URLs, the signer of links."""
+"""What both edges ask of a request: its address, the base of our URLs, the signer of links.
+
+And what they both do for its reader: a long document goes out as gzip.
+"""
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
-from flask import current_app, request, url_for
+from flask import Response, current_app, request, url_for
 
 from core.links import Links
 
@@ -29,3 +33,16 @@ def public_url_for(endpoint: str, **values: Any) -> str:
     """Return the URL of a page for whoever reads it elsewhere, as in a mail."""
     # Where we stand under a path, both parts have it.
     return public_base() + url_for(endpoint, **values).removeprefix(request.script_root)
+
+
+def compressed(response: Response) -> Response:
+    """Return an answer as gzip where its reader takes that.
+
+    Only for documents that are the same for everybody: beside what a caller sends, a secret's
+    letters could be guessed from the length of the whole.
+    """
+    response.vary.add("Accept-Encoding")
+    if request.accept_encodings["gzip"] > 0:
+        response.set_data(gzip.compress(response.get_data(), compresslevel=6))
+        response.content_encoding = "gzip"
+    return response

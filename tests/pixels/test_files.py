@@ -64,7 +64,8 @@ def test_exported_recipients_come_back_as_they_were(
     third = admin.create_pixel()
     path = f"/pixels/{third['id']}/links"
     pasted = sheet.read_bytes().decode()
-    assert browser.send(path, list=pasted).status == 200
+    assert browser.send(path, list=pasted).status == 200  # Shows what would be made.
+    assert browser.send(f"{path}/make", path, list=pasted).status == 200
     listed = admin.get(f"/api/pixels/{third['id']}/recipients?pageSize=100").json["data"]
     assert sorted(row["recipient"] for row in listed) == sorted(NAMES)
 

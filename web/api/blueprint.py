@@ -27,6 +27,7 @@ from core.errors import DomainError
 from schemas import ErrorOut
 from web.api.document import finished
 from web.api.json_body import json_object
+from web.request import compressed
 
 View = TypeVar("View", bound=Callable[..., Any])
 SECURITY_SCHEMES: dict[str, dict[str, str]] = {
@@ -123,7 +124,7 @@ class JsonApi(Api):
         """Serve the document as clients are made from it."""
         document = finished(self.spec.to_dict())
         document["servers"][0]["url"] = f"{flask.request.script_root}/"
-        return jsonify(document)
+        return compressed(jsonify(document))
 
 
 def _errors_by_status(

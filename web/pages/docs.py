@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from flask import current_app, render_template
+from flask import Response, current_app, render_template
 
 from web.pages.base import Pages, public
-from web.request import public_base
+from web.request import compressed, public_base
 
 blueprint = Pages("docs_page", __name__)
 
@@ -78,11 +78,11 @@ class Group(NamedTuple):
 
 @blueprint.get("/docs")
 @public
-def show_docs() -> str:
+def show_docs() -> Response:
     """GET: the API's document as a page. No authentication. 200."""
     document = current_app.extensions["api_document"].to_dict()
     shared = _shared_parameters(document)
-    return render_template(
+    page = render_template(
         "docs.html",
         version=document["info"]["version"],
         groups=_groups(document, set(shared), public_base()),
@@ -91,6 +91,7 @@ def show_docs() -> str:
             name: [*_fields(schema)] for name, schema in document["components"]["schemas"].items()
         },
     )
+    return compressed(Response(page))
 
 
 def _groups(document: dict[str, Any], shared: set[str], base: str) -> list[Group]:

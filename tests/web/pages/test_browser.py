@@ -21,7 +21,14 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 from tests.conftest import PASSWORD, Client, Server, unique
 
@@ -69,9 +76,14 @@ def open_context(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
     contexts: list[BrowserContext] = []
     strays: list[str] = []
 
+    def note(message: ConsoleMessage) -> None:
+        # The browser's own remark where somebody was quicker than the page.
+        if "Autofocus processing was blocked" not in message.text:
+            strays.append(f"{message.type}: {message.text}")
+
     def watch(page: Page) -> None:
         page.on("request", lambda request: strays.append(request.url))
-        page.on("console", lambda message: strays.append(f"{message.type}: {message.text}"))
+        page.on("console", note)
         page.on("pageerror", lambda error: strays.append(f"error: {error}"))
 
     def open_one(**options: Any) -> BrowserContext:
