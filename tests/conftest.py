@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ import hypothesis
 import psycopg
 import pytest
 
-from tests.commands import run_command
+from tests.commands import ServerProcess, run_command
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 START_SECONDS_MAX = 60
@@ -163,7 +163,7 @@ class Server:
             **({"PIXELKEEP_DATABASE_URL": database_url} if database_url else {}),
             **{f"PIXELKEEP_{name.upper()}": value for name, value in settings.items()},
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | ServerProcess | None = None
         self.admin = Client(self.base)
 
     @property
@@ -173,15 +173,7 @@ class Server:
     def start(self, *before: str, signs_in: bool = True) -> Server:
         """Start it, by the command `before` if there is one."""
         self.data_dir.mkdir(exist_ok=True)
-        with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*before, sys.executable, "-m", "server.start"],
-                cwd=PROJECT_DIR,
-                env=self.env,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self.process = self._start_process(before)
         give_up_at = time.monotonic() + START_SECONDS_MAX
         while time.monotonic() < give_up_at:
             assert self.process.poll() is None, self.log
@@ -197,6 +189,19 @@ class Server:
             self.admin.token = self.admin.post("/api/auth/login", given).json["token"]
         return self
 
+    def _start_process(self, before: tuple[str, ...]) -> subprocess.Popen[bytes] | ServerProcess:
+        if not before and "PYTHONPATH" not in self.env:
+            return ServerProcess(self.env, PROJECT_DIR, self.log_path)
+        with self.log_path.open("ab") as log:
+            return subprocess.Popen(
+                [*before, sys.executable, "-m", "server.start"],
+                cwd=PROJECT_DIR,
+                env=self.env,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
         """Signal the master and wait for its end; return the exit status."""
         assert self.process
@@ -208,6 +213,11 @@ class Server:
         assert self.process
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        # The workers are nobody's children now, and hold the port until they are gone.
+        with suppress(ProcessLookupError):
+            while True:
+                os.killpg(self.process.pid, 0)
+                time.sleep(0.01)
 
     @property
     def log(self) -> str:
