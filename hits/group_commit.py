@@ -37,7 +37,7 @@ class Storage(Protocol[Item, Outcome]):
     def turn(self, patience_s: float) -> AbstractContextManager[None]:
         """Hold the place of the one writer; raises a busy error if it wasn't free in time."""
 
-    def begin(self) -> None:
+    def lock(self) -> None:
         """Take the database's own lock for the next commit; raises a busy error if it is held."""
 
     def commit(self, items: list[Item]) -> list[Outcome]:
@@ -137,66 +137,55 @@ class GroupCommit(Generic[Item, Outcome]):
         return waiting.leads
 
     def _lead(self, give_up_at: float, *, or_fail: bool = True) -> bool:
-        """Commit all that wait, wake them, and hand the lead to one that came meanwhile.
+        """Commit all that wait when it is our turn, wake them, and hand the lead on.
 
         False: it was not our turn in time. Then those fail whose time is up, unless they may
         wait for another leader.
         """
+        started_at = time.monotonic()
         batch: list[Waiting[Item, Outcome]] = []
+        outcomes: list[Outcome] | None = None
         try:
-            batch = self._commit(give_up_at)
+            while outcomes is None:
+                with self._storage.turn(give_up_at - time.monotonic()):
+                    try:
+                        # They are taken in the hope that no stranger holds the database's lock.
+                        # Once one did, the lock comes first, so that those that have waited for
+                        # too long meanwhile can go.
+                        if self._is_contended:
+                            self._storage.lock()
+                        batch = self._take()
+                        outcomes = self._storage.commit([waiting.item for waiting in batch])
+                    except Exception as error:
+                        if not self._storage.is_busy(error):
+                            raise
+                        self._put_back(batch)
+                        batch, self._is_contended = [], True
+                        # Between two tries other processes have their turn, so that each notices
+                        # when its own time is up.
+                        if time.monotonic() >= give_up_at:
+                            raise
+            for waiting, outcome in zip(batch, outcomes, strict=True):
+                waiting.outcome = outcome
+            self._is_contended = self._has_given_up = False
+            self._metrics.count_batch(len(batch), time.monotonic() - started_at)
         except Exception as error:
             is_late = self._storage.is_busy(error)
             if is_late and not or_fail:
                 return False
             # Whatever it was, nobody may hang, and nobody be told that this was stored.
             self._is_contended = self._has_given_up = is_late
-            batch = self._take(give_up_at + GRACE_SECONDS)
+            batch = batch or self._take(give_up_at + GRACE_SECONDS)
             self._fail(batch, error)
         finally:
             self._hand_over(batch)
         return True
 
-    def _commit(self, give_up_at: float) -> list[Waiting[Item, Outcome]]:
-        """Commit all that wait when it is our turn; return them, and each knows what became of it.
-
-        They are taken in the hope that no stranger holds the database's lock. Once one did, the
-        lock comes first, so that those that have waited for too long meanwhile can go; and between
-        two tries others have their turn, so that each notices when its own time is up.
-
-        Raises: what the storage does, if nothing was taken.
-        """
-        started_at = time.monotonic()
-        while True:
-            with self._storage.turn(give_up_at - time.monotonic()):
-                batch: list[Waiting[Item, Outcome]] = []
-                try:
-                    if self._is_contended:
-                        self._storage.begin()
-                    batch = self._take()
-                    outcomes = self._storage.commit([each.item for each in batch])
-                except Exception as error:
-                    if self._storage.is_busy(error):
-                        self._put_back(batch)
-                        self._is_contended = True
-                        if time.monotonic() < give_up_at:
-                            continue
-                    elif batch:
-                        self._fail(batch, error)
-                        self._is_contended = self._has_given_up = False
-                        return batch
-                    raise
-            for waiting, outcome in zip(batch, outcomes, strict=True):
-                waiting.outcome = outcome
-            self._is_contended = self._has_given_up = False
-            self._metrics.count_batch(len(batch), time.monotonic() - started_at)
-            return batch
-
     def _hand_over(self, batch: list[Waiting[Item, Outcome]]) -> None:
         """Choose who leads next, and wake it and those that are done."""
         with self._lock:
             # A hit whose thread has not reached `wait` yet leads from there.
-            successor = next((each for each in self._queue if each.may_lead), None)
+            successor = next((waiting for waiting in self._queue if waiting.may_lead), None)
             self._is_led = successor is not None
             if successor:
                 successor.leads = True
@@ -208,20 +197,20 @@ class GroupCommit(Generic[Item, Outcome]):
     def _take(self, before: float = math.inf) -> list[Waiting[Item, Outcome]]:
         """Take those out of the queue that give up before an instant, by default all."""
         with self._lock:
-            batch = [each for each in self._queue if each.give_up_at <= before]
-            self._queue = deque(each for each in self._queue if each.give_up_at > before)
-            for each in batch:
-                each.is_taken = True
+            batch = [waiting for waiting in self._queue if waiting.give_up_at <= before]
+            self._queue = deque(waiting for waiting in self._queue if waiting.give_up_at > before)
+            for waiting in batch:
+                waiting.is_taken = True
             self._metrics.set_waiting(len(self._queue))
         return batch
 
     def _put_back(self, batch: list[Waiting[Item, Outcome]]) -> None:
         with self._lock:
             self._queue.extendleft(reversed(batch))
-            for each in batch:
-                each.is_taken = False
+            for waiting in batch:
+                waiting.is_taken = False
 
     def _fail(self, batch: list[Waiting[Item, Outcome]], error: Exception) -> None:
         self._metrics.count_failure()
-        for each in batch:
-            each.failure = error
+        for waiting in batch:
+            waiting.failure = error

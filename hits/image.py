@@ -25,7 +25,8 @@ from hits.intake import (
     recipient_of,
     unescaped,
 )
-from hits.recorder import PixelName, Unstored, reason_of
+from hits.pixel_names import PixelName
+from hits.recorder import Unstored, reason_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -66,28 +67,28 @@ class Collector:
         if not is_image and not (path == SEED_PATH and method in ("GET", "HEAD")):
             return self._app(environ, start_response)
         if method == "GET":
-            return _answer_when_known(self._begin(environ), start_response)
+            return _answer_when_known(self._enqueue(environ), start_response)
         if method == "HEAD":
             start_response(self._head_status(environ), IMAGE_HEADERS.copy())
             return []
         start_response("405 Method Not Allowed", [*IMAGE_HEADERS, ("Allow", "GET, HEAD")])
         return [GIF]
 
-    def _begin(self, environ: WSGIEnvironment) -> Callable[[], str]:
-        """Have a hit stored; return what waits for that and says the status."""
+    def _enqueue(self, environ: WSGIEnvironment) -> Callable[[], str]:
+        """Put a hit into the queue; return what waits for its commit and says the status."""
         try:
             query = unescaped(_utf8(environ["QUERY_STRING"]))
             parameters = parameters_of(query) if query else {}
-            request = _request(environ["PATH_INFO"], parameters)
-            finish = self._intake.begin(request, _seen(environ, query, parameters), now())
+            name = _name(environ["PATH_INFO"], parameters)
+            wait = self._intake.enqueue(name, _fetch_of(environ, query, parameters), now())
         except Exception as error:
             return partial(_failed, error)
-        return partial(_status_of, finish)
+        return partial(_status_of, wait)
 
     def _head_status(self, environ: WSGIEnvironment) -> str:
         try:
             parameters = parameters_of(unescaped(_utf8(environ["QUERY_STRING"])))
-            known = self._intake.knows(_request(environ["PATH_INFO"], parameters))
+            known = self._intake.knows(_name(environ["PATH_INFO"], parameters))
         except Exception as error:
             return _failed(error)
         return FOUND if known else UNKNOWN
@@ -103,9 +104,9 @@ def _answer_when_known(status: Callable[[], str], start_response: StartResponse)
     yield GIF
 
 
-def _status_of(finish: Callable[[], object]) -> str:
+def _status_of(wait: Callable[[], object]) -> str:
     try:
-        return UNKNOWN if finish() is None else FOUND
+        return UNKNOWN if wait() is None else FOUND
     except Exception as error:
         return _failed(error)
 
@@ -118,13 +119,13 @@ def _failed(error: Exception) -> str:
     return "503 Service Unavailable"
 
 
-def _request(path: str, parameters: dict[str, str]) -> PixelName:
+def _name(path: str, parameters: dict[str, str]) -> PixelName:
     if path.startswith(PATH):
         return PixelName(_utf8(path[len(PATH) :]), may_have_suffix=True)
     return PixelName(parameters.get("slug", ""))
 
 
-def _seen(environ: WSGIEnvironment, query: str, parameters: dict[str, str]) -> Fetch:
+def _fetch_of(environ: WSGIEnvironment, query: str, parameters: dict[str, str]) -> Fetch:
     header = environ.get
     return Fetch(
         address=header("REMOTE_ADDR", ""),

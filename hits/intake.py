@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote_plus
 
+from core.clock import milliseconds
 from core.links import RECIPIENT_CHARACTERS_MAX, Links
 from hits import classify
 from hits.bursts import Sighting, Sightings, is_public
@@ -20,7 +21,8 @@ from hits.metrics import Metrics
 from hits.new_values import NewValues
 from hits.operator_rules import OperatorRules
 from hits.people import Named
-from hits.recorder import NewHit, PixelEntry, PixelName, Recorder, Stored, Waiting
+from hits.pixel_names import PixelEntry, PixelName
+from hits.recorder import NewHit, Recorder, Stored, Waiting
 from hits.references import HitContext, Identity
 from hits.user_agents import any_of
 
@@ -116,29 +118,29 @@ class Intake:
         self._sightings = sightings
         self._respect_dnt = respect_dnt
 
-    def take(self, request: PixelName, seen: Fetch, now: datetime) -> Stored | None:
-        """Store a hit and return what was committed; None: `request` names no pixel.
+    def take(self, name: PixelName, fetch: Fetch, now: datetime) -> Stored | None:
+        """Store a hit and return what was committed; None: `name` is no pixel's.
 
         Raises: Unstored.
         """
-        return self.begin(request, seen, now)()
+        return self.enqueue(name, fetch, now)()
 
-    def begin(self, request: PixelName, seen: Fetch, now: datetime) -> Callable[[], Stored | None]:
-        """Have a hit stored by whoever commits next; return what waits for that, as `take`."""
+    def enqueue(self, name: PixelName, fetch: Fetch, now: datetime) -> Callable[[], Stored | None]:
+        """Put a hit into the queue; return what waits for its commit and answers as `take` does."""
         try:
-            waiting = self._begin(request, seen, now)
+            waiting = self._enqueue(name, fetch, now)
         except Exception:
             self._metrics.count_unstored()
             raise
-        return functools.partial(self._finish, waiting, request, seen, now)
+        return functools.partial(self._wait, waiting, name, fetch, now)
 
-    def _finish(
-        self, waiting: Waiting | None, request: PixelName, seen: Fetch, now: datetime
+    def _wait(
+        self, waiting: Waiting | None, name: PixelName, fetch: Fetch, now: datetime
     ) -> Stored | None:
         try:
             for attempt in range(ATTEMPTS_MAX):
                 if attempt:
-                    waiting = self._begin(request, seen, now)
+                    waiting = self._enqueue(name, fetch, now)
                 if waiting is None:
                     break
                 stored = self._recorder.wait(waiting)
@@ -157,64 +159,67 @@ class Intake:
             sighting = Sighting(number, stored.id, stored.visitor, stored.source, stored.at_ms)
             self._sightings.note(sighting)
 
-    def _begin(self, request: PixelName, seen: Fetch, now: datetime) -> Waiting | None:
-        pixel = self._recorder.find(request)
+    def _enqueue(self, name: PixelName, fetch: Fetch, now: datetime) -> Waiting | None:
+        pixel = self._recorder.find(name)
         if pixel is None:
             return None
+        context, identity = self._read(pixel, fetch, fetch.at or now)
         return self._recorder.enqueue(
-            NewHit(request, pixel, *self._read(pixel, seen, seen.at or now), seen.at)
+            NewHit(name, pixel, context, identity, milliseconds(fetch.at) if fetch.at else None)
         )
 
-    def knows(self, request: PixelName) -> bool:
-        """Tell whether `request` names a pixel at this moment.
+    def knows(self, name: PixelName) -> bool:
+        """Tell whether a name is some pixel's at this moment.
 
         Raises: Unstored if the database doesn't answer.
         """
-        return self._recorder.look_up(request) is not None
+        return self._recorder.look_up(name) is not None
 
     def _read(
-        self, pixel: PixelEntry, seen: Fetch, now: datetime
+        self, pixel: PixelEntry, fetch: Fetch, now: datetime
     ) -> tuple[HitContext, Identity | None]:
         """Return what is kept of a request, and whose it is."""
-        agent = kept_text(seen.user_agent, classify.USER_AGENT_CHARACTERS_MAX)
-        named, more, seconds = self._named(pixel, seen, now)
-        signals = seen.header_signals | more
+        agent = kept_text(fetch.user_agent, classify.USER_AGENT_CHARACTERS_MAX)
+        named, more, seconds = self._named(pixel, fetch, now)
+        signals = fetch.header_signals | more
         says = classify.classify_agent(agent)
         verdict = classify.classify_hit(says, signals)
-        rule = self._rules.find(agent, seen.address, seconds)
+        rule = self._rules.find(agent, fetch.address, seconds)
         if rule is not None:
             verdict = rule.verdict(says)
-        country = self._country_of(seen.address) if verdict.own_machine else None
-        circumstances, who = HitContext(agent, signals, country), None
+        country = self._country_of(fetch.address) if verdict.own_machine else None
+        context, identity = HitContext(agent, signals, country), None
         if rule is not None:
-            circumstances = circumstances._replace(verdict=verdict)
+            context = context._replace(verdict=verdict)
         if not pixel.anonymous:
-            circumstances = of_person(circumstances, seen)
-            if not (self._respect_dnt and seen.opted_out):
-                who = Identity(seen.address, named, _is_watched(named, verdict, seen.address))
+            context = of_person(context, fetch)
+            if not (self._respect_dnt and fetch.opted_out):
+                identity = Identity(
+                    fetch.address, named, _is_watched(named, verdict, fetch.address)
+                )
         kept = self._new_values.limited(
             pixel[:2],
-            seen.address,
-            circumstances,
+            fetch.address,
+            context,
             (says, verdict),
-            who and who.named and who.named.name,
+            identity and identity.named and identity.named.name,
             now,
         )
-        return kept, who
+        return kept, identity
 
     def _named(
-        self, pixel: PixelEntry, seen: Fetch, now: datetime
+        self, pixel: PixelEntry, fetch: Fetch, now: datetime
     ) -> tuple[Named | None, int, float | None]:
         """Return what a request says of whom its link is for, the signals in that, and its age.
 
         The age is in seconds since the mail was sent, None where the link doesn't say when.
         """
-        if seen.token is None:
-            name = kept_text(seen.recipient.strip(), RECIPIENT_CHARACTERS_MAX).strip()
+        if fetch.token is None:
+            name = kept_text(fetch.recipient.strip(), RECIPIENT_CHARACTERS_MAX).strip()
             if _MERGE_TAG.fullmatch(name):
                 return None, classify.MERGE_TAG, None
             return (Named(name) if name and not pixel.needs_consent else None), 0, None
-        sent = self._links.read(pixel.id, seen.token)
+        sent = self._links.read(pixel.id, fetch.token)
         if sent is None:
             return None, classify.FORGED_TOKEN, None
         signals, seconds = 0, None
@@ -238,13 +243,13 @@ def _is_watched(named: Named | None, verdict: classify.Verdict, address: str) ->
     )
 
 
-def of_person(circumstances: HitContext, seen: Fetch) -> HitContext:
-    """Return circumstances with those that an anonymous pixel doesn't keep."""
-    return circumstances._replace(
-        language=_first_match(_LANGUAGE, seen.languages),
-        hostname=_first_match(_HOSTNAME, seen.host.lower()),
-        referrer=kept_text(seen.referrer, REFERRER_CHARACTERS_MAX) or None,
-        query=kept_text(_campaign_first(seen.query), QUERY_CHARACTERS_MAX) or None,
+def of_person(context: HitContext, fetch: Fetch) -> HitContext:
+    """Return a context with what an anonymous pixel doesn't keep."""
+    return context._replace(
+        language=_first_match(_LANGUAGE, fetch.languages),
+        hostname=_first_match(_HOSTNAME, fetch.host.lower()),
+        referrer=kept_text(fetch.referrer, REFERRER_CHARACTERS_MAX) or None,
+        query=kept_text(_campaign_first(fetch.query), QUERY_CHARACTERS_MAX) or None,
     )
 
 

@@ -45,7 +45,7 @@ log = logging.getLogger("pixelkeep.new_values")
 
 
 class NewValues:
-    """Decides what is kept of hits' circumstances; make it before the fork."""
+    """Decides what is kept of a hit's context; make it before the fork."""
 
     def __init__(self, per_sender_hour: int, per_pixel_day: int) -> None:
         self._per_sender_hour = per_sender_hour
@@ -54,7 +54,7 @@ class NewValues:
         self._pixels = SharedCounts()
         self._seen = SharedMarks()
         self._lock = threading.Lock()
-        # Hashes of circumstances of which nothing is new.
+        # Hashes of contexts of which nothing is new.
         self._familiar: set[int] = set()
         # By pixel: a UTC day, and the bytes that it has left.
         self._left: dict[int, tuple[int, int]] = {}
@@ -70,7 +70,7 @@ class NewValues:
         recipient: str | None,
         at: datetime,
     ) -> HitContext:
-        """Return the circumstances that are kept of a hit: as they are, or with `OTHER` in them."""
+        """Return the context that is kept of a hit: as it is, or with `OTHER` in them."""
         number, pixel_id = pixel
         agent, verdict = says
         texts = _texts(context)

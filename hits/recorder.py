@@ -13,39 +13,30 @@ An address is used to name an anonymous visitor (`references`), and is never wri
 
 from __future__ import annotations
 
-import errno
 import functools
 import itertools
 import secrets
 import traceback
-import uuid
 from contextlib import AbstractContextManager
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from core.clock import milliseconds, now_ms
-from core.database import BUSY_TIMEOUT_MS, TRY_MS, is_database_error
+from core.clock import now_ms
+from core.database import BUSY_TIMEOUT_MS, is_database_error
 from core.links import Links
-from core.locks import ADVISORY_LOCK, is_busy, write_lock
-from core.sqlite import file_identity, sqlite_file
+from core.locks import is_busy, write_lock
 from hits.classify import RULES_VERSION
 from hits.group_commit import GroupCommit, Uncommitted
 from hits.group_commit import Waiting as WaitingItem
+from hits.kept_connection import KeptConnection
 from hits.metrics import Metrics
-from hits.references import HitContext, Identity, References, Rows
-from models import HIT_ID_SHIFT, MS_PER_DAY, Pixel
+from hits.pixel_names import KnownPixels, PixelEntry, PixelName, read_pixel
+from hits.references import HitContext, HitRow, Identity, References
+from models import HIT_ID_SHIFT, MS_PER_DAY
 
 PATIENCE_SECONDS = BUSY_TIMEOUT_MS / 1000
-POSTGRESQL_TIMEOUTS = (
-    "SET lock_timeout = 1000",
-    f"SET statement_timeout = {BUSY_TIMEOUT_MS}",
-)
-# Hits go to the end of their table: few pages are needed again.
-CACHE_KIB = 256
-PIXELS_CACHED_MAX = 10_000
 # Ids are drawn at random within a millisecond; two processes that draw the same draw again.
 ATTEMPTS_MAX = 3
 # While the clock is behind the ids, they go on by steps up to this, so that two processes that
@@ -53,8 +44,6 @@ ATTEMPTS_MAX = 3
 STEP_BITS = 16
 # The first of the year 2200. A clock that shows more would use up what numbers there are.
 ID_MS_MAX = 7_258_118_400_000
-SUFFIX = ".gif"
-LOCK_SHARED = f"SELECT pg_advisory_xact_lock_shared({ADVISORY_LOCK})"
 POSTGRESQL_NOW_MS = "CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS BIGINT)"
 READ_CATALOGUE = "SELECT version, folded_through, {} FROM catalogue"
 # One statement for a batch, since each hands Python's lock to another thread and waits to have
@@ -85,31 +74,14 @@ class Unstored(Exception):
     """A hit could not be committed in time; its text says why, and nothing of anybody."""
 
 
-class PixelEntry(NamedTuple):
-    """What a hit needs to know of its pixel."""
-
-    number: int
-    id: uuid.UUID
-    anonymous: bool
-    needs_consent: bool = False
-
-
-class PixelName(NamedTuple):
-    """How a request names its pixel: by a slug, as written or without `.gif`, or by its id."""
-
-    slug: str = ""
-    id: uuid.UUID | None = None
-    may_have_suffix: bool = False
-
-
 class NewHit(NamedTuple):
-    """A hit that is to be stored; `at` only where a caller who may has said when it was."""
+    """A hit that is to be stored; `at_ms` only where a caller who may has said when it was."""
 
-    request: PixelName
+    name: PixelName
     pixel: PixelEntry
-    circumstances: HitContext
-    who: Identity | None
-    at: datetime | None = None
+    context: HitContext
+    identity: Identity | None
+    at_ms: int | None = None
 
 
 class Stored(NamedTuple):
@@ -124,23 +96,15 @@ class Stored(NamedTuple):
     source: int | None = None
 
 
-class HitRow(NamedTuple):
-    """A row of `hits` before it has an id; `at_ms` only where a caller has said it."""
-
-    pixel_number: int
-    visitor: int | None
-    profile: int
-    at_ms: int | None
-    source: int | None = None
-
-
 class Batch(NamedTuple):
-    """Rows for hits, None for one whose request names another pixel now.
+    """The rows of hits, which hold for one UTC day, since its salt has named the visitors.
 
-    They hold for one UTC day, whose salt has named the visitors.
+    `found` tells of each hit, in order, whether its request still names the same pixel: the others
+    have no row.
     """
 
-    rows: list[HitRow | None]
+    rows: list[HitRow]
+    found: list[bool]
     day: int
     at_ms: int
 
@@ -151,7 +115,7 @@ Waiting = WaitingItem[NewHit, Stored | None]
 class Recorder:
     """Finds pixels and stores hits for one process; safe to make before a fork.
 
-    What the leader alone touches needs no lock: there is one leader at a time.
+    From `commit` on everything is the leader's own and needs no lock: there is one at a time.
     """
 
     def __init__(
@@ -167,47 +131,32 @@ class Recorder:
             self, PATIENCE_SECONDS, metrics
         )
         self._integrity_error: type[Exception] = engine.dialect.loaded_dbapi.IntegrityError
-        self._file = sqlite_file(engine)
-        if self._file is not None:
-            self._opening_statements: tuple[str, ...] = (
-                f"PRAGMA busy_timeout = {TRY_MS}",
-                f"PRAGMA cache_size = -{CACHE_KIB}",
-            )
-            self._begin_statement = "BEGIN IMMEDIATE"
-        else:
-            self._opening_statements = POSTGRESQL_TIMEOUTS
-            self._begin_statement = f"BEGIN; {LOCK_SHARED}"
-        # From here on the leader's own.
-        self._connection: Connection | None = None
-        self._cursor: Any = None
-        self._identity: tuple[int, ...] = ()
-        self._has_begun = False
+        self._connection = KeptConnection(engine, on_close=self._forget)
+        self._pixels = KnownPixels()
+        self._references = References(rules_version)
+        # The catalogue as it was read last.
         self._version = -1
         self._folded_through = 0
-        self._pixels: dict[PixelName, PixelEntry] = {}
-        self._references = References(rules_version)
-        # What hits refer to and no transaction has stored yet.
-        self._new: Rows = {}
         # Of this process's own ids, whatever database they went to.
         self._last_id = 0
 
-    def find(self, request: PixelName) -> PixelEntry | None:
+    def find(self, name: PixelName) -> PixelEntry | None:
         """Return the pixel that a request names, None if there is none.
 
         What is found may be a moment old: the hit's own transaction asks again.
 
         Raises: Unstored if the database doesn't answer.
         """
-        return self._pixels.get(request) or self.look_up(request)
+        return self._pixels.get(name) or self.look_up(name)
 
-    def look_up(self, request: PixelName) -> PixelEntry | None:
+    def look_up(self, name: PixelName) -> PixelEntry | None:
         """Return the pixel that a request names by what is committed now, None if there is none.
 
         Raises: Unstored if the database doesn't answer.
         """
         try:
             with self._engine.connect() as connection:
-                return _read_pixel(connection, request)
+                return read_pixel(connection, name)
         except SQLAlchemyError as error:
             raise Unstored(reason_of(error)) from None
 
@@ -231,15 +180,15 @@ class Recorder:
 
         PostgreSQL is a network away, which is more than a moment.
         """
-        return self._file is not None and self._group.commit_now()
+        return self._connection.is_sqlite and self._group.commit_now()
 
     def turn(self, patience_s: float) -> AbstractContextManager[None]:
         """Hold SQLite's one writer's place, as `Storage` says."""
         return write_lock(self._engine, patience_s)
 
-    def begin(self) -> None:
+    def lock(self) -> None:
         """Take the database's lock for the next commit, as `Storage` says."""
-        self._begin_transaction()
+        self._connection.begin()
 
     def is_busy(self, error: Exception) -> bool:
         """Tell whether an error says no more than that somebody else holds the lock."""
@@ -251,206 +200,132 @@ class Recorder:
         In the steady state that is one statement, which inserts nothing unless the catalogue still
         is what the batch was made for; then it is made anew in a transaction that reads it first.
         """
+        connection = self._connection
+        insert = self._insert_on_sqlite if connection.is_sqlite else self._insert_on_postgresql
         try:
-            stored = self._store(hits)
-        except Exception:
-            self._close()
-            raise
-        # What was committed into a file that is not the database's any more is lost.
-        if file_identity(self._file) != self._identity:
-            self._close()
-            raise OSError(errno.ESTALE, "the database's file was replaced")
-        return stored
-
-    def _store(self, hits: list[NewHit]) -> list[Stored | None]:
-        if self._file is None and not self._has_begun:
-            self._begin_transaction()
-        for attempt in range(ATTEMPTS_MAX):
-            batch = None if attempt else self._make_from_memory(hits)
-            try:
+            if not connection.is_sqlite and not connection.has_begun:
+                connection.begin()
+            for attempt in range(ATTEMPTS_MAX):
+                batch = None if attempt else self._make_from_memory(hits)
                 batch = batch or self._make_from_tables(hits)
-                stored = self._insert(batch)
-            except self._integrity_error:
-                # Somebody else's hit of the same pixel has the id that was drawn.
-                self._close()
-                if attempt == ATTEMPTS_MAX - 1:
-                    raise
-                continue
-            if stored is not None:
-                break
-        else:
-            raise RuntimeError("the catalogue changed within a transaction")
-        if self._has_begun:
-            self._execute("COMMIT")
-            self._has_begun = False
-        self._references.learn(self._new)
-        self._new = {}
-        return stored
+                try:
+                    inserted = insert(batch) if batch.rows else []
+                except self._integrity_error:
+                    # Somebody else's hit of the same pixel has the id that was drawn.
+                    connection.close()
+                    if attempt == ATTEMPTS_MAX - 1:
+                        raise
+                    continue
+                if inserted is not None:
+                    break
+            else:
+                raise RuntimeError("the catalogue changed within a transaction")
+            connection.commit()
+        except Exception:
+            connection.close()
+            raise
+        self._references.learn()
+        connection.require_same_file()
+        stored = iter(inserted)
+        return [next(stored) if is_found else None for is_found in batch.found]
 
     def _make_from_memory(self, hits: list[NewHit]) -> Batch | None:
         """Make the rows of hits of which all is known already; None if it is not."""
         at_ms = now_ms()
         # On PostgreSQL the statement itself looks at the day, by the one clock that counts.
-        day = self._references.day if self._file is None else at_ms // MS_PER_DAY
+        day = at_ms // MS_PER_DAY if self._connection.is_sqlite else self._references.day
         if self._references.day != day or any(
-            self._pixels.get(each.request) != each.pixel
-            or not self._references.knows(each.pixel.number, each.who)
-            for each in hits
+            self._pixels.get(hit.name) != hit.pixel
+            or not self._references.knows(hit.pixel.number, hit.identity)
+            for hit in hits
         ):
             return None
-        rows: list[HitRow | None] = [self._row(each) for each in hits]
-        return None if self._new else Batch(rows, day, at_ms)
+        rows = [
+            self._references.row(hit.pixel.number, hit.context, hit.identity, hit.at_ms)
+            for hit in hits
+        ]
+        if self._references.has_unstored:
+            return None
+        return Batch(rows, [True] * len(rows), day, at_ms)
 
     def _make_from_tables(self, hits: list[NewHit]) -> Batch:
         """Make the rows of hits by what the catalogue and the tables say, and store the others.
 
         The catalogue's version can't change until the commit: what is true here is true there.
         """
-        if not self._has_begun:
-            self._begin_transaction()
-        connection = self._connection
-        assert connection is not None
-        clock = POSTGRESQL_NOW_MS if self._file is None else str(now_ms())
-        catalogue = self._execute(READ_CATALOGUE.format(clock)).fetchall()
-        [(version, self._folded_through, at_ms)] = catalogue
+        if not self._connection.has_begun:
+            self._connection.begin()
+        connection = self._connection.for_sqlalchemy
+        clock = str(now_ms()) if self._connection.is_sqlite else POSTGRESQL_NOW_MS
+        catalogue = self._connection.execute(READ_CATALOGUE.format(clock)).fetchall()
+        [(version, folded_through, at_ms)] = catalogue
         if version != self._version:
-            self._start_version(version)
+            self._forget()
+        self._version, self._folded_through = version, folded_through
         self._references.use_salt_of(connection, at_ms)
-        found = [self._resolve(connection, each.request) == each.pixel for each in hits]
-        wanted = itertools.compress(((each.pixel.number, each.who) for each in hits), found)
-        self._references.find_people(connection, self._links, wanted)
-        rows = [
-            self._row(each) if is_found else None
-            for each, is_found in zip(hits, found, strict=True)
+        found = [self._pixels.resolve(connection, hit.name) == hit.pixel for hit in hits]
+        wanted = [
+            (hit.pixel.number, hit.context, hit.identity, hit.at_ms)
+            for hit in itertools.compress(hits, found)
         ]
-        self._references.store(connection, self._new)
-        return Batch(rows, at_ms // MS_PER_DAY, at_ms)
+        people = ((number, identity) for number, _, identity, _ in wanted)
+        self._references.find_people(connection, self._links, people)
+        rows = [self._references.row(*each) for each in wanted]
+        self._references.store(connection)
+        return Batch(rows, found, at_ms // MS_PER_DAY, at_ms)
 
-    def _row(self, hit: NewHit) -> HitRow:
-        number, circumstances = hit.pixel.number, hit.circumstances
-        at_ms = milliseconds(hit.at) if hit.at else None
-        # The salt is today's: on another day the same address is somebody else.
-        day = None if at_ms is None else at_ms // MS_PER_DAY
-        visitor = self._references.visitor(number, circumstances, hit.who, self._new, day)
-        profile = self._references.profile(number, circumstances, self._new)
-        # When others fetched is known of what is dated now only.
-        source = None if hit.at else self._references.source(circumstances, hit.who)
-        return HitRow(number, visitor, profile, at_ms, source)
-
-    def _insert(self, batch: Batch) -> list[Stored | None] | None:
+    def _insert_on_sqlite(self, batch: Batch) -> list[Stored] | None:
         """Insert hits; None, and nothing of them, if the catalogue is not as it was read.
 
-        They get ids one after the other, above all that this process gave and all that are folded.
+        They get ids one after the other, above all that this process gave and all that are folded,
+        and the instant is ours.
         """
-        rows = [row for row in batch.rows if row]
-        if not rows:
-            return [None for _ in batch.rows]
-        if self._file is None:
-            inserted = self._insert_by_clock_of_database(batch.day, rows)
-        else:
-            inserted = self._insert_by_clock_of_ours(batch.at_ms, rows)
-        if inserted is None:
-            return None
-        self._last_id = inserted[-1].id
-        done = iter(inserted)
-        return [row and next(done) for row in batch.rows]
-
-    def _insert_by_clock_of_ours(self, at_ms: int, rows: list[HitRow]) -> list[Stored] | None:
-        first = next_id(at_ms, above=max(self._last_id, self._folded_through))
+        first = next_id(batch.at_ms, above=max(self._last_id, self._folded_through))
         stored = [
-            Stored(id, row.visitor, at_ms if row.at_ms is None else row.at_ms, row.source)
-            for id, row in enumerate(rows, first)
+            Stored(id, row.visitor, batch.at_ms if row.at_ms is None else row.at_ms, row.source)
+            for id, row in enumerate(batch.rows, first)
         ]
         values = (
             (row.pixel_number, hit.id, row.visitor, row.profile, _dated(hit))
-            for row, hit in zip(rows, stored, strict=True)
+            for row, hit in zip(batch.rows, stored, strict=True)
         )
-        statement = _insert_statement(len(rows))
-        cursor = self._execute(statement, (*itertools.chain(*values), self._version, first))
-        return stored if cursor.rowcount == len(rows) else None
+        statement = _insert_statement(len(stored))
+        parameters = (*itertools.chain(*values), self._version, first)
+        if self._connection.execute(statement, parameters).rowcount < len(stored):
+            return None
+        self._last_id = stored[-1].id
+        return stored
 
-    def _insert_by_clock_of_database(self, day: int, rows: list[HitRow]) -> list[Stored] | None:
+    def _insert_on_postgresql(self, batch: Batch) -> list[Stored] | None:
+        """Insert hits as on SQLite, but ids and instants are by the database's clock.
+
+        Nothing is inserted on another day than the batch's either.
+        """
         drawn, step = secrets.randbits(HIT_ID_SHIFT - 1), 1 + secrets.randbits(STEP_BITS)
-        clock = (self._version, drawn, step, self._last_id + step, day)
+        clock = (self._version, drawn, step, self._last_id + step, batch.day)
         values = (
             (row.pixel_number, place, row.visitor, row.profile, row.at_ms)
-            for place, row in enumerate(rows)
+            for place, row in enumerate(batch.rows)
         )
-        statement = _postgresql_insert_statement(len(rows))
-        found = sorted(self._execute(statement, (*clock, *itertools.chain(*values))).fetchall())
-        if len(found) < len(rows):
-            return None  # The catalogue is not as it was read.
+        statement = _postgresql_insert_statement(len(batch.rows))
+        cursor = self._connection.execute(statement, (*clock, *itertools.chain(*values)))
+        found = sorted(cursor.fetchall())
+        if len(found) < len(batch.rows):
+            return None
+        self._last_id = found[-1][0]
         return [
             Stored(
                 id, row.visitor, id >> HIT_ID_SHIFT if dated_ms is None else dated_ms, row.source
             )
-            for row, (id, dated_ms) in zip(rows, found, strict=True)
+            for row, (id, dated_ms) in zip(batch.rows, found, strict=True)
         ]
 
-    def _begin_transaction(self) -> None:
-        """Begin on the kept connection, or on a new one if the kept one has had its day."""
-        was_kept = self._connection is not None
-        try:
-            self._begin_on_connection()
-        except Exception as error:
-            self._close()
-            if is_busy(error) or not was_kept:
-                raise
-            self._begin_on_connection()
-
-    def _begin_on_connection(self) -> None:
-        if self._connection is None:
-            self._open()
-        self._execute(self._begin_statement)
-        self._has_begun = True
-        if not self._identity:
-            self._identity = file_identity(self._file)
-
-    def _open(self) -> None:
-        """Open the connection that is kept, on which transactions begin and end by statements.
-
-        Its statements in the steady state go to the driver: through SQLAlchemy they would cost
-        more than the commit (docs/benchmarks.md). Those of a first sight are SQLAlchemy's.
-        """
-        self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        self._cursor = self._connection.connection.cursor()
-        for statement in self._opening_statements:
-            self._execute(statement)
-
-    def _close(self) -> None:
-        """Close the kept connection, which takes back what it has not committed.
-
-        The next one may be to another file, whose catalogue may be at the same version.
-        """
-        connection, self._connection, self._cursor = self._connection, None, None
-        self._identity = ()
-        self._has_begun = False
+    def _forget(self) -> None:
+        """Forget what held for one version of one database's catalogue."""
+        self._version = -1
         self._folded_through = 0
-        self._start_version(-1)
-        if connection is not None:
-            connection.invalidate()
-            connection.close()
-
-    def _execute(self, statement: str, values: tuple[int | None, ...] = ()) -> Any:
-        assert self._cursor is not None
-        return self._cursor.execute(statement, values)
-
-    def _resolve(self, connection: Connection, request: PixelName) -> PixelEntry | None:
-        """Return what a request names, from memory where this version was asked before."""
-        entry = self._pixels.get(request)
-        if entry is None:
-            entry = _read_pixel(connection, request)
-            if entry is not None:
-                if len(self._pixels) >= PIXELS_CACHED_MAX:
-                    self._pixels = {}
-                self._pixels[request] = entry
-        return entry
-
-    def _start_version(self, version: int) -> None:
-        self._pixels = {}
+        self._pixels.forget()
         self._references.forget()
-        self._new = {}
-        self._version = version
 
 
 def next_id(at_ms: int, above: int) -> int:
@@ -483,23 +358,6 @@ def _postgresql_insert_statement(count: int) -> str:
         rows=", ".join([ONE_HIT.replace("?", parameter)] * count),
         p=parameter,
     )
-
-
-_pixel_columns = select(Pixel.number, Pixel.id, Pixel.privacy)
-
-
-def _read_pixel(connection: Connection, request: PixelName) -> PixelEntry | None:
-    if "\0" in request.slug:
-        # No slug has one, and PostgreSQL would refuse the question.
-        return None
-    wanted = Pixel.id == request.id if request.id else Pixel.slug == request.slug
-    row = connection.execute(_pixel_columns.where(wanted)).one_or_none()
-    if row is None and request.may_have_suffix and request.slug.endswith(SUFFIX):
-        slug = request.slug.removesuffix(SUFFIX)
-        row = connection.execute(_pixel_columns.where(Pixel.slug == slug)).one_or_none()
-    if row is None:
-        return None
-    return PixelEntry(row.number, row.id, row.privacy == "anonymous", row.privacy == "consent")
 
 
 def reason_of(error: Exception) -> str:

@@ -1,8 +1,8 @@
-"""What a hit refers to: its visitor, and its circumstances, which are stored once.
+"""What a hit refers to: its visitor, and its context, which is stored once for all hits alike.
 
-Ids are 64-bit hashes, so that nothing need be read back to refer to a row, and any process or
-node comes to the same id. Rows that are stored already are remembered; the recorder inserts the
-others in the hit's own transaction.
+Ids are 64-bit hashes, so that nothing has to be read back to refer to a row, and every process and
+node finds the same id. Rows that are stored already are remembered; the others are inserted in the
+hit's own transaction.
 
 An address goes into a keyed hash here and nowhere else.
 """
@@ -25,14 +25,13 @@ from hits.people import Named, Whose, whose
 from models import MS_PER_DAY, Profile, Recipient, Salt, Text, UserAgent
 
 # Each is forgotten as a whole when it is full: a row is then offered once more, and is there.
-KNOWN_MAX = 20_000
+STORED_MAX = 20_000
 PEOPLE_MAX = 20_000
 PROFILES_MAX = 8_000
 SALT_BYTES = 32
 
-# The rows of one transaction that may have to be stored: table and key → values.
+# A row's table, its pixel's number (0 where rows serve all pixels), and its id.
 Key = tuple[Table, int, int]
-Rows = dict[Key, dict[str, Any]]
 
 
 class HitContext(NamedTuple):
@@ -74,12 +73,27 @@ def is_over(today: int) -> ColumnElement[bool]:
     return (is_ours & (Salt.clock_offset_ms + since_boot_ms() >= end_ms)) | by_clock
 
 
+class HitRow(NamedTuple):
+    """A row of `hits` before it has an id; `at_ms` only where a caller has said it.
+
+    `source` tells who fetched, only where the hit may be one of a burst (`hits.bursts`).
+    """
+
+    pixel_number: int
+    visitor: int | None
+    profile: int
+    at_ms: int | None
+    source: int | None = None
+
+
 class References:
-    """Knows which rows are stored, and the salt of `day`, for one process."""
+    """Knows which rows are stored, which have to be, and the salt of `day`, for one process."""
 
     def __init__(self, rules_version: int = RULES_VERSION) -> None:
         self._rules_version = rules_version
-        self._known: set[Key] = set()
+        self._stored: set[Key] = set()
+        # What hits refer to and no transaction has committed yet.
+        self._unstored: dict[Key, dict[str, Any]] = {}
         self._profiles: dict[tuple[int, HitContext], int] = {}
         self._people: dict[tuple[int, Named], Whose] = {}
         self.day = -1
@@ -109,9 +123,10 @@ class References:
             salt = connection.scalar(select(Salt.salt).where(Salt.day == day))
         self.day, self._salt = day, bytes(salt or b"")
 
-    def knows(self, pixel_number: int, who: Identity | None) -> bool:
+    def knows(self, pixel_number: int, identity: Identity | None) -> bool:
         """Tell whether it is known whose hits these are."""
-        return who is None or who.named is None or (pixel_number, who.named) in self._people
+        named = identity and identity.named
+        return named is None or (pixel_number, named) in self._people
 
     def find_people(
         self, connection: Connection, links: Links, wanted: Iterable[tuple[int, Identity | None]]
@@ -120,50 +135,58 @@ class References:
         if len(self._people) > PEOPLE_MAX:
             self._people = {}
         unknown: dict[int, set[Named]] = {}
-        for pixel_number, who in wanted:
-            if who and who.named and (pixel_number, who.named) not in self._people:
-                unknown.setdefault(pixel_number, set()).add(who.named)
-        for pixel_number, named in unknown.items():
-            for each, found in whose(connection, links, pixel_number, named).items():
-                self._people[pixel_number, each] = found
+        for pixel_number, identity in wanted:
+            if identity and identity.named and not self.knows(pixel_number, identity):
+                unknown.setdefault(pixel_number, set()).add(identity.named)
+        for pixel_number, links_read in unknown.items():
+            for named, found in whose(connection, links, pixel_number, links_read).items():
+                self._people[pixel_number, named] = found
+
+    def row(
+        self, pixel_number: int, context: HitContext, identity: Identity | None, at_ms: int | None
+    ) -> HitRow:
+        """Return a hit's row, and remember what it refers to for `store`.
+
+        `at_ms` only where a caller has said when the hit was: it may be of another day than today.
+        """
+        # The salt is today's: on another day the same address is somebody else.
+        day = None if at_ms is None else at_ms // MS_PER_DAY
+        visitor = self.visitor(pixel_number, context, identity, day)
+        profile = self.profile(pixel_number, context)
+        # When others fetched is known only of hits that are dated now.
+        source = None if at_ms is not None else self._source(context, identity)
+        return HitRow(pixel_number, visitor, profile, at_ms, source)
 
     def visitor(
         self,
         pixel_number: int,
-        circumstances: HitContext,
-        who: Identity | None,
-        new: Rows,
+        context: HitContext,
+        identity: Identity | None,
         day: int | None = None,
     ) -> int | None:
         """Return who came, None where that may not be known; `day` if it is not the salt's."""
-        if who is None:
+        if identity is None:
             return None
-        found = who.named and self._people[pixel_number, who.named]
+        found = identity.named and self._people[pixel_number, identity.named]
         if found is None or found.is_anonymous:
-            seen = f"{pixel_number} {who.address} {circumstances.user_agent}"
+            fingerprint = f"{pixel_number} {identity.address} {context.user_agent}"
             if day is not None and day != self.day:
-                seen = f"{seen} {day}"
-            return _hash(seen, key=self._salt)
+                fingerprint = f"{fingerprint} {day}"
+            return _hash(fingerprint, key=self._salt)
         if found.visitor is not None and found.row is not None:
-            self._refer(Recipient.__table__, pixel_number, found.visitor, found.row, new)
+            self._refer(Recipient.__table__, pixel_number, found.visitor, found.row)
         return found.visitor
 
-    def source(self, circumstances: HitContext, who: Identity | None) -> int | None:
-        """Return a hash of who fetched, which nobody can compute once the day's salt is gone."""
-        if who is None or not who.is_watched or not self._salt:
-            return None
-        return _hash(f"{who.address} {circumstances.user_agent}", key=self._salt)
-
-    def profile(self, pixel_number: int, circumstances: HitContext, new: Rows) -> int:
-        """Return the profile of these circumstances, classified by today's rules."""
-        known = self._profiles.get((pixel_number, circumstances))
+    def profile(self, pixel_number: int, context: HitContext) -> int:
+        """Return the profile of a context, classified by today's rules."""
+        known = self._profiles.get((pixel_number, context))
         if known is not None:
             return known
-        user_agent, signals, country, language, hostname, referrer, query, verdict = circumstances
+        user_agent, signals, country, language, hostname, referrer, query, verdict = context
         agent = _hash(user_agent)
-        self._refer(UserAgent.__table__, 0, agent, _agent_row(agent, user_agent), new)
+        self._refer(UserAgent.__table__, 0, agent, _agent_row(agent, user_agent))
         verdict = verdict or classify_hit(classify_agent(user_agent), signals)
-        profile = _hash(repr(tuple(circumstances)))
+        profile = _hash(repr(tuple(context)))
         row = {
             "id": profile,
             "hit_class": verdict.hit_class,
@@ -174,50 +197,63 @@ class References:
             "country": country,
             "language": language,
             "hostname": hostname,
-            "referrer": self._text(pixel_number, referrer, new),
-            "query": self._text(pixel_number, query, new),
+            "referrer": self._text(pixel_number, referrer),
+            "query": self._text(pixel_number, query),
         }
-        self._refer(Profile.__table__, pixel_number, profile, row, new)
+        self._refer(Profile.__table__, pixel_number, profile, row)
         if len(self._profiles) >= PROFILES_MAX:
             self._profiles = {}
-        self._profiles[pixel_number, circumstances] = profile
+        self._profiles[pixel_number, context] = profile
         return profile
 
-    def store(self, connection: Connection, new: Rows) -> None:
-        """Insert the rows that may not be there yet.
+    @property
+    def has_unstored(self) -> bool:
+        """Tell whether hits refer to rows that may not be stored yet."""
+        return bool(self._unstored)
+
+    def store(self, connection: Connection) -> None:
+        """Insert the rows that may not be stored yet.
 
         In one order everywhere: on PostgreSQL a row waits for another transaction's with the
         same key, and two that came in different orders would wait for each other.
         """
         by_table: dict[Table, list[dict[str, Any]]] = {}
-        for (table, _, _), row in sorted(new.items(), key=_place):
+        for (table, _, _), row in sorted(self._unstored.items(), key=_place):
             by_table.setdefault(table, []).append(row)
         for table, rows in by_table.items():
             connection.execute(insert_unless_there(connection, table), rows)
 
-    def learn(self, new: Rows) -> None:
-        """Remember rows that a transaction has committed."""
-        if len(self._known) + len(new) > KNOWN_MAX:
-            self._known = set()
-        self._known.update(new)
+    def learn(self) -> None:
+        """Remember that the transaction which inserted the rows has been committed."""
+        if len(self._stored) + len(self._unstored) > STORED_MAX:
+            self._stored = set()
+        self._stored.update(self._unstored)
+        self._unstored = {}
 
     def forget(self) -> None:
         """Remember nothing: a transaction failed, or rows, the salt's too, may be others now."""
-        self._known = set()
+        self._stored = set()
+        self._unstored = {}
         self._profiles = {}
         self._people = {}
         self.day, self._salt = -1, b""
 
-    def _text(self, pixel_number: int, value: str | None, new: Rows) -> int | None:
+    def _source(self, context: HitContext, identity: Identity | None) -> int | None:
+        """Return a hash of address and agent, which nobody can compute without the day's salt."""
+        if identity is None or not identity.is_watched or not self._salt:
+            return None
+        return _hash(f"{identity.address} {context.user_agent}", key=self._salt)
+
+    def _text(self, pixel_number: int, value: str | None) -> int | None:
         if value is None:
             return None
         text = _hash(value)
-        return self._refer(Text.__table__, pixel_number, text, {"id": text, "value": value}, new)
+        return self._refer(Text.__table__, pixel_number, text, {"id": text, "value": value})
 
-    def _refer(self, table: Any, pixel_number: int, id: int, row: dict[str, Any], new: Rows) -> int:
+    def _refer(self, table: Any, pixel_number: int, id: int, row: dict[str, Any]) -> int:
         key = (table, pixel_number, id)
-        if key not in self._known:
-            new[key] = {"pixel_number": pixel_number, **row} if pixel_number else row
+        if key not in self._stored:
+            self._unstored[key] = {"pixel_number": pixel_number, **row} if pixel_number else row
         return id
 
 

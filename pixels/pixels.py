@@ -18,7 +18,7 @@ from core.clock import from_milliseconds, now
 from core.database import Page, db, is_duplicate, is_orphan, paginate
 from core.errors import IdTaken, NotFound, SlugTaken
 from core.locks import writing
-from hits.recorder import SUFFIX
+from hits.pixel_names import SUFFIX
 from models import DeletedPixel, Erasure, Hit, Pixel, Share, Webhook
 from pixels import opt_outs
 from pixels.catalogue import raise_version

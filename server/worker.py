@@ -252,14 +252,14 @@ class Worker(ThreadWorker):
     def _answer_group(self, group: list[Answer]) -> None:
         """Answer images, here or in their thread."""
         if self.commit_now is None:
-            self._in_image_thread(group, self._begin, self._finish)
+            self._in_image_thread(group, self._call_application, self._send)
             return
-        self._begin(group)
+        self._call_application(group)
         if self.commit_now():
-            self._finish(group)
+            self._send(group)
             self._keep_or_see_off(group)
         else:
-            self._in_image_thread(group, self._finish)
+            self._in_image_thread(group, self._send)
 
     def _in_image_thread(self, group: list[Answer], *steps: Callable[[list[Answer]], None]) -> None:
         self._is_answering = True
@@ -271,7 +271,7 @@ class Worker(ThreadWorker):
         future.result()
         self._keep_or_see_off(group)
 
-    def _begin(self, group: list[Answer]) -> None:
+    def _call_application(self, group: list[Answer]) -> None:
         """Call the application for each."""
         for answer in group:
             answer.is_last |= not self.alive
@@ -280,7 +280,7 @@ class Worker(ThreadWorker):
             except Exception:
                 self._fail(answer)
 
-    def _finish(self, group: list[Answer]) -> None:
+    def _send(self, group: list[Answer]) -> None:
         """Take the bodies, with which the heads come, and send both."""
         for answer in group:
             try:

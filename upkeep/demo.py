@@ -22,7 +22,7 @@ from core.links import Links
 from core.locks import writing
 from hits.classify import classify_agent
 from hits.people import people_key
-from hits.references import HitContext, References, Rows
+from hits.references import HitContext, References
 from models import HIT_ID_SHIFT, MS_PER_DAY, Hit, Pixel, Recipient
 from stats.days import Array
 
@@ -144,13 +144,12 @@ def fill(
     who = _attendance(random, at_ms // MS_PER_DAY, people)
     is_variant_b = random.random(hits) < 0.5
     has_query = random.random(hits) < 0.7
-    facts = References()
+    references = References()
     _send(pixel, links, people, int(at_ms[0]))
     for start in range(0, hits, HITS_AT_ONCE):
         places = range(start, min(start + HITS_AT_ONCE, hits))
-        new: Rows = {}
         rows = [
-            _hit(pixel, place, at, people, visitor, _query(at, variant, asked), facts, new)
+            _hit(pixel, place, at, people, visitor, _query(at, variant, asked), references)
             for place, at, visitor, variant, asked in zip(
                 places,
                 *(
@@ -162,9 +161,9 @@ def fill(
         ]
         with writing():
             connection = db.session.connection()
-            facts.store(connection, new)
+            references.store(connection)
             connection.execute(insert(Hit), rows)
-        facts.learn(new)
+        references.learn()
         yield len(rows)
 
 
@@ -266,15 +265,14 @@ def _hit(
     people: _Visitors,
     number: int,
     query: str | None,
-    facts: References,
-    new: Rows,
+    references: References,
 ) -> dict[str, Any]:
-    """Return a hit's row, and add to `new` what it refers to."""
+    """Return a hit's row; `references` remembers what it refers to."""
     agent, referrer = int(people.agent[number]), int(people.referrer[number])
     _, country, language = COUNTRIES[people.country[number]]
     user_agent = AGENTS[agent][1]
     own_machine = classify_agent(user_agent).own_machine
-    circumstances = HitContext(
+    context = HitContext(
         user_agent,
         country=country if own_machine else None,
         language=language if agent >= BROWSERS_FROM else None,
@@ -286,7 +284,7 @@ def _hit(
         "pixel_number": pixel.number,
         "id": (at_ms << HIT_ID_SHIFT) + place % (1 << HIT_ID_SHIFT),
         "visitor": int(people.ids[number]),
-        "profile": facts.profile(pixel.number, circumstances, new),
+        "profile": references.profile(pixel.number, context),
     }
 
 

@@ -29,8 +29,8 @@ from hits.intake import Fetch, kept_query, kept_text, of_person
 from hits.operator_rules import OperatorRules
 from hits.people import Named, whose
 from hits.recorder import next_id
-from hits.references import HitContext, Identity, References, Rows
-from models import HIT_ID_SHIFT, MS_PER_DAY, Catalogue, Hit, ImportedHit, Pixel
+from hits.references import HitContext, Identity, References
+from models import HIT_ID_SHIFT, Catalogue, Hit, ImportedHit, Pixel
 from pixels.import_files import FileRow
 from stats.ids import hit_id
 from stats.instants import INSTANT_MS
@@ -87,7 +87,6 @@ class _Importer:
         self._version = -1
 
     def store(self, rows: Sequence[FileRow]) -> int:
-        new: Rows = {}
         with writing():
             connection = db.session.connection()
             state = self._state(connection)
@@ -95,13 +94,13 @@ class _Importer:
                 self._references.forget()
                 self._version = state.version
             wanted = self._missing(connection, rows)
-            hits = self._hits(connection, state, list(wanted.values()), new)
-            self._references.store(connection, new)
+            hits = self._hits(connection, state, list(wanted.values()))
+            self._references.store(connection)
             if hits:
                 keys = [{"pixel_number": self._pixel_number, "row": key} for key in wanted]
                 connection.execute(insert(ImportedHit), keys)
                 connection.execute(insert(Hit), hits)
-        self._references.learn(new)
+        self._references.learn()
         return len(hits)
 
     def _state(self, connection: Connection) -> _State:
@@ -147,23 +146,23 @@ class _Importer:
         return id if found.int & ((1 << _NUMBER_BITS) - 1) == self._pixel_number else None
 
     def _hits(
-        self, connection: Connection, state: _State, rows: Sequence[FileRow], new: Rows
+        self, connection: Connection, state: _State, rows: Sequence[FileRow]
     ) -> list[dict[str, Any]]:
         contexts = [self._context(row, state.privacy) for row in rows]
         people = self._people(connection, rows, state.privacy)
+        referring = [
+            self._references.row(self._pixel_number, context, identity, row.at_ms)
+            for row, context, identity in zip(rows, contexts, people, strict=True)
+        ]
         return [
             {
                 "pixel_number": self._pixel_number,
                 "id": id,
-                "visitor": self._references.visitor(
-                    self._pixel_number, context, who, new, row.at_ms // MS_PER_DAY
-                ),
-                "profile": self._references.profile(self._pixel_number, context, new),
+                "visitor": row.visitor,
+                "profile": row.profile,
                 "dated_ms": None if row.at_ms == id >> HIT_ID_SHIFT else row.at_ms,
             }
-            for id, (row, context, who) in enumerate(
-                zip(rows, contexts, people, strict=True), state.first_id
-            )
+            for id, row in enumerate(referring, state.first_id)
         ]
 
     def _context(self, row: FileRow, privacy: str) -> HitContext:
@@ -203,7 +202,7 @@ class _Importer:
             Identity(row.visitor, named.get(name)) if name or row.visitor else None
             for row, name in zip(rows, names, strict=True)
         ]
-        wanted = ((self._pixel_number, who) for who in people)
+        wanted = ((self._pixel_number, identity) for identity in people)
         self._references.find_people(connection, self._links, wanted)
         return people
 

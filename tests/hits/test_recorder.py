@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +19,8 @@ from core.locks import write_lock, writing
 from core.permissions import Role
 from hits.image import GIF
 from hits.intake import Fetch
-from hits.recorder import PixelName
-from hits.references import Key, References, Rows
+from hits.pixel_names import PixelName
+from hits.references import References
 from models import HIT_ID_SHIFT, Catalogue, Hit, Pixel, UserAgent
 from people import accounts
 from pixels import pixels
@@ -48,7 +48,7 @@ def app(tmp_path: Path) -> Iterator[Flask]:
         pixels.create(Pixel(name="p", slug="p", user_id=owner.id))
         yield app
         db.session.remove()
-        app.extensions["intake"]._recorder._close()
+        app.extensions["intake"]._recorder._connection.close()
         db.engine.dispose()
 
 
@@ -87,7 +87,9 @@ def test_steady_hit_costs_one_statement(app: Flask) -> None:
         db.engine, "before_cursor_execute", lambda *args: by_sqlalchemy.append(str(args[2]))
     )
     by_driver: list[str] = []
-    recorder._connection.connection.driver_connection.set_trace_callback(by_driver.append)
+    recorder._connection.for_sqlalchemy.connection.driver_connection.set_trace_callback(
+        by_driver.append
+    )
     assert fetch(app) == 200
     assert [statement.split()[0] for statement in by_driver] == [
         "INSERT",
@@ -112,7 +114,7 @@ def test_hits_that_wait_together_are_one_commit(app: Flask) -> None:
 def test_commit_now_stores_all_that_is_begun_and_waits_for_nobody(app: Flask) -> None:
     intake, recorder = app.extensions["intake"], app.extensions["recorder"]
     seen = Fetch("192.0.2.1", "agent")
-    finishes = [intake.begin(PixelName("p"), seen, now()) for _ in range(HITS)]
+    finishes = [intake.enqueue(PixelName("p"), seen, now()) for _ in range(HITS)]
     with write_lock(db.engine):
         assert not recorder.commit_now()
         assert stored() == 0
@@ -168,20 +170,22 @@ def test_transactions_with_the_same_new_rows_never_wait_for_each_other(
     engine = create_engine(settings.load({"PIXELKEEP_DATABASE_URL": postgres()}).sqlalchemy_url)
     table = UserAgent.__table__
     db.metadata.create_all(engine, tables=[table])
-    keys: list[Key] = [(table, 0, number) for number in range(2_000)]
+    ids = range(2_000)
     together = threading.Barrier(2)
     failures: list[Exception] = []
 
-    def store(keys: list[Key]) -> None:
-        rows: Rows = {key: {"id": key[2], "user_agent": str(key[2])} for key in keys}
+    def store(ids: Iterable[int]) -> None:
+        references = References()
+        for id in ids:
+            references._refer(table, 0, id, {"id": id, "user_agent": str(id)})
         together.wait()
         try:
             with engine.begin() as connection:
-                References().store(connection, rows)
+                references.store(connection)
         except Exception as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=store, args=[each]) for each in (keys, keys[::-1])]
+    threads = [threading.Thread(target=store, args=[each]) for each in (ids, ids[::-1])]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -31,7 +31,7 @@ from core.locks import writing
 from hits.bursts import Sighting
 from hits.classify import RULES_VERSION
 from hits.people import Named
-from hits.references import HitContext, Identity, References, Rows
+from hits.references import HitContext, Identity, References
 from models import (
     HIT_ID_SHIFT,
     MS_PER_DAY,
@@ -90,7 +90,7 @@ class World:
     reclassified: bool = False
     # Hits came to days whose hits were pruned; which visits they belong to can't be known.
     came_late: bool = False
-    facts: References = field(default_factory=References)
+    references: References = field(default_factory=References)
 
     @property
     def hits(self) -> list[Event]:
@@ -100,26 +100,28 @@ class World:
         """Let hits be committed; the clock dates them, or a caller, up to so long before."""
         if not count:
             count, gap_ms = self.random.choice([(3, 4_000_000), (80, 100_000), (60, 2_000_000)])
-        new, rows = {}, []
+        rows = []
         for _ in range(count):
             self.at_ms += int(self.random.expovariate(1 / gap_ms))
             self.last_id = max(self.at_ms << HIT_ID_SHIFT, self.last_id + 1)
             at_ms = self.at_ms - self.random.randrange(dated_before_ms + 1)
             self.came_late |= at_ms < self.pruned_before * MS_PER_DAY
-            circumstances, who = self.visit()
+            context, identity = self.visit()
             rows.append(
                 {
                     "pixel_number": self.number,
                     "id": self.last_id,
                     "dated_ms": None if at_ms == self.last_id >> HIT_ID_SHIFT else at_ms,
-                    "visitor": self.visitor(circumstances, who, new),
-                    "profile": self.facts.profile(self.number, circumstances, new),
+                    "visitor": self.visitor(context, identity),
+                    "profile": self.references.profile(self.number, context),
                 }
             )
         with writing():
             connection = db.session.connection()
-            self.facts.store(connection, new)
+            self.references.store(connection)
             connection.execute(insert(Hit), rows)
+        # What else the test does may delete rows, which recorders then forget too.
+        self.references.forget()
 
     def hits_come_while_the_clock_is_wrong(self) -> None:
         by_ms = self.random.choice([-3, -1, 1, 2]) * (MS_PER_DAY + 3_456_789)
@@ -132,7 +134,7 @@ class World:
 
     def visit(self) -> tuple[HitContext, Identity | None]:
         choose = self.random.choice
-        circumstances = HitContext(
+        context = HitContext(
             choose(AGENTS),
             country=choose(["DE", "US", None]),
             language=choose(["de-AT", "en"]),
@@ -142,12 +144,12 @@ class World:
         anonymous = Identity(f"192.0.2.{self.random.randrange(6)}")
         name = f"r{self.random.randrange(self.names)}"
         known = Identity("", Named(name, verified=choose([True, False])))
-        return circumstances, choose([None, anonymous, known, known])
+        return context, choose([None, anonymous, known, known])
 
-    def visitor(self, circumstances: HitContext, who: Identity | None, new: Rows) -> int | None:
+    def visitor(self, context: HitContext, identity: Identity | None) -> int | None:
         links = current_app.extensions["links"]
-        self.facts.find_people(db.session.connection(), links, [(self.number, who)])
-        return self.facts.visitor(self.number, circumstances, who, new)
+        self.references.find_people(db.session.connection(), links, [(self.number, identity)])
+        return self.references.visitor(self.number, context, identity)
 
     def some_are_folded(self) -> None:
         folding.fold(self.number, self.random.randrange(1, 120))

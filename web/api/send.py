@@ -32,7 +32,8 @@ from hits.intake import (
     parameters_of,
     unescaped,
 )
-from hits.recorder import PixelName, Stored, Unstored
+from hits.pixel_names import PixelName
+from hits.recorder import Stored, Unstored
 from schemas import BatchOut, Send, SendOut
 from stats.days import MS_PER_HOUR
 from web.api.blueprint import JsonBlueprint, bad_request
@@ -61,7 +62,7 @@ def send_hit(given: dict[str, Any]) -> Answer:
 
     The types `identify` and `performance` are answered too, and store nothing.
     """
-    return _begin(given, auth.caller_if_any())()
+    return _enqueue(given, auth.caller_if_any())()
 
 
 @blueprint.post(
@@ -80,7 +81,7 @@ def send_hits() -> dict[str, Any]:
     """Store several hits, each as `/api/send` does; what is wrong with one stops no other."""
     items, caller = json_array(request), auth.caller_if_any()
     # All are begun before any is waited for, so that they are one commit, or few.
-    begun = [_attempt(partial(_begin_item, item, caller)) for item in items]
+    begun = [_attempt(partial(_enqueue_item, item, caller)) for item in items]
     found = [_attempt(each) if callable(each) else each for each in begun]
     details = [
         {"index": index, "response": body(each.status, each.code, each.message, each.errors)}
@@ -111,16 +112,16 @@ def _attempt(step: Callable[[], Any]) -> Any:
         return error
 
 
-def _begin_item(item: Any, caller: auth.Caller | None) -> Callable[[], Answer]:
+def _enqueue_item(item: Any, caller: auth.Caller | None) -> Callable[[], Answer]:
     try:
         given = Send().load(item)
     except ValidationError as error:
         raise bad_request(error.messages) from None
-    return _begin(given, caller)
+    return _enqueue(given, caller)
 
 
-def _begin(given: dict[str, Any], caller: auth.Caller | None) -> Callable[[], Answer]:
-    """Have a hit stored by whoever commits next; return what waits for that and answers.
+def _enqueue(given: dict[str, Any], caller: auth.Caller | None) -> Callable[[], Answer]:
+    """Put a hit into the queue; return what waits for its commit and answers.
 
     Raises: NotFound, BadRequest, Unavailable; what is returned raises the first and the last.
     """
@@ -133,15 +134,15 @@ def _begin(given: dict[str, Any], caller: auth.Caller | None) -> Callable[[], An
             if not intake.knows(name):
                 raise NotFound("Pixel not found.")
             return partial(_answer, uuid.uuid4(), uuid.uuid4())
-        finish = intake.begin(name, _seen(payload, believed=believed), now())
+        wait = intake.enqueue(name, _fetch_of(payload, believed=believed), now())
     except Unstored:
         raise errors.Unavailable from None
-    return partial(_finish, payload["pixel"], finish)
+    return partial(_wait, payload["pixel"], wait)
 
 
-def _finish(pixel_id: uuid.UUID, finish: Callable[[], Stored | None]) -> Answer:
+def _wait(pixel_id: uuid.UUID, wait: Callable[[], Stored | None]) -> Answer:
     try:
-        stored = finish()
+        stored = wait()
     except Unstored:
         raise errors.Unavailable from None
     if stored is None:
@@ -176,7 +177,7 @@ def _address(payload: dict[str, Any], *, believed: bool) -> str:
         raise BadRequest(f"payload.ip: {problem}", {"payload.ip": [problem]}) from None
 
 
-def _seen(payload: dict[str, Any], *, believed: bool) -> Fetch:
+def _fetch_of(payload: dict[str, Any], *, believed: bool) -> Fetch:
     query = _query(payload["url"])
     token = parameters_of(query).get(TOKEN, "")
     # The URL is any page's, where `s` may mean anything; a link of ours names whom it was sent to.
