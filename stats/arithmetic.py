@@ -20,24 +20,24 @@ from stats.days import (
     MS_PER_HOUR,
     MS_PER_QUARTER,
     NO_HITS,
-    NOBODY,
+    NO_VISITOR,
     PARTS,
     PIECE_HITS_MAX,
     QUARTERS,
     SET_MAX,
     Array,
     Columns,
+    HourlyRollup,
     Hours,
-    Pairs,
-    People,
+    PairRollup,
     ProfileRollup,
     ProfileSetRollup,
     Quarters,
     Remains,
-    SessionRows,
     Summary,
-    Triples,
+    VisitorRollup,
     VisitorSets,
+    VisitRows,
     narrow,
 )
 
@@ -75,7 +75,7 @@ class Members:
     def add(self, group: Array, visitor: Array) -> None:
         """Add pairs of group and visitor."""
         if self._table is None:
-            kept = (group > 0) & (visitor != NOBODY)
+            kept = (group > 0) & (visitor != NO_VISITOR)
             group, visitor = group[kept], visitor[kept]
         keys = np.left_shift(group.astype(self._type), self._bits) | visitor.astype(self._type)
         if self._table is None:
@@ -87,7 +87,7 @@ class Members:
         """Return how many distinct visitors each group has; group 0 is none."""
         if self._table is not None:
             table = self._table.reshape(self._groups, -1)
-            table[:, NOBODY] = False
+            table[:, NO_VISITOR] = False
             return np.array(np.count_nonzero(table, axis=1))
         keys = np.concatenate((np.zeros(0, self._type), *self._keys))
         keys.sort()
@@ -130,7 +130,7 @@ def between(columns: Columns, first_ms: int, last_ms: int) -> Columns:
     return Columns(*(each[kept] for each in columns))
 
 
-def group_hits(pieces: Iterable[Columns], class_bits: Array) -> tuple[Triples, Array]:
+def group_hits(pieces: Iterable[Columns], class_bits: Array) -> tuple[HourlyRollup, Array]:
     """Go through a day's sorted hits; `class_bits` are those of profiles.
 
     Returns their totals by visit and profile, and how many hits each quarter of an hour has,
@@ -143,36 +143,36 @@ def group_hits(pieces: Iterable[Columns], class_bits: Array) -> tuple[Triples, A
         for place, of_class in enumerate(by_quarter):
             of_class += np.bincount(quarter[bits == 1 << place], minlength=QUARTERS)
         of_each = zip(last_visit, _one_by_one(piece), strict=True)
-        triples = _grouped(Triples(*(np.concatenate(each) for each in of_each)))
+        hourly = _grouped(HourlyRollup(*(np.concatenate(each) for each in of_each)))
         # It may go on.
-        start = _starts(triples.hour, triples.visitor)[-1]
-        found.append(Triples(*(each[:start] for each in triples)))
-        last_visit = Triples(*(each[start:] for each in triples))
+        start = _starts(hourly.hour, hourly.visitor)[-1]
+        found.append(HourlyRollup(*(each[:start] for each in hourly)))
+        last_visit = HourlyRollup(*(each[start:] for each in hourly))
     of_each = zip(*found, last_visit, strict=True)
-    return Triples(*(np.concatenate(each) for each in of_each)), by_quarter.ravel()
+    return HourlyRollup(*(np.concatenate(each) for each in of_each)), by_quarter.ravel()
 
 
-def summarise(triples: Triples) -> tuple[Summary, Hours]:
+def summarise(hourly: HourlyRollup) -> tuple[Summary, Hours]:
     """Return a day's totals by profile, and by profile and hour."""
-    plain, mixed = _visits(triples)
-    count = int(triples.profile.max(initial=0)) + 1
-    hits = np.bincount(triples.profile, triples.hits, count)
+    is_single, visit_rows = _visits(hourly)
+    count = int(hourly.profile.max(initial=0)) + 1
+    hits = np.bincount(hourly.profile, hourly.hits, count)
     profile = np.flatnonzero(hits)
     sums = (
-        np.bincount(triples.profile[plain], each, count)
-        for each in (None, triples.hits[plain] == 1, _seconds(triples)[plain])
+        np.bincount(hourly.profile[is_single], each, count)
+        for each in (None, hourly.hits[is_single] == 1, _seconds(hourly)[is_single])
     )
     by_profile = ProfileRollup(profile, *(each[profile].astype(np.int64) for each in (hits, *sums)))
-    return Summary(by_profile, *_blend(mixed)), _by_hour(triples, plain, mixed)
+    return Summary(by_profile, *_rollup_by_set(visit_rows)), _by_hour(hourly, is_single, visit_rows)
 
 
-def visitor_sets_of(triples: Triples) -> VisitorSets:
+def visitor_sets_of(hourly: HourlyRollup) -> VisitorSets:
     """Return the visitors of a day by the profiles that each has."""
-    return _visitor_sets(triples.visitor, triples.profile)
+    return _visitor_sets(hourly.visitor, hourly.profile)
 
 
 def _visitor_sets(visitor: Array, profile: Array) -> VisitorSets:
-    known = visitor != NOBODY
+    known = visitor != NO_VISITOR
     count = int(profile.max(initial=0)) + 1
     pairs = _paired(visitor[known], profile[known], count)
     pairs.sort()
@@ -183,14 +183,14 @@ def _visitor_sets(visitor: Array, profile: Array) -> VisitorSets:
 
 
 def visitor_rollups_of(
-    triples: Triples, by_quarter: Array, class_bits: Array
-) -> tuple[People, Quarters]:
+    hourly: HourlyRollup, by_quarter: Array, class_bits: Array
+) -> tuple[VisitorRollup, Quarters]:
     """Return a day by visitors, and when they were there."""
-    who, hour, hits, seconds, quarters = _visits_by_class(triples, class_bits)
+    who, hour, hits, seconds, quarters = _visits_by_class(hourly, class_bits)
     rows = _starts(who)
     visitor, classes = who[rows] >> _CLASS_BITS, who[rows] & ((1 << _CLASS_BITS) - 1)
     return (
-        People(
+        VisitorRollup(
             visitor,
             classes,
             np.add.reduceat(hits, rows, dtype=np.uint32),
@@ -207,32 +207,38 @@ def visitor_rollups_of(
     )
 
 
-def remains_of(triples: Triples) -> Remains:
+def remains_of(hourly: HourlyRollup) -> Remains:
     """Return a day's totals by profile and visitor."""
-    plain, mixed = _visits(triples)
-    keys = triples.profile.astype(np.int64) << _VISITOR_BITS | triples.visitor
+    is_single, visit_rows = _visits(hourly)
+    keys = hourly.profile.astype(np.int64) << _VISITOR_BITS | hourly.visitor
     keys, place = np.unique(keys, return_inverse=True)
     sums = (
         np.bincount(place, each, len(keys)).astype(np.int64)
-        for each in (triples.hits, plain, plain & (triples.hits == 1), _seconds(triples) * plain)
+        for each in (
+            hourly.hits,
+            is_single,
+            is_single & (hourly.hits == 1),
+            _seconds(hourly) * is_single,
+        )
     )
     visitor = keys & ((1 << _VISITOR_BITS) - 1)
-    return Remains(Pairs(keys >> _VISITOR_BITS, visitor, *sums), mixed)
+    return Remains(PairRollup(keys >> _VISITOR_BITS, visitor, *sums), visit_rows)
 
 
 def join_remains(first: Remains, second: Remains) -> Remains:
     """Put together what is left of a day, without joining any visits of one with the other's."""
-    joined = Pairs(*map(np.concatenate, zip(first.pairs, second.pairs, strict=True)))
+    joined = PairRollup(*map(np.concatenate, zip(first.pairs, second.pairs, strict=True)))
     keys = joined.profile.astype(np.int64) << _VISITOR_BITS | joined.visitor
     keys, place = np.unique(keys, return_inverse=True)
     sums = (np.bincount(place, each, len(keys)).astype(np.int64) for each in joined[2:])
     visitor = keys & ((1 << _VISITOR_BITS) - 1)
     return Remains(
-        Pairs(keys >> _VISITOR_BITS, visitor, *sums), join_session_rows(first.mixed, second.mixed)
+        PairRollup(keys >> _VISITOR_BITS, visitor, *sums),
+        join_visit_rows(first.visit_rows, second.visit_rows),
     )
 
 
-def join_session_rows(*rows: SessionRows) -> SessionRows:
+def join_visit_rows(*rows: VisitRows) -> VisitRows:
     """Put together visits that are numbered by themselves in each."""
     counts = (int(each.visit[-1]) + 1 if len(each.visit) else 0 for each in rows)
     following = np.cumsum([0, *counts])
@@ -240,7 +246,7 @@ def join_session_rows(*rows: SessionRows) -> SessionRows:
         each._replace(visit=each.visit.astype(np.int64) + start)
         for each, start in zip(rows, following.tolist(), strict=False)
     ]
-    return SessionRows(*map(np.concatenate, zip(*numbered, strict=True)))
+    return VisitRows(*map(np.concatenate, zip(*numbered, strict=True)))
 
 
 def summary_of_remains(remains: Remains) -> tuple[Summary, VisitorSets]:
@@ -251,29 +257,29 @@ def summary_of_remains(remains: Remains) -> tuple[Summary, VisitorSets]:
     profile = np.flatnonzero(sums[0])
     by_profile = ProfileRollup(profile, *(each[profile] for each in sums))
     return (
-        Summary(by_profile, *_blend(remains.mixed)),
+        Summary(by_profile, *_rollup_by_set(remains.visit_rows)),
         _visitor_sets(pairs.visitor, pairs.profile),
     )
 
 
-def join_mixed(group: Array, mixed: SessionRows) -> tuple[Array, Array, Array]:
+def join_visits(group: Array, visit_rows: VisitRows) -> tuple[Array, Array, Array]:
     """Join a visit's rows of one group; return the groups, hits and seconds of the visits."""
-    keys = mixed.visit.astype(np.int64) << _VISITOR_BITS | group
+    keys = visit_rows.visit.astype(np.int64) << _VISITOR_BITS | group
     # Visits come in their order, so that there is little to sort.
     order = np.argsort(keys, kind="stable")
     starts = _starts(keys[order])
-    first = np.minimum.reduceat(mixed.first[order].astype(np.int64), starts)
-    last = np.maximum.reduceat(mixed.last[order].astype(np.int64), starts)
-    hits = np.add.reduceat(mixed.hits[order].astype(np.int64), starts)
+    first = np.minimum.reduceat(visit_rows.first[order].astype(np.int64), starts)
+    last = np.maximum.reduceat(visit_rows.last[order].astype(np.int64), starts)
+    hits = np.add.reduceat(visit_rows.hits[order].astype(np.int64), starts)
     return group[order][starts], hits, (last - first) // 1000
 
 
-def as_mixed(columns: Columns) -> SessionRows:
+def visit_rows_of(columns: Columns) -> VisitRows:
     """Return the visits of some sorted hits, a row for each hit."""
     changes = np.zeros(len(columns.at), np.int64)
     changes[_starts(columns.visitor, _hours(columns.at))] = 1
     at, visitor, profile = columns
-    return SessionRows(np.cumsum(changes) - 1, visitor, profile, np.ones(len(at), np.int64), at, at)
+    return VisitRows(np.cumsum(changes) - 1, visitor, profile, np.ones(len(at), np.int64), at, at)
 
 
 def runs(starts: Array, lengths: Array) -> Array:
@@ -317,26 +323,26 @@ def _joined(first: Columns, second: Columns) -> Columns:
     return Columns(*(_inserted(*each, places) for each in zip(first, second, strict=True)))
 
 
-def _one_by_one(columns: Columns) -> Triples:
+def _one_by_one(columns: Columns) -> HourlyRollup:
     """Return each hit as the only one of its visit and profile."""
     at, visitor, profile = columns
     at = at.astype(np.uint32, copy=False)
     quarters = np.left_shift(1, at // MS_PER_QUARTER % 4).astype(np.uint8)
     once = np.ones(len(at), np.uint32)
-    return Triples(_hours(at).astype(np.uint8), visitor, profile, once, at, at, quarters)
+    return HourlyRollup(_hours(at).astype(np.uint8), visitor, profile, once, at, at, quarters)
 
 
-def _grouped(triples: Triples) -> Triples:
-    """Return triples that come by hour and visitor, with those put together that are the same."""
-    changes = np.zeros(len(triples.hour), np.int64)
-    changes[_starts(triples.hour, triples.visitor)] = 1
-    keys = np.cumsum(changes) << _VISITOR_BITS | triples.profile
+def _grouped(hourly: HourlyRollup) -> HourlyRollup:
+    """Return rows that come by hour and visitor, with those of the same profile put together."""
+    changes = np.zeros(len(hourly.hour), np.int64)
+    changes[_starts(hourly.hour, hourly.visitor)] = 1
+    keys = np.cumsum(changes) << _VISITOR_BITS | hourly.profile
     # Most visits have one profile, so that there is little to sort.
     order = np.argsort(keys, kind="stable")
     starts = _starts(keys[order])
-    hour, visitor, profile = (each[order[starts]] for each in triples[:3])
-    hits, first, last, quarters = (each[order] for each in triples[3:])
-    return Triples(
+    hour, visitor, profile = (each[order[starts]] for each in hourly[:3])
+    hits, first, last, quarters = (each[order] for each in hourly[3:])
+    return HourlyRollup(
         hour,
         visitor,
         profile,
@@ -347,8 +353,8 @@ def _grouped(triples: Triples) -> Triples:
     )
 
 
-def _seconds(triples: Triples) -> Array:
-    seconds: Array = (triples.last - triples.first) // 1000
+def _seconds(hourly: HourlyRollup) -> Array:
+    seconds: Array = (hourly.last - hourly.first) // 1000
     return seconds
 
 
@@ -370,48 +376,50 @@ def _inserted(array: Array, values: Array, places: Array) -> Array:
     return np.insert(array.astype(wide, copy=False), places, values)
 
 
-def _visits(triples: Triples) -> tuple[Array, SessionRows]:
-    """Tell which triples are visits of one profile; return those of the others."""
-    known = triples.visitor != NOBODY
-    starts = _starts(triples.hour, triples.visitor)
+def _visits(hourly: HourlyRollup) -> tuple[Array, VisitRows]:
+    """Tell which rows are visits of one profile by themselves; return the rows of the others."""
+    known = hourly.visitor != NO_VISITOR
+    starts = _starts(hourly.hour, hourly.visitor)
     lengths = _lengths(starts, len(known))
-    alone = np.repeat(lengths == 1, lengths)
-    several = known & ~alone
+    is_single = np.repeat(lengths == 1, lengths)
+    several = known & ~is_single
     visit = np.repeat(np.cumsum(known[starts]) - 1, lengths)
-    return known & alone, SessionRows(visit[several], *(each[several] for each in triples[1:6]))
+    return known & is_single, VisitRows(visit[several], *(each[several] for each in hourly[1:6]))
 
 
-def _blend(mixed: SessionRows) -> tuple[ProfileSetRollup, SessionRows]:
+def _rollup_by_set(visit_rows: VisitRows) -> tuple[ProfileSetRollup, VisitRows]:
     """Sum the visits of small sets of profiles by these; return the others as they are."""
-    starts = _starts(mixed.visit)
-    lengths = _lengths(starts, len(mixed.visit))
+    starts = _starts(visit_rows.visit)
+    lengths = _lengths(starts, len(visit_rows.visit))
     small = lengths <= SET_MAX
-    profiles, places = _as_sets(mixed.profile, starts[small], lengths[small])
+    profiles, places = _as_sets(visit_rows.profile, starts[small], lengths[small])
     order = np.lexsort(profiles.T)
     sets_at = _starts(*profiles[order].T)
-    hits, first, last = (each[places[order]] for each in (mixed.hits, mixed.first, mixed.last))
+    hits, first, last = (
+        each[places[order]] for each in (visit_rows.hits, visit_rows.first, visit_rows.last)
+    )
     bounces = (hits == 1) & (profiles[order] > 0)
     seconds = np.stack(
         [(last[:, part].max(axis=1) - first[:, part].min(axis=1)) // 1000 for part in PARTS],
         axis=1,
     )
-    blended = ProfileSetRollup(
+    by_profile_set = ProfileSetRollup(
         profiles[order][sets_at],
         _lengths(sets_at, len(order)),
         np.add.reduceat(bounces.astype(np.int64), sets_at),
         np.add.reduceat(seconds, sets_at),
     )
-    return blended, SessionRows(*(each[np.repeat(~small, lengths)] for each in mixed))
+    return by_profile_set, VisitRows(*(each[np.repeat(~small, lengths)] for each in visit_rows))
 
 
-def _by_hour(triples: Triples, plain: Array, mixed: SessionRows) -> Hours:
-    """Return a day by hours; `plain` tells which triples are visits of one profile."""
-    bounds = np.searchsorted(triples.hour, np.arange(HOURS_A_DAY + 1))
-    found = [_by_profile(triples, plain, slice(*each)) for each in pairwise(bounds)]
+def _by_hour(hourly: HourlyRollup, is_single: Array, visit_rows: VisitRows) -> Hours:
+    """Return a day by hours; `is_single` tells which rows are visits of one profile."""
+    bounds = np.searchsorted(hourly.hour, np.arange(HOURS_A_DAY + 1))
+    found = [_by_profile(hourly, is_single, slice(*each)) for each in pairwise(bounds)]
     profile, hits, visits = map(np.concatenate, zip(*found, strict=True))
-    starts = _starts(mixed.visit)
-    set_hour = _hours(mixed.first[starts])
-    _, first, (lengths, set_profile, set_visits) = _by_set(mixed.profile, starts, set_hour)
+    starts = _starts(visit_rows.visit)
+    set_hour = _hours(visit_rows.first[starts])
+    _, first, (lengths, set_profile, set_visits) = _by_set(visit_rows.profile, starts, set_hour)
     return Hours(
         np.repeat(np.arange(HOURS_A_DAY), [len(each) for each, *_ in found]),
         profile,
@@ -424,12 +432,12 @@ def _by_hour(triples: Triples, plain: Array, mixed: SessionRows) -> Hours:
     )
 
 
-def _by_profile(triples: Triples, plain: Array, hour: slice) -> tuple[Array, Array, Array]:
-    """Return the profiles of an hour's triples, their hits, and their visits that are plain."""
-    of_each, plain = triples.profile[hour], plain[hour]
-    hits = np.bincount(of_each, triples.hits[hour])
+def _by_profile(hourly: HourlyRollup, is_single: Array, hour: slice) -> tuple[Array, Array, Array]:
+    """Return the profiles of an hour, their hits, and their visits that have no other profile."""
+    of_each, is_single = hourly.profile[hour], is_single[hour]
+    hits = np.bincount(of_each, hourly.hits[hour])
     profile = np.flatnonzero(hits)
-    visits = np.bincount(of_each[plain], minlength=len(hits))
+    visits = np.bincount(of_each[is_single], minlength=len(hits))
     return profile, hits[profile].astype(np.int64), visits[profile]
 
 
@@ -460,39 +468,39 @@ def _as_sets(profile: Array, starts: Array, lengths: Array) -> tuple[Array, Arra
     return np.where(there, profile[places], 0), places
 
 
-def _visits_by_class(triples: Triples, class_bits: Array) -> tuple[Array, ...]:
+def _visits_by_class(hourly: HourlyRollup, class_bits: Array) -> tuple[Array, ...]:
     """Return the visits of each visitor and its classes as one number, in the order of these.
 
     Returns that number, hour, hits, seconds and quarters of each. The visits of a
     visitor with one class are of that and any; those of others come twice, as each.
     """
-    places = np.flatnonzero(triples.visitor != NOBODY)
-    visitor, bits = triples.visitor[places], class_bits[triples.profile[places]].astype(np.uint8)
+    places = np.flatnonzero(hourly.visitor != NO_VISITOR)
+    visitor, bits = hourly.visitor[places], class_bits[hourly.profile[places]].astype(np.uint8)
     classes = np.zeros(int(visitor.max(initial=0)) + 1, np.uint8)
     np.bitwise_or.at(classes, visitor, bits)
     several = (classes & (classes - 1) != 0)[visitor]
     bits[~several] |= ANY_CLASS
     places = np.concatenate((places, places[several]))
-    keys = triples.visitor[places].astype(np.uint64)
+    keys = hourly.visitor[places].astype(np.uint64)
     keys <<= _CLASS_BITS
     keys[: len(bits)] |= bits
     keys[len(bits) :] |= ANY_CLASS
     keys <<= _HOUR_BITS
-    keys |= triples.hour[places]
+    keys |= hourly.hour[places]
     # Numbers are sorted faster than the order of others is found, and take less.
-    place_bits = len(triples.hour).bit_length()
+    place_bits = len(hourly.hour).bit_length()
     keys <<= place_bits
     keys |= places.astype(np.uint64)
     keys.sort()
     places = (keys & ((1 << place_bits) - 1)).astype(np.int64)
     keys >>= place_bits
     visits = _starts(keys)
-    first = np.minimum.reduceat(triples.first[places], visits)
-    seconds = (np.maximum.reduceat(triples.last[places], visits) - first) // 1000
+    first = np.minimum.reduceat(hourly.first[places], visits)
+    seconds = (np.maximum.reduceat(hourly.last[places], visits) - first) // 1000
     return (
         narrow(keys[visits] >> _HOUR_BITS),
-        triples.hour[places[visits]],
-        np.add.reduceat(triples.hits[places], visits, dtype=np.uint32),
+        hourly.hour[places[visits]],
+        np.add.reduceat(hourly.hits[places], visits, dtype=np.uint32),
         seconds.astype(np.uint16),
-        np.bitwise_or.reduceat(triples.quarters[places], visits),
+        np.bitwise_or.reduceat(hourly.quarters[places], visits),
     )

@@ -19,7 +19,7 @@ CLASSES = ("open", "prefetch", "bot")
 # The bit beside those of the classes: whatever class.
 ANY_CLASS = 1 << len(CLASSES)
 # Visitor 0 is nobody in particular: hits without a visit.
-NOBODY = 0
+NO_VISITOR = 0
 # The sets of profiles that visits are summed by, and their parts.
 SET_MAX = 3
 PARTS = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
@@ -38,7 +38,7 @@ class Columns(NamedTuple):
 NO_HITS = Columns(*[np.zeros(0, np.uint8)] * 3)
 
 
-class Triples(NamedTuple):
+class HourlyRollup(NamedTuple):
     """Hits by hour, visitor and profile: how many, first and last millisecond of the day.
 
     `quarters` has a bit for each quarter of the hour. Hour and visitor are a visit, but nobody's.
@@ -76,7 +76,7 @@ class ProfileSetRollup(NamedTuple):
     seconds: Array
 
 
-class SessionRows(NamedTuple):
+class VisitRows(NamedTuple):
     """Visits of several profiles one by one, a row for each: hits, first and last millisecond."""
 
     visit: Array
@@ -90,9 +90,9 @@ class SessionRows(NamedTuple):
 class Summary(NamedTuple):
     """A day's totals for any choice of profiles, but for its visitors."""
 
-    plain: ProfileRollup
-    blended: ProfileSetRollup
-    mixed: SessionRows
+    by_profile: ProfileRollup
+    by_profile_set: ProfileSetRollup
+    visit_rows: VisitRows
 
 
 class VisitorSets(NamedTuple):
@@ -111,7 +111,7 @@ class VisitorSets(NamedTuple):
 NO_VISITOR_SETS = VisitorSets(*[np.zeros(0, np.int64)] * 4)
 
 
-class People(NamedTuple):
+class VisitorRollup(NamedTuple):
     """Each visitor's totals by class, as bits; one with several classes has one row for all."""
 
     visitor: Array
@@ -123,7 +123,7 @@ class People(NamedTuple):
 
 
 class Quarters(NamedTuple):
-    """A day by quarters of an hour: hits of each class, and when each row of `People` was there.
+    """A day by quarters of an hour: hits by class, and when each row of `VisitorRollup` came.
 
     `early` has a bit for each quarter of the day's first half, `late` for those of the second.
     """
@@ -135,7 +135,7 @@ class Quarters(NamedTuple):
     late: Array
 
 
-class Pairs(NamedTuple):
+class PairRollup(NamedTuple):
     """Hits by profile and visitor, and their visits that have no other profile."""
 
     profile: Array
@@ -166,8 +166,8 @@ class Hours(NamedTuple):
 class Remains(NamedTuple):
     """A day's totals for any choice of profiles and visitors, once its hits are gone."""
 
-    pairs: Pairs
-    mixed: SessionRows
+    pairs: PairRollup
+    visit_rows: VisitRows
 
 
 def pack(arrays: Sequence[Array]) -> bytes:

@@ -47,7 +47,7 @@ from stats.arithmetic import (
     visitor_rollups_of,
     visitor_sets_of,
 )
-from stats.days import CLASSES, NOBODY, Array, Columns, Summary, pack, unpack
+from stats.days import CLASSES, NO_VISITOR, Array, Columns, Summary, pack, unpack
 from stats.future import note
 from stats.instants import INSTANT_MS
 from stats.store import Part, read_remains, state_of
@@ -126,7 +126,7 @@ def _fold(pixel_number: int, hits_at_once: int | None = None) -> int:
 class _Hits(NamedTuple):
     """Hits by id, an array for each column, with the numbers that are given already.
 
-    The number of a visitor is `NOBODY` for none; either number is `NEW` where none is given.
+    The number of a visitor is `NO_VISITOR` for none; either number is `NEW` where none is given.
     """
 
     id: Array
@@ -282,7 +282,7 @@ def hits_of(
             INSTANT_MS,
             func.coalesce(Hit.visitor, 0),
             Hit.profile,
-            case((Hit.visitor.is_(None), NOBODY), else_=func.coalesce(Visitor.number, NEW)),
+            case((Hit.visitor.is_(None), NO_VISITOR), else_=func.coalesce(Visitor.number, NEW)),
             func.coalesce(Profile.number, NEW),
             case(*((Profile.hit_class == name, place) for place, name in enumerate(CLASSES))),
             case((Recipient.visitor.is_(None), 0), else_=1),
@@ -312,7 +312,7 @@ def hits_of(
 def class_bits_of(pixel_number: int, profile: Array = _NONE, hit_class: Array = _NONE) -> Array:
     """Return the class of each profile as a bit, those of some hits with their `profile` numbers.
 
-    The lexicon is asked for what is committed alone: what it knows, it keeps.
+    The labels are read only for what is committed: what is known of them stays known.
     """
     state = state_of(pixel_number)
     if state is None:
@@ -348,14 +348,14 @@ def parts_of(
                 changed[number] = pack(piece)
             yield piece
 
-    triples, by_quarter = group_hits(columns(), class_bits)
-    summary, hours = summarise(triples)
-    people, quarters = visitor_rollups_of(triples, by_quarter, class_bits)
+    hourly, by_quarter = group_hits(columns(), class_bits)
+    summary, hours = summarise(hourly)
+    visitors, quarters = visitor_rollups_of(hourly, by_quarter, class_bits)
     return {
         Part.COLUMNS: changed,
         Part.SUMMARY: {0: _packed(summary)},
-        Part.SEEN: {0: pack(visitor_sets_of(triples))},
-        Part.PEOPLE: {0: pack(people)},
+        Part.VISITOR_SETS: {0: pack(visitor_sets_of(hourly))},
+        Part.VISITORS: {0: pack(visitors)},
         Part.QUARTERS: {0: pack(quarters)},
         Part.HOURS: {0: pack(hours)},
     }
@@ -368,21 +368,21 @@ def _parts_of_pruned(
 
     Whether they belong to a visit that is there can't be known: they are visits of their own.
     """
-    triples, _ = group_hits([new], class_bits)
-    remains = remains_of(triples)
+    hourly, _ = group_hits([new], class_bits)
+    remains = remains_of(hourly)
     for _, before in read_remains(pixel_number, [day]):
         remains = join_remains(before, remains)
     summary, visitor_sets = summary_of_remains(remains)
     return {
-        Part.REMAINS: {0: pack((*remains.pairs, *remains.mixed))},
+        Part.REMAINS: {0: pack((*remains.pairs, *remains.visit_rows))},
         Part.SUMMARY: {0: _packed(summary)},
-        Part.SEEN: {0: pack(visitor_sets)},
+        Part.VISITOR_SETS: {0: pack(visitor_sets)},
     }
 
 
 def _packed(summary: Summary) -> bytes:
-    plain, blended, mixed = summary
-    return pack((*plain, *(each.ravel() for each in blended), *mixed))
+    by_profile, by_profile_set, visit_rows = summary
+    return pack((*by_profile, *(each.ravel() for each in by_profile_set), *visit_rows))
 
 
 def store_parts(pixel_number: int, day: int, parts: dict[Part, dict[int, bytes]]) -> None:

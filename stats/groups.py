@@ -12,17 +12,17 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from stats.arithmetic import Members, as_mixed, join_mixed, runs
+from stats.arithmetic import Members, join_visits, runs, visit_rows_of
 from stats.days import (
     ANY_CLASS,
     CLASSES,
-    NOBODY,
+    NO_VISITOR,
     PARTS,
     Array,
     Columns,
-    People,
     Remains,
     Summary,
+    VisitorRollup,
     VisitorSets,
 )
 
@@ -31,7 +31,7 @@ from stats.days import (
 class Groups:
     """Which group a hit belongs to, by its profile and its visitor.
 
-    `class_bit` is the one class that is wanted, or any; `by_class_alone` says that nothing else
+    `class_bit` is the one class that is wanted, or any; `by_class_only` says that nothing else
     is asked of a profile.
     """
 
@@ -39,7 +39,7 @@ class Groups:
     of_visitor: Array | None
     by_visitor: bool
     class_bit: int
-    by_class_alone: bool
+    by_class_only: bool
     # Profiles and visitors, one of which a hit must have: filters of both kinds, any of which do.
     either: tuple[Array, Array] | None = None
 
@@ -82,66 +82,66 @@ class ByProfile:
     """A whole day, for groups of profiles."""
 
     summary: Summary
-    seen: VisitorSets
+    visitor_sets: VisitorSets
 
     def hits(self, groups: Groups) -> tuple[Array, Array]:
         """As `Day` says."""
-        return groups.of_profile[self.summary.plain.profile], self.summary.plain.hits
+        return groups.of_profile[self.summary.by_profile.profile], self.summary.by_profile.hits
 
     def members(self, groups: Groups) -> tuple[Array, Array]:
         """As `Day` says: each set of profiles is asked, and not each visitor."""
-        seen = self.seen
-        of_set = np.repeat(np.arange(len(seen.lengths)), seen.lengths)
-        group = groups.of_profile[seen.profile]
+        sets = self.visitor_sets
+        of_set = np.repeat(np.arange(len(sets.lengths)), sets.lengths)
+        group = groups.of_profile[sets.profile]
         # A set's profiles often are of one group.
         kept = group > 0
         kept[1:] &= (group[1:] != group[:-1]) | (of_set[1:] != of_set[:-1])
         of_set, group = of_set[kept], group[kept]
-        counts = seen.counts.astype(np.int64)
+        counts = sets.counts.astype(np.int64)
         starts = np.cumsum(counts) - counts
         places = runs(starts[of_set], counts[of_set])
-        return np.repeat(group, counts[of_set]), seen.visitor[places]
+        return np.repeat(group, counts[of_set]), sets.visitor[places]
 
     def visits(self, groups: Groups) -> Iterator[Visits]:
         """As `Day` says."""
-        plain, blended, mixed = self.summary
-        yield Visits(groups.of_profile[plain.profile], *plain[2:])
-        of_sets = groups.of_profile[blended.profiles]
+        by_profile, by_profile_set, visit_rows = self.summary
+        yield Visits(groups.of_profile[by_profile.profile], *by_profile[2:])
+        of_sets = groups.of_profile[by_profile_set.profiles]
         for number, part in enumerate(PARTS):
             group = of_sets[:, part[0]]
             kept = group > 0
             for place in range(of_sets.shape[1]):
                 kept &= (of_sets[:, place] == group) == (place in part)
-            group, visits = group[kept], blended.visits[kept]
-            bounces = blended.bounces[kept, part[0]] if len(part) == 1 else visits * 0
-            yield Visits(group, visits, bounces, blended.seconds[kept, number])
-        if len(mixed.visit):
-            group = groups.of_profile[mixed.profile]
-            yield _one_by_one(*join_mixed(group, mixed))
+            group, visits = group[kept], by_profile_set.visits[kept]
+            bounces = by_profile_set.bounces[kept, part[0]] if len(part) == 1 else visits * 0
+            yield Visits(group, visits, bounces, by_profile_set.seconds[kept, number])
+        if len(visit_rows.visit):
+            group = groups.of_profile[visit_rows.profile]
+            yield _one_by_one(*join_visits(group, visit_rows))
 
 
 @dataclass(frozen=True)
 class ByVisitor:
     """A whole day, for groups of visitors within a class."""
 
-    people: People
+    visitors: VisitorRollup
 
     def hits(self, groups: Groups) -> tuple[Array, Array]:
         """As `Day` says."""
-        return self._group(groups), self.people.hits
+        return self._group(groups), self.visitors.hits
 
     def members(self, groups: Groups) -> tuple[Array, Array]:
         """As `Day` says."""
-        return self._group(groups), self.people.visitor
+        return self._group(groups), self.visitors.visitor
 
     def visits(self, groups: Groups) -> Iterator[Visits]:
         """As `Day` says."""
-        yield Visits(self._group(groups), *self.people[3:])
+        yield Visits(self._group(groups), *self.visitors[3:])
 
     def _group(self, groups: Groups) -> Array:
         assert groups.of_visitor is not None
-        wanted = self.people.classes & groups.class_bit != 0
-        return np.where(wanted, groups.of_visitor[self.people.visitor], 0)
+        wanted = self.visitors.classes & groups.class_bit != 0
+        return np.where(wanted, groups.of_visitor[self.visitors.visitor], 0)
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,11 @@ class ByPair:
 
     def visits(self, groups: Groups) -> Iterator[Visits]:
         """As `Day` says."""
-        pairs, mixed = self.remains
+        pairs, visit_rows = self.remains
         yield Visits(groups.of(pairs.profile, pairs.visitor), *pairs[3:])
-        yield _one_by_one(*join_mixed(groups.of(mixed.profile, mixed.visitor), mixed))
+        yield _one_by_one(
+            *join_visits(groups.of(visit_rows.profile, visit_rows.visitor), visit_rows)
+        )
 
 
 @dataclass(frozen=True)
@@ -185,9 +187,9 @@ class ByHit:
     def visits(self, groups: Groups) -> Iterator[Visits]:
         """As `Day` says."""
         group = groups.of(self.columns.profile, self.columns.visitor)
-        kept = (group > 0) & (self.columns.visitor != NOBODY)
+        kept = (group > 0) & (self.columns.visitor != NO_VISITOR)
         columns = Columns(*(each[kept] for each in self.columns))
-        yield _one_by_one(*join_mixed(group[kept], as_mixed(columns)))
+        yield _one_by_one(*join_visits(group[kept], visit_rows_of(columns)))
 
 
 def _one_by_one(group: Array, hits: Array, seconds: Array) -> Visits:
@@ -200,8 +202,8 @@ class Tally:
     def __init__(self, groups: Groups, count: int, visitors: int) -> None:
         self.groups = groups
         self._counts = np.zeros((4, count + 1), np.int64)
-        # A visitor who is in one group alone is in it or was not seen.
-        self._seen = np.zeros(visitors + 1, bool)
+        # Where a visitor is in one group only, they are in it or did not come.
+        self._came = np.zeros(visitors + 1, bool)
         self._members = None if groups.by_visitor else Members(count + 1, visitors + 1)
 
     def add(self, day: Day) -> None:
@@ -218,7 +220,7 @@ class Tally:
         if self._members:
             self._members.add(group, visitor)
         else:
-            self._seen[visitor[group > 0]] = True
+            self._came[visitor[group > 0]] = True
 
     def columns(self) -> tuple[Array, ...]:
         """Return page views, visitors, visits, bounces, seconds, by group."""
@@ -227,7 +229,7 @@ class Tally:
             visitors = self._members.counts()
         else:
             assert self.groups.of_visitor is not None
-            visitors = np.bincount(self.groups.of_visitor[self._seen], minlength=len(pageviews))
+            visitors = np.bincount(self.groups.of_visitor[self._came], minlength=len(pageviews))
         return pageviews, visitors, visits, bounces, seconds
 
     def _add(self, place: int, group: Array, counts: Array) -> None:

@@ -80,18 +80,18 @@ def of_pixel(
     """Return a pixel's words up to these counts; the visitors' only where a count is given."""
     key = id(db.engine), pixel_number
     with _lock:
-        lexicon = _kept.get(key)
-    if lexicon is None or lexicon.revision != revision:
-        lexicon = Labels(revision, dict.fromkeys(OF_PROFILES, _NONE))
-    lexicon = _with_profiles(lexicon, pixel_number, profile_count)
+        known = _kept.get(key)
+    if known is None or known.revision != revision:
+        known = Labels(revision, dict.fromkeys(OF_PROFILES, _NONE))
+    known = _with_profiles(known, pixel_number, profile_count)
     if visitor_count is not None:
-        lexicon = _with_recipients(lexicon, pixel_number, visitor_count)
+        known = _with_recipients(known, pixel_number, visitor_count)
     with _lock:
-        _kept[key] = lexicon
+        _kept[key] = known
         _kept.move_to_end(key)
         if len(_kept) > PIXELS_KEPT_MAX:
             _kept.popitem(last=False)
-    return lexicon
+    return known
 
 
 def sources(pixel_number: int) -> Any:
@@ -124,11 +124,11 @@ def sources(pixel_number: int) -> Any:
     )
 
 
-def _with_profiles(lexicon: Labels, pixel_number: int, count: int) -> Labels:
-    if count <= lexicon.profile_count:
-        return lexicon
+def _with_profiles(known: Labels, pixel_number: int, count: int) -> Labels:
+    if count <= known.profile_count:
+        return known
     statement = sources(pixel_number).where(
-        Profile.number > lexicon.profile_count, Profile.number <= count
+        Profile.number > known.profile_count, Profile.number <= count
     )
     rows = db.session.execute(
         statement.order_by(Profile.number).execution_options(yield_per=PROFILES_AT_ONCE)
@@ -139,26 +139,26 @@ def _with_profiles(lexicon: Labels, pixel_number: int, count: int) -> Labels:
         for name, column in columns_of(found).items():
             added[name] += column
         added[LIMITED] += [OTHER if each.is_limited else None for each in found]
-    profiles = {name: words.extended(added[name]) for name, words in lexicon.profiles.items()}
-    return Labels(lexicon.revision, profiles, count, lexicon.recipients, lexicon.visitor_count)
+    profiles = {name: words.extended(added[name]) for name, words in known.profiles.items()}
+    return Labels(known.revision, profiles, count, known.recipients, known.visitor_count)
 
 
-def _with_recipients(lexicon: Labels, pixel_number: int, count: int) -> Labels:
-    if count <= lexicon.visitor_count:
-        return lexicon
+def _with_recipients(known: Labels, pixel_number: int, count: int) -> Labels:
+    if count <= known.visitor_count:
+        return known
     statement = select(Recipient.number, Recipient.recipient).where(
         Recipient.pixel_number == pixel_number,
-        Recipient.number > lexicon.visitor_count,
+        Recipient.number > known.visitor_count,
         Recipient.number <= count,
     )
-    names: list[Value] = [None] * (count - lexicon.visitor_count)
+    names: list[Value] = [None] * (count - known.visitor_count)
     rows: Any = db.session.execute(statement)
     for number, name in rows:
-        names[number - lexicon.visitor_count - 1] = name
+        names[number - known.visitor_count - 1] = name
     return Labels(
-        lexicon.revision,
-        lexicon.profiles,
-        lexicon.profile_count,
-        lexicon.recipients.extended(names),
+        known.revision,
+        known.profiles,
+        known.profile_count,
+        known.recipients.extended(names),
         count,
     )

@@ -13,7 +13,7 @@ import numpy as np
 from core.clock import milliseconds
 from models import MS_PER_DAY
 from stats import store
-from stats.days import MS_PER_HOUR, NOBODY, Array, Columns
+from stats.days import MS_PER_HOUR, NO_VISITOR, Array, Columns
 from stats.shapes import Question
 from stats.view import View
 
@@ -43,7 +43,7 @@ def by_hour(question: Question, since: datetime, hours: int) -> Array:
     days = [day for day in store.days_of(question.pixel_number) if first <= day <= last]
     pruned = [day for day in days if day < view.state.pruned_before]
     for day, summary in store.read_summaries(question.pixel_number, pruned):
-        hits = summary.plain.hits[of_profile[summary.plain.profile] > 0]
+        hits = summary.by_profile.hits[of_profile[summary.by_profile.profile] > 0]
         hour = max(day * MS_PER_DAY - since_ms, 0) // MS_PER_HOUR
         if hour < hours:
             counts[hour] += int(hits.sum())
@@ -70,7 +70,7 @@ def first_of_each(question: Question) -> Array:
         kept = (of_profile[columns.profile] > 0) & (found[columns.visitor] == NEVER)
         at_ms = columns.at[kept].astype(np.int64) + day * MS_PER_DAY
         np.minimum.at(found, columns.visitor[kept], at_ms)
-    found[NOBODY] = NEVER
+    found[NO_VISITOR] = NEVER
     return found[found < NEVER]
 
 

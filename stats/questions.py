@@ -139,7 +139,7 @@ def leaders(
 def _source(tally: Tally) -> tuple[bool, bool]:
     """Return what two tallies have in common that can be filled from the same days."""
     of_profiles = tally.groups.of_visitor is None
-    return of_profiles, not of_profiles and tally.groups.by_class_alone
+    return of_profiles, not of_profiles and tally.groups.by_class_only
 
 
 def _by_visitors(row: BreakdownRow) -> tuple[int, int, str]:

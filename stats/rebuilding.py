@@ -71,9 +71,9 @@ def _try_to_forget(pixel_number: int, before_day: int) -> int | None:
         # Hits folded meanwhile may have profiles that are newer than the classes read before.
         begin_snapshot()
         bits = class_bits_of(pixel_number)
-        triples, _ = group_hits(pieces_of(pixel_number, day), bits)
-        remains = remains_of(triples)
-        parts = {Part.REMAINS: {0: pack((*remains.pairs, *remains.mixed))}}
+        hourly, _ = group_hits(pieces_of(pixel_number, day), bits)
+        remains = remains_of(hourly)
+        parts = {Part.REMAINS: {0: pack((*remains.pairs, *remains.visit_rows))}}
         with writing():
             store_parts(pixel_number, day, parts)
     with writing():
@@ -90,7 +90,7 @@ def _try_to_forget(pixel_number: int, before_day: int) -> int | None:
         db.session.execute(
             delete(Segment).where(
                 Segment.pixel_number == pixel_number,
-                Segment.part.not_in([Part.SUMMARY, Part.SEEN, Part.REMAINS]),
+                Segment.part.not_in([Part.SUMMARY, Part.VISITOR_SETS, Part.REMAINS]),
                 Segment.day < before_day,
             )
         )

@@ -12,6 +12,7 @@ from stats.buckets import Buckets
 from stats.days import (
     ANY_CLASS,
     CLASSES,
+    HOURS_A_DAY,
     MS_PER_HOUR,
     MS_PER_QUARTER,
     QUARTERS,
@@ -21,8 +22,6 @@ from stats.days import (
     Quarters,
 )
 from stats.groups import ByHit, Day, Groups
-
-HOURS_A_DAY = 24
 
 
 class Series:

@@ -12,7 +12,7 @@ from core.clock import from_milliseconds
 from core.database import db
 from models import MS_PER_DAY, Profile, Visitor
 from stats import labels
-from stats.days import MS_PER_HOUR, NOBODY, Array
+from stats.days import MS_PER_HOUR, NO_VISITOR, Array
 from stats.dimensions import Source
 from stats.shapes import Question
 from stats.view import View
@@ -60,7 +60,7 @@ class _Found(NamedTuple):
         last_ms, visits, views, profile = (np.zeros(count, np.int64) for _ in range(4))
         for day, columns in view.hits():
             at = columns.at.astype(np.int64)
-            is_known = columns.visitor != NOBODY
+            is_known = columns.visitor != NO_VISITOR
             order = np.flatnonzero(is_known)[np.argsort(at[is_known], kind="stable")]
             visitor, at_ms = columns.visitor[order], at[order] + day * MS_PER_DAY
             np.minimum.at(first_ms, visitor, at_ms)

@@ -17,15 +17,15 @@ from stats.days import (
     SET_MAX,
     Columns,
     Hours,
-    Pairs,
-    People,
+    PairRollup,
     ProfileRollup,
     ProfileSetRollup,
     Quarters,
     Remains,
-    SessionRows,
     Summary,
+    VisitorRollup,
     VisitorSets,
+    VisitRows,
     unpack,
 )
 
@@ -37,20 +37,20 @@ class Part(IntEnum):
 
     COLUMNS = 0
     SUMMARY = 1
-    SEEN = 2
-    PEOPLE = 3
+    VISITOR_SETS = 2
+    VISITORS = 3
     QUARTERS = 4
     HOURS = 5
-    # Only of days whose hits are pruned, which of the others have summary and seen.
+    # Only of days whose hits are pruned; of the others those keep summary and visitor sets.
     REMAINS = 6
 
 
 # The parts that are one shape of arrays as they are.
-Kept = TypeVar("Kept", Columns, VisitorSets, People, Quarters, Hours)
+Kept = TypeVar("Kept", Columns, VisitorSets, VisitorRollup, Quarters, Hours)
 _PART_OF: dict[type, Part] = {
     Columns: Part.COLUMNS,
-    VisitorSets: Part.SEEN,
-    People: Part.PEOPLE,
+    VisitorSets: Part.VISITOR_SETS,
+    VisitorRollup: Part.VISITORS,
     Quarters: Part.QUARTERS,
     Hours: Part.HOURS,
 }
@@ -85,7 +85,7 @@ def days_of(pixel_number: int) -> list[int]:
 def read(shape: type[Kept], pixel_number: int, days: list[int]) -> Iterator[tuple[int, Kept]]:
     """Yield what is kept of each of some days in this shape.
 
-    Of pruned days only `Seen` is, and what `read_summaries` and `read_remains` yield.
+    Of pruned days only `VisitorSets` are, and what `read_summaries` and `read_remains` yield.
     """
     for day, pieces in _read(pixel_number, _PART_OF[shape], days):
         yield day, shape(*unpack(pieces, len(shape._fields)))
@@ -96,20 +96,20 @@ def read_summaries(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Su
     for day, pieces in _read(pixel_number, Part.SUMMARY, days):
         arrays = unpack(pieces, 15)
         profiles, visits, bounces, seconds = arrays[5:9]
-        blended = ProfileSetRollup(
+        by_profile_set = ProfileSetRollup(
             profiles.reshape(-1, SET_MAX),
             visits,
             bounces.reshape(-1, SET_MAX),
             seconds.reshape(-1, len(PARTS)),
         )
-        yield day, Summary(ProfileRollup(*arrays[:5]), blended, SessionRows(*arrays[9:]))
+        yield day, Summary(ProfileRollup(*arrays[:5]), by_profile_set, VisitRows(*arrays[9:]))
 
 
 def read_remains(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Remains]]:
     """Yield what remains of each of some days whose hits are pruned."""
     for day, pieces in _read(pixel_number, Part.REMAINS, days):
         arrays = unpack(pieces, 12)
-        yield day, Remains(Pairs(*arrays[:6]), SessionRows(*arrays[6:]))
+        yield day, Remains(PairRollup(*arrays[:6]), VisitRows(*arrays[6:]))
 
 
 def _read(pixel_number: int, part: Part, days: list[int]) -> Iterator[tuple[int, list[bytes]]]:

@@ -18,7 +18,16 @@ from stats import folding, labels, store
 from stats.arithmetic import between
 from stats.buckets import Buckets
 from stats.buckets import Unit as Unit
-from stats.days import NO_VISITOR_SETS, NOBODY, Array, Columns, Hours, People, Quarters, VisitorSets
+from stats.days import (
+    NO_VISITOR,
+    NO_VISITOR_SETS,
+    Array,
+    Columns,
+    Hours,
+    Quarters,
+    VisitorRollup,
+    VisitorSets,
+)
 from stats.dimensions import Source, values_of
 from stats.groups import ByHit, ByPair, ByProfile, ByVisitor, Day, Groups, Tally, class_bit
 from stats.instants import INSTANT_MS, dated
@@ -47,7 +56,7 @@ class View:
 
     question: Question
     state: State
-    lexicon: Labels
+    labels: Labels
 
     @classmethod
     def of(cls, question: Question, *dimensions: str) -> View | None:
@@ -79,9 +88,9 @@ class View:
     def words(self, dimension: str) -> Words:
         """Return the words of a dimension; one that hits don't have has none."""
         if dimension == "recipient":
-            return self.lexicon.recipients
+            return self.labels.recipients
         none = Words(np.zeros(self.state.profile_count + 1, np.int64), (None,))
-        return self.lexicon.profiles.get(dimension, none)
+        return self.labels.profiles.get(dimension, none)
 
     def tally(self, dimension: str = "") -> Tally:
         """Return an empty tally of a dimension's values, or of all hits as one group."""
@@ -118,7 +127,7 @@ class View:
             of_visitor if "recipient" in asked else None,
             by_visitor,
             class_bit(hit_class),
-            by_class_alone=not {*asked} - {"", "recipient"},
+            by_class_only=not {*asked} - {"", "recipient"},
             either=either,
         )
 
@@ -221,7 +230,7 @@ class View:
             rows = db.session.execute(numbers.where(condition).order_by(*order)).all()
             for at_ms, id, profile, visitor in rows:
                 after = Place(at_ms, id)
-                if profile and groups.of(np.array(profile), np.array(visitor or NOBODY)) > 0:
+                if profile and groups.of(np.array(profile), np.array(visitor or NO_VISITOR)) > 0:
                     yield after
             if len(rows) < HITS_READ_AT_ONCE:
                 return
@@ -245,17 +254,20 @@ class View:
         """Yield whole days from what answers fastest."""
         pixel_number = self.question.pixel_number
         if groups.of_visitor is None:
-            seen = store.read(VisitorSets, pixel_number, days if with_members else [])
+            visitor_sets = store.read(VisitorSets, pixel_number, days if with_members else [])
             for day, summary in store.read_summaries(pixel_number, days):
-                yield day, ByProfile(summary, next(seen)[1] if with_members else NO_VISITOR_SETS)
+                yield (
+                    day,
+                    ByProfile(summary, next(visitor_sets)[1] if with_members else NO_VISITOR_SETS),
+                )
             return
         pruned = [day for day in days if day < self.state.pruned_before]
         for day, remains in store.read_remains(pixel_number, pruned):
             yield day, ByPair(remains)
         kept = [day for day in days if day >= self.state.pruned_before]
-        if groups.by_class_alone:
-            for day, people in store.read(People, pixel_number, kept):
-                yield day, ByVisitor(people)
+        if groups.by_class_only:
+            for day, visitors in store.read(VisitorRollup, pixel_number, kept):
+                yield day, ByVisitor(visitors)
         else:
             yield from self._hits(kept)
 
@@ -296,7 +308,7 @@ def _numbers(pixel_number: int, with_visitors: bool) -> Select[Any]:
     """Return the statement for the next hits with the numbers of their profiles and visitors."""
     statement = (
         select(INSTANT_MS, Hit.id, Profile.number)
-        .add_columns(Visitor.number if with_visitors else literal(NOBODY))
+        .add_columns(Visitor.number if with_visitors else literal(NO_VISITOR))
         .join(Profile, (Profile.pixel_number == Hit.pixel_number) & (Profile.id == Hit.profile))
         .where(Hit.pixel_number == pixel_number)
         .limit(HITS_READ_AT_ONCE)

@@ -15,7 +15,7 @@ from stats.dimensions import DIMENSIONS
 
 # ruff: noqa: N815  The names are the JSON keys.
 
-CLASSES = ("open", "prefetch", "bot", "all")
+CLASS_CHOICES = ("open", "prefetch", "bot", "all")
 UNITS = ("minute", "hour", "day", "month", "year")
 
 # Umami's dimensions that an image in a mail has no values of: asking for one finds nothing.
@@ -137,7 +137,7 @@ class ReportArgs(RangeArgs, FilterArgs):  # type: ignore[misc, valid-type]
     hit_class = fields.String(
         data_key="class",
         load_default="open",
-        validate=validate.OneOf(CLASSES),
+        validate=validate.OneOf(CLASS_CHOICES),
     )
     match = fields.String(load_default="all", validate=validate.OneOf(["all", "any"]))
     segment = fields.Raw(validate=_refuse_saved_filters)

@@ -25,12 +25,13 @@ from models import Pixel, TeamUser, User
 from people import accounts
 from pixels import pixels
 from stats import ids, questions
+from stats.days import HOURS_A_DAY
 from stats.dimensions import values_of
 from stats.sessions import Session, sessions
 from stats.shapes import Event, Question
 from web.api.blueprint import JsonBlueprint
 from web.api.report_schemas import (
-    CLASSES,
+    CLASS_CHOICES,
     EventPointOut,
     EventPointsArgs,
     EventStatsOut,
@@ -53,7 +54,7 @@ REALTIME_MINUTES = 30
 REALTIME_EVENTS_MAX = 100
 COUNTRIES_MAX = 1_000
 UTM_VALUES_MAX = 50
-DAYS_A_WEEK, HOURS_A_DAY = 7, 24
+DAYS_A_WEEK = 7
 
 blueprint = JsonBlueprint("websites", __name__, url_prefix="/api", description="Umami's websites")
 
@@ -296,12 +297,12 @@ def _by_class(question: Question) -> list[Question]:
     """Return a question for each class that it is about."""
     if question.hit_class != "all":
         return [question]
-    return [replace(question, hit_class=each) for each in CLASSES if each != "all"]
+    return [replace(question, hit_class=each) for each in CLASS_CHOICES if each != "all"]
 
 
 def _event_totals(question: Question) -> dict[str, int]:
     totals = questions.totals(question)
-    classes = questions.breakdown(question, "class", limit=len(CLASSES))
+    classes = questions.breakdown(question, "class", limit=len(CLASS_CHOICES))
     return {
         "events": totals.pageviews,
         "visitors": totals.visitors,

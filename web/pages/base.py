@@ -274,7 +274,7 @@ def register(app: Flask) -> None:
         value_of=wording.value_of,
     )
     app.jinja_env.globals.update(
-        CLASSES=wording.CLASSES,
+        CLASS_LABELS=wording.CLASS_LABELS,
         ONE_OF=wording.ONE_OF,
         PRIVACY=wording.PRIVACY,
         REASONS=wording.REASONS,

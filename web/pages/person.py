@@ -226,7 +226,7 @@ def _step(each: OfPixel, hit: Event, opens: int, sent_at: datetime | None) -> St
     words = wording.reason_in_words(hit.source.reason)
     return Step(
         hit.at,
-        wording.CLASSES[hit_class].mark,
+        wording.CLASS_LABELS[hit_class].mark,
         VERBS[hit_class],
         each.pixel.name,
         ending,

@@ -246,7 +246,7 @@ def _asked(pixel: Pixel, *, is_public: bool) -> Asked:
         ),
         zone=zone,
         at=at,
-        hit_class=hit_class if hit_class in (*wording.CLASSES, ALL) else "open",
+        hit_class=hit_class if hit_class in (*wording.CLASS_LABELS, ALL) else "open",
         filters={},
         hours=int(hours) if hours in ("24", "168") else 48,
         is_public=is_public,
@@ -268,7 +268,9 @@ def _report(asked: Asked) -> Report:
         questions.totals(asked.question) if asked.hit_class == ALL else by_class[asked.hit_class]
     )
     url = recipients.url_of(public_base(), pixel.slug)
-    counts = [(wording.CLASSES[name], by_class[name].pageviews) for name in wording.CLASSES]
+    counts = [
+        (wording.CLASS_LABELS[name], by_class[name].pageviews) for name in wording.CLASS_LABELS
+    ]
     return Report(
         **vars(asked),
         **vars(hero),
@@ -294,7 +296,7 @@ def _report(asked: Asked) -> Report:
                 by_class[name].pageviews,
                 name == asked.hit_class,
             )
-            for name, each in wording.CLASSES.items()
+            for name, each in wording.CLASS_LABELS.items()
         ],
         lists=_lists(asked, totals.pageviews, hero),
         hits=questions.events(asked.question, page_size=HITS_SHOWN),
@@ -361,9 +363,9 @@ def _unmerged(asked: Asked) -> int:
 def _by_class(asked: Asked) -> dict[str, shapes.Leader]:
     """Return the figures of each class, whichever is shown."""
     question = replace(asked.question, hit_class=ALL)
-    found = questions.leaders(question, ["class"], limit=len(wording.CLASSES))["class"]
+    found = questions.leaders(question, ["class"], limit=len(wording.CLASS_LABELS))["class"]
     known = {each.name: each for each in found}
-    return {name: known.get(name, shapes.Leader(name, 0, 0)) for name in wording.CLASSES}
+    return {name: known.get(name, shapes.Leader(name, 0, 0)) for name in wording.CLASS_LABELS}
 
 
 def _chart(asked: Asked) -> charts.Bars:

@@ -27,7 +27,7 @@ class Noun(NamedTuple):
     many: str
 
 
-CLASSES = {
+CLASS_LABELS = {
     "open": Class("Opens", "Open", "opened"),
     "prefetch": Class("Machines", "Machine", "machine"),
     "bot": Class("Bots", "Bot", "unopened"),
