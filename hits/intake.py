@@ -20,7 +20,7 @@ from hits.countries import Lookup
 from hits.metrics import Metrics
 from hits.new_values import NewValues
 from hits.operator_rules import OperatorRules
-from hits.people import Named
+from hits.people import Addressee
 from hits.pixel_names import PixelEntry, PixelName
 from hits.recorder import NewHit, Recorder, Stored, Waiting
 from hits.references import HitContext, Identity
@@ -180,7 +180,7 @@ class Intake:
     ) -> tuple[HitContext, Identity | None]:
         """Return what is kept of a request, and whose it is."""
         agent = kept_text(fetch.user_agent, classify.USER_AGENT_CHARACTERS_MAX)
-        named, more, seconds = self._named(pixel, fetch, now)
+        addressee, more, seconds = self._addressee(pixel, fetch, now)
         signals = fetch.header_signals | more
         says = classify.classify_agent(agent)
         verdict = classify.classify_hit(says, signals)
@@ -195,21 +195,21 @@ class Intake:
             context = of_person(context, fetch)
             if not (self._respect_dnt and fetch.opted_out):
                 identity = Identity(
-                    fetch.address, named, _is_watched(named, verdict, fetch.address)
+                    fetch.address, addressee, _is_watched(addressee, verdict, fetch.address)
                 )
         kept = self._new_values.limited(
             pixel[:2],
             fetch.address,
             context,
             (says, verdict),
-            identity and identity.named and identity.named.name,
+            identity and identity.addressee and identity.addressee.name,
             now,
         )
         return kept, identity
 
-    def _named(
+    def _addressee(
         self, pixel: PixelEntry, fetch: Fetch, now: datetime
-    ) -> tuple[Named | None, int, float | None]:
+    ) -> tuple[Addressee | None, int, float | None]:
         """Return what a request says of whom its link is for, the signals in that, and its age.
 
         The age is in seconds since the mail was sent, None where the link doesn't say when.
@@ -218,7 +218,7 @@ class Intake:
             name = kept_text(fetch.recipient.strip(), RECIPIENT_CHARACTERS_MAX).strip()
             if _MERGE_TAG.fullmatch(name):
                 return None, classify.MERGE_TAG, None
-            return (Named(name) if name and not pixel.needs_consent else None), 0, None
+            return (Addressee(name) if name and not pixel.needs_consent else None), 0, None
         sent = self._links.read(pixel.id, fetch.token)
         if sent is None:
             return None, classify.FORGED_TOKEN, None
@@ -229,15 +229,15 @@ class Intake:
         name = kept_text(sent.recipient, RECIPIENT_CHARACTERS_MAX).strip()
         if sent.issue is None and not name:
             return None, signals, seconds
-        named = Named(name, sent.issue, verified=True, needs_consent=pixel.needs_consent)
-        return named, signals, seconds
+        addressee = Addressee(name, sent.issue, verified=True, needs_consent=pixel.needs_consent)
+        return addressee, signals, seconds
 
 
-def _is_watched(named: Named | None, verdict: classify.Verdict, address: str) -> bool:
+def _is_watched(addressee: Addressee | None, verdict: classify.Verdict, address: str) -> bool:
     """Tell whether a fetch may be a gateway's: a browser's, of somebody's own link, from afar."""
     return (
-        named is not None
-        and named.verified
+        addressee is not None
+        and addressee.verified
         and verdict.reason in ("browser", "soon")
         and is_public(address)
     )

@@ -1,4 +1,4 @@
-"""Whom a link names, by what the database says now: who was forgotten or opted out is nobody.
+"""Whom a link names, by what the database says now: nobody once they were forgotten or opted out.
 
 A link carries the number of its issue, which is the visitor's. A plain link carries a name, and
 so do links that were made before they had numbers: these are looked for by the key of people.
@@ -24,7 +24,7 @@ class LostKey(Exception):
     """The key of people is wrapped by signing keys that this process doesn't have."""
 
 
-class Named(NamedTuple):
+class Addressee(NamedTuple):
     """What a link says of whom it is for: the number of an issue, or else a name.
 
     `verified`: we signed it. `needs_consent`: it names only those who consented.
@@ -36,8 +36,8 @@ class Named(NamedTuple):
     needs_consent: bool = False
 
 
-class Whose(NamedTuple):
-    """Whose the hits of a link are: a visitor's, nobody's, or whoever's has this address and agent.
+class Attribution(NamedTuple):
+    """Whose the hits of a link are: a visitor's, nobody's, or those of its address and agent.
 
     `row` is the recipient's where it may not be stored yet.
     """
@@ -47,8 +47,8 @@ class Whose(NamedTuple):
     row: dict[str, Any] | None = None
 
 
-NOBODY = Whose()
-ANONYMOUS = Whose(is_anonymous=True)
+NOT_ATTRIBUTED = Attribution()
+ANONYMOUS = Attribution(is_anonymous=True)
 
 
 def people_key(connection: Connection, links: Links) -> PeopleKey:
@@ -69,16 +69,18 @@ def people_key(connection: Connection, links: Links) -> PeopleKey:
     return key
 
 
-def whose(
-    connection: Connection, links: Links, pixel_number: int, named: Collection[Named]
-) -> dict[Named, Whose]:
+def attributions(
+    connection: Connection, links: Links, pixel_number: int, addressees: Collection[Addressee]
+) -> dict[Addressee, Attribution]:
     """Return whose the hits of some links of a pixel are."""
-    old = {each: bare_visitor(pixel_number, each) for each in named if each.issue is None}
-    numbers = {each.issue for each in named if each.issue is not None} | {*old.values()}
+    old = {each: bare_visitor(pixel_number, each) for each in addressees if each.issue is None}
+    numbers = {each.issue for each in addressees if each.issue is not None} | {*old.values()}
     rows = _rows(connection, pixel_number, Recipient.visitor.in_(numbers))
     by_number = {row.visitor: row for row in rows}
     found = {
-        each: _of_issue(each, by_number.get(each.issue)) for each in named if each.issue is not None
+        each: _of_issue(each, by_number.get(each.issue))
+        for each in addressees
+        if each.issue is not None
     }
     if old:
         try:
@@ -91,32 +93,34 @@ def whose(
     return found
 
 
-def bare_visitor(pixel_number: int, named: Named) -> int:
+def bare_visitor(pixel_number: int, addressee: Addressee) -> int:
     """Return the visitor that a name was before visitors were keyed; rows of then keep it."""
-    value = f"{pixel_number} {named.verified:d} {named.name}".encode()
+    value = f"{pixel_number} {addressee.verified:d} {addressee.name}".encode()
     digest = hashlib.blake2b(value, digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 
 
-def _of_issue(named: Named, row: Any) -> Whose:
-    if named.issue == UNNAMED_ISSUE:
+def _of_issue(addressee: Addressee, row: Any) -> Attribution:
+    if addressee.issue == UNNAMED_ISSUE:
         return ANONYMOUS
-    return NOBODY if row is None or named.issue == NOBODY_ISSUE else _of_row(named, row)
+    if row is None or addressee.issue == NOBODY_ISSUE:
+        return NOT_ATTRIBUTED
+    return _of_row(addressee, row)
 
 
-def _of_row(named: Named, row: Any) -> Whose:
+def _of_row(addressee: Addressee, row: Any) -> Attribution:
     if row.opted_out:
-        return NOBODY
-    return ANONYMOUS if named.needs_consent and not row.consent else Whose(row.visitor)
+        return NOT_ATTRIBUTED
+    return ANONYMOUS if addressee.needs_consent and not row.consent else Attribution(row.visitor)
 
 
 def _of_names(
     connection: Connection,
     key: PeopleKey,
     pixel_number: int,
-    old: dict[Named, int],
+    old: dict[Addressee, int],
     by_number: dict[int, Any],
-) -> dict[Named, Whose]:
+) -> dict[Addressee, Attribution]:
     persons = {each: key.person(each.name) for each in old}
     wanted = {*persons.values()}
     rows = _rows(connection, pixel_number, Recipient.person.in_(wanted))
@@ -130,7 +134,7 @@ def _of_names(
         if row is not None:
             found[each] = _of_row(each, row)
         elif person in silenced:
-            found[each] = NOBODY
+            found[each] = NOT_ATTRIBUTED
         elif each.needs_consent:
             found[each] = ANONYMOUS
         else:
@@ -138,17 +142,17 @@ def _of_names(
     return found
 
 
-def _new(key: PeopleKey, pixel_number: int, named: Named, person: int) -> Whose:
-    visitor = key.visitor(pixel_number, named.name, verified=named.verified)
+def _new(key: PeopleKey, pixel_number: int, addressee: Addressee, person: int) -> Attribution:
+    visitor = key.visitor(pixel_number, addressee.name, verified=addressee.verified)
     row = {
         "visitor": visitor,
-        "recipient": named.name,
-        "verified": named.verified,
+        "recipient": addressee.name,
+        "verified": addressee.verified,
         "person": person,
         **dict.fromkeys(("opens", "prefetches", "bots", "status"), 0),
         **dict.fromkeys(("opted_out", "consent"), False),
     }
-    return Whose(visitor, row=row)
+    return Attribution(visitor, row=row)
 
 
 def _rows(connection: Connection, pixel_number: int, condition: Any) -> list[Any]:

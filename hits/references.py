@@ -21,7 +21,7 @@ from core.database import insert_unless_there
 from core.links import Links
 from hits.agent_names import names_of
 from hits.classify import RULES_VERSION, Verdict, classify_agent, classify_hit
-from hits.people import Named, Whose, whose
+from hits.people import Addressee, Attribution, attributions
 from models import MS_PER_DAY, Profile, Recipient, Salt, Text, UserAgent
 
 # Each is forgotten as a whole when it is full: a row is then offered once more, and is there.
@@ -55,7 +55,7 @@ class Identity(NamedTuple):
     """Whom a hit is attributed to: whom its link names, else whoever has this address and agent."""
 
     address: str
-    named: Named | None = None
+    addressee: Addressee | None = None
     # Whether the fetch may be one of a burst, so that its source is worth knowing for a minute.
     is_watched: bool = False
 
@@ -95,7 +95,7 @@ class References:
         # What hits refer to and no transaction has committed yet.
         self._unstored: dict[Key, dict[str, Any]] = {}
         self._profiles: dict[tuple[int, HitContext], int] = {}
-        self._people: dict[tuple[int, Named], Whose] = {}
+        self._people: dict[tuple[int, Addressee], Attribution] = {}
         self.day = -1
         self._salt = b""
         self._clock = SteadyClock()
@@ -125,8 +125,8 @@ class References:
 
     def knows(self, pixel_number: int, identity: Identity | None) -> bool:
         """Tell whether it is known whose hits these are."""
-        named = identity and identity.named
-        return named is None or (pixel_number, named) in self._people
+        addressee = identity and identity.addressee
+        return addressee is None or (pixel_number, addressee) in self._people
 
     def find_people(
         self, connection: Connection, links: Links, wanted: Iterable[tuple[int, Identity | None]]
@@ -134,13 +134,14 @@ class References:
         """Learn whose the hits of some links are; holds for the catalogue's version."""
         if len(self._people) > PEOPLE_MAX:
             self._people = {}
-        unknown: dict[int, set[Named]] = {}
+        unknown: dict[int, set[Addressee]] = {}
         for pixel_number, identity in wanted:
-            if identity and identity.named and not self.knows(pixel_number, identity):
-                unknown.setdefault(pixel_number, set()).add(identity.named)
-        for pixel_number, links_read in unknown.items():
-            for named, found in whose(connection, links, pixel_number, links_read).items():
-                self._people[pixel_number, named] = found
+            if identity and identity.addressee and not self.knows(pixel_number, identity):
+                unknown.setdefault(pixel_number, set()).add(identity.addressee)
+        for pixel_number, addressees in unknown.items():
+            found = attributions(connection, links, pixel_number, addressees)
+            for addressee, attribution in found.items():
+                self._people[pixel_number, addressee] = attribution
 
     def row(
         self, pixel_number: int, context: HitContext, identity: Identity | None, at_ms: int | None
@@ -167,7 +168,7 @@ class References:
         """Return who came, None where that may not be known; `day` if it is not the salt's."""
         if identity is None:
             return None
-        found = identity.named and self._people[pixel_number, identity.named]
+        found = identity.addressee and self._people[pixel_number, identity.addressee]
         if found is None or found.is_anonymous:
             fingerprint = f"{pixel_number} {identity.address} {context.user_agent}"
             if day is not None and day != self.day:

@@ -27,7 +27,7 @@ from hits.agent_names import OTHER
 from hits.classify import CLASS_OF_REASON, HitClass, Verdict, classify_agent, classify_hit
 from hits.intake import Fetch, kept_query, kept_text, of_person
 from hits.operator_rules import OperatorRules
-from hits.people import Named, whose
+from hits.people import Addressee, attributions
 from hits.recorder import next_id
 from hits.references import HitContext, Identity, References
 from models import HIT_ID_SHIFT, Catalogue, Hit, ImportedHit, Pixel
@@ -190,10 +190,10 @@ class _Importer:
             return [None for _ in rows]
         names = [kept_text(row.recipient.strip(), RECIPIENT_CHARACTERS_MAX).strip() for row in rows]
         issued = {
-            name: Named(name, verified=True, needs_consent=privacy == "consent")
+            name: Addressee(name, verified=True, needs_consent=privacy == "consent")
             for name in {*names} - {""}
         }
-        found = whose(connection, self._links, self._pixel_number, issued.values())
+        found = attributions(connection, self._links, self._pixel_number, issued.values())
         named = {
             name: each if found[each].row is None else each._replace(verified=False)
             for name, each in issued.items()

@@ -30,7 +30,7 @@ from core.database import db
 from core.locks import writing
 from hits.bursts import Sighting
 from hits.classify import RULES_VERSION
-from hits.people import Named
+from hits.people import Addressee
 from hits.references import HitContext, Identity, References
 from models import (
     HIT_ID_SHIFT,
@@ -143,7 +143,7 @@ class World:
         )
         anonymous = Identity(f"192.0.2.{self.random.randrange(6)}")
         name = f"r{self.random.randrange(self.names)}"
-        known = Identity("", Named(name, verified=choose([True, False])))
+        known = Identity("", Addressee(name, verified=choose([True, False])))
         return context, choose([None, anonymous, known, known])
 
     def visitor(self, context: HitContext, identity: Identity | None) -> int | None:
