@@ -61,7 +61,7 @@ def import_hits(slug: str, kind: str, website: object, skip_bad: bool, file: Pat
     click.echo(f"Imported {hits} hits; {rows - hits} were there already{left_out}.")
 
 
-def _checked(rows: Iterator[import_files.Row], skip_bad: bool) -> tuple[int, int]:
+def _checked(rows: Iterator[import_files.ImportRow], skip_bad: bool) -> tuple[int, int]:
     """Return how many rows are hits, and how many are nothing of ours; end at a bad one."""
     counts: Counter[type] = Counter()
     for row in rows:

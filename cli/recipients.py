@@ -248,7 +248,7 @@ def _require_files(path: Path | None, earlier: str | None, out: Path | None, dry
 
 def _people_of(slug: str, status: str | None) -> tables.Table:
     names = recipients.names_of(pixel_named(slug), status)
-    rows = [tables.Row(line, [name]) for line, name in enumerate(names, 2)]
+    rows = [tables.TableRow(line, [name]) for line, name in enumerate(names, 2)]
     return tables.Table(tables.Format(), ["recipient"], True, rows)
 
 

@@ -65,11 +65,11 @@ class OtherRow(NamedTuple):
     website: str
 
 
-Row = FileRow | BadRow | OtherRow
+ImportRow = FileRow | BadRow | OtherRow
 Cells = dict[str, str]
 
 
-def read(path: Path, kind: str, now_ms: int, website: str | None = None) -> Iterator[Row]:
+def read(path: Path, kind: str, now_ms: int, website: str | None = None) -> Iterator[ImportRow]:
     """Yield the rows of a file of kind `csv`, `jsonl` or `umami`; `website` is Umami's id of one.
 
     Raises: BadRequest for a file that is none of the kind.
@@ -85,7 +85,7 @@ def read(path: Path, kind: str, now_ms: int, website: str | None = None) -> Iter
                 yield BadRow(line, str(error))
 
 
-def _row(kind: str, line: int, cells: Cells, now_ms: int, website: str | None) -> Row:
+def _row(kind: str, line: int, cells: Cells, now_ms: int, website: str | None) -> ImportRow:
     for value in cells.values():
         if not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
             raise ValueError("This is not UTF-8.")

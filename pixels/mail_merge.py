@@ -18,7 +18,7 @@ from core.people_key import folded
 from pixels import tables
 from pixels.recipients import Link
 from pixels.spreadsheets import undefused
-from pixels.tables import Row, Table, TableError
+from pixels.tables import Table, TableError, TableRow
 
 ADDED_COLUMNS = ("url", "html", "opt_out_url")
 CELLS_SHOWN_CHARACTERS_MAX = 80
@@ -50,7 +50,7 @@ class Check:
 
     table: Table
     place: int
-    rows: list[tuple[Row, str]]
+    rows: list[tuple[TableRow, str]]
     people: list[str]
     bad: list[BadRow]
     duplicates: list[Duplicate]
@@ -108,7 +108,7 @@ def check(table: Table, column: str | None = None, consent_column: str | None = 
     _require_new_columns(table)
     consent_place = None if consent_column is None else _place_of(table, consent_column)
     of_addresses = any(tables.address_in(undefused(_cell(row, place))) for row in table.rows)
-    rows: list[tuple[Row, str]] = []
+    rows: list[tuple[TableRow, str]] = []
     bad: list[BadRow] = []
     spelling: dict[str, str] = {}
     lines: dict[str, list[int]] = {}
@@ -174,7 +174,10 @@ def _merged_rows(checked: Check, links: Mapping[str, Link]) -> Iterator[Sequence
 def _one_below_the_other(table: Table) -> Table:
     """Return a pasted list with each mail address in a row of its own."""
     rows = [
-        Row(row.line, [cell.strip()]) for row in table.rows for cell in row.cells if cell.strip()
+        TableRow(row.line, [cell.strip()])
+        for row in table.rows
+        for cell in row.cells
+        if cell.strip()
     ]
     return Table(table.format, ["Column 1"], False, rows)
 
@@ -209,11 +212,11 @@ def _require_new_columns(table: Table) -> None:
             raise TableError(f"There is a column {name!r} already.")
 
 
-def _cell(row: Row, place: int) -> str:
+def _cell(row: TableRow, place: int) -> str:
     return row.cells[place] if place < len(row.cells) else ""
 
 
-def _person_of(row: Row, place: int, width: int, of_addresses: bool) -> str:
+def _person_of(row: TableRow, place: int, width: int, of_addresses: bool) -> str:
     """Return whom a row is about.
 
     Raises: TableError where that can't be said.

@@ -22,7 +22,7 @@ from stats import opens
 from stats.days import MS_PER_HOUR
 from stats.shapes import Question
 
-HOURS = 168
+HOURS_COUNTED = 168
 PIXELS_MAX = 100
 EVER = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
 
@@ -82,13 +82,16 @@ def hours_of(pixel: Pixel) -> list[Hour]:
     if pixel.sent_at is None:
         return []
     question = _question(pixel)
-    by_hour = opens.by_hour(question, pixel.sent_at, HOURS)
+    by_hour = opens.by_hour(question, pixel.sent_at, HOURS_COUNTED)
     if _has_recipients(pixel):
         opened = _opened_by_hour(pixel, pixel.sent_at)
     else:
-        opened = opens.in_hours(opens.first_of_each(question) - milliseconds(pixel.sent_at), HOURS)
+        opened = opens.in_hours(
+            opens.first_of_each(question) - milliseconds(pixel.sent_at), HOURS_COUNTED
+        )
     return [
-        Hour(*each) for each in zip(range(HOURS), opened.tolist(), by_hour.tolist(), strict=True)
+        Hour(*each)
+        for each in zip(range(HOURS_COUNTED), opened.tolist(), by_hour.tolist(), strict=True)
     ]
 
 
@@ -183,9 +186,9 @@ def _seconds(middle_ms: list[int]) -> int | None:
 def _opened_by_hour(pixel: Pixel, sent_at: datetime) -> Any:
     after_ms = type_coerce(Recipient.first_opened_at, BigInteger) - milliseconds(sent_at)
     hour = after_ms // MS_PER_HOUR
-    counted = np.zeros(HOURS, np.int64)
+    counted = np.zeros(HOURS_COUNTED, np.int64)
     statement = select(hour, func.count()).where(
-        _opened(pixel), after_ms >= 0, after_ms < HOURS * MS_PER_HOUR
+        _opened(pixel), after_ms >= 0, after_ms < HOURS_COUNTED * MS_PER_HOUR
     )
     for place, count in db.session.execute(statement.group_by(hour)):
         counted[int(place)] = count

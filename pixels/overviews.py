@@ -126,7 +126,7 @@ def _figures_of_opens(pixel: Pixel, at: datetime) -> Figures:
 def _curves(found: Sequence[Pixel]) -> dict[int, list[int]]:
     """Return how many people opened first in each six hours of the week after sending."""
     sent = {each.number: milliseconds(each.sent_at) for each in found if each.sent_at}
-    counts = {number: [0] * (mailings.HOURS // CURVE_HOURS) for number in sent}
+    counts = {number: [0] * (mailings.HOURS_COUNTED // CURVE_HOURS) for number in sent}
     after_ms = type_coerce(Recipient.first_opened_at, BigInteger) - type_coerce(
         Pixel.sent_at, BigInteger
     )
@@ -140,7 +140,7 @@ def _curves(found: Sequence[Pixel]) -> dict[int, list[int]]:
             Recipient.opted_out.is_(False),
             Recipient.status == OPENED,
             after_ms >= 0,
-            after_ms < MS_PER_HOUR * mailings.HOURS,
+            after_ms < MS_PER_HOUR * mailings.HOURS_COUNTED,
         )
         .group_by(Recipient.pixel_number, place)
     )

@@ -66,7 +66,7 @@ class Format:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """A row's cells, and the line of the file that it begins in, from 1."""
 
     line: int
@@ -85,7 +85,7 @@ class Table:
     format: Format
     columns: list[str]
     has_header: bool
-    rows: list[Row]
+    rows: list[TableRow]
 
 
 def read(
@@ -141,7 +141,7 @@ def count_addresses(cell: str) -> int:
     return len(_ADDRESS.findall(cell))
 
 
-def address_column(rows: Sequence[Row]) -> int | None:
+def address_column(rows: Sequence[TableRow]) -> int | None:
     """Return the column with the most mail addresses, the first of equals; None without any."""
     counts: Counter[int] = Counter()
     for row in rows:
@@ -152,7 +152,7 @@ def address_column(rows: Sequence[Row]) -> int | None:
     return min(place for place, count in counts.items() if count == most)
 
 
-def is_list(rows: Sequence[Row]) -> bool:
+def is_list(rows: Sequence[TableRow]) -> bool:
     """Tell whether rows are nothing but mail addresses, several in a line."""
     several = any(sum(bool(cell.strip()) for cell in row.cells) > 1 for row in rows)
     return several and all(_has_address(cell) for row in rows for cell in row.cells if cell.strip())
@@ -228,13 +228,13 @@ def _parsed(
     width = max(len(row.cells) for row in rows[:SAMPLE_ROWS])
     columns = rows[0].cells if has_header else [f"Column {n}" for n in range(1, width + 1)]
     kept = [
-        Row(row.line, row.cells + [""] * (len(columns) - len(row.cells)))
+        TableRow(row.line, row.cells + [""] * (len(columns) - len(row.cells)))
         for row in rows[int(has_header) :]
     ]
     return Table(form, [each.strip() for each in columns], has_header, kept)
 
 
-def _rows(text: str, delimiter: str, first_line: int) -> Iterator[Row]:
+def _rows(text: str, delimiter: str, first_line: int) -> Iterator[TableRow]:
     """Yield all rows, blank ones too.
 
     Not in the strict way, which refuses `"Doe, B" <b@example.org>` as mail programs write it; a
@@ -246,7 +246,7 @@ def _rows(text: str, delimiter: str, first_line: int) -> Iterator[Row]:
         for count, cells in enumerate(reader):
             if count >= ROWS_MAX:
                 raise TableError(f"The file has more than {ROWS_MAX:,} rows.")
-            yield Row(line, cells)
+            yield TableRow(line, cells)
             last, line = line, first_line + reader.line_num
         if cells and "\n" in cells[-1] and _is_open(text, last - first_line):
             raise TableError(f"Line {last}: a quote is not closed.")
@@ -287,13 +287,13 @@ def _column_count(sample: str, delimiter: str) -> int:
     if not found:
         return 0
     width, count = Counter(map(len, found)).most_common(1)[0]
-    rows = [Row(0, cells) for cells in found]
+    rows = [TableRow(0, cells) for cells in found]
     if width > 1 and count >= CONSISTENT_SHARE_MIN * len(found):
         return width
     return max(map(len, found)) if is_list(rows) else 0
 
 
-def _has_header(rows: Sequence[Row], column: str | None) -> bool:
+def _has_header(rows: Sequence[TableRow], column: str | None) -> bool:
     first = rows[0].cells
     if column is not None and column.strip() in (cell.strip() for cell in first):
         return True

@@ -139,7 +139,7 @@ class Worker(ThreadWorker):
         elif arrival.held:
             self._refuse(conn, arrival, *arrival.error)
         else:
-            self._see_off(conn)
+            self._linger(conn)
 
     def _await_more(self, conn: TConn, arrival: Arrival) -> None:
         self._hold(conn, arrival.held)
@@ -199,7 +199,7 @@ class Worker(ThreadWorker):
         with suppress(OSError):
             conn.sock.setblocking(False)
             conn.sock.send(refusal(arrival.first_line(), status, message))
-        self._see_off(conn)
+        self._linger(conn)
 
     def _hand_over(self, conn: TConn, arrival: Arrival) -> None:
         if not conn.initialized:
@@ -257,7 +257,7 @@ class Worker(ThreadWorker):
         self._call_application(group)
         if self.commit_now():
             self._send(group)
-            self._keep_or_see_off(group)
+            self._keep_or_linger(group)
         else:
             self._in_image_thread(group, self._send)
 
@@ -269,7 +269,7 @@ class Worker(ThreadWorker):
     def _on_answered(self, group: list[Answer], future: Future[Any]) -> None:
         self._is_answering = False
         future.result()
-        self._keep_or_see_off(group)
+        self._keep_or_linger(group)
 
     def _call_application(self, group: list[Answer]) -> None:
         """Call the application for each."""
@@ -296,10 +296,10 @@ class Worker(ThreadWorker):
         self.log.exception("Error handling request")
         answer.is_last = True
 
-    def _keep_or_see_off(self, group: list[Answer]) -> None:
+    def _keep_or_linger(self, group: list[Answer]) -> None:
         for answer in group:
             if answer.is_last:
-                self._see_off(answer.conn)
+                self._linger(answer.conn)
             else:
                 self._keep(answer.conn)
 
@@ -338,9 +338,9 @@ class Worker(ThreadWorker):
         return bool(conn.parser.finish_body(deadline=deadline))
 
     def finish_request(self, conn: TConn, fs: Future[bool]) -> None:
-        """Keep a connection for its next request, or see it off."""
+        """Keep a connection for its next request, or let it linger and close."""
         if fs.cancelled() or fs.exception() or not fs.result():
-            self._see_off(conn)
+            self._linger(conn)
         else:
             self._keep(conn)
 
@@ -349,7 +349,7 @@ class Worker(ThreadWorker):
         self._release(conn)
         super().finish_request(conn, _KEPT)
 
-    def _see_off(self, conn: TConn) -> None:
+    def _linger(self, conn: TConn) -> None:
         """End our side, and drop what still comes until the client has ended theirs.
 
         Closing with bytes unread would reset the connection, and the answer be lost (RFC 9112,

@@ -141,7 +141,7 @@ def fill(
     random = np.random.default_rng(seed)
     at_ms = _instants(random, hits, days, milliseconds(now))
     people = _visitors(random, min(visitors, hits))
-    who = _attendance(random, at_ms // MS_PER_DAY, people)
+    who = _visitor_of_each_hit(random, at_ms // MS_PER_DAY, people)
     is_variant_b = random.random(hits) < 0.5
     has_query = random.random(hits) < 0.7
     references = References()
@@ -222,7 +222,7 @@ def _visitors(random: np.random.Generator, count: int) -> _Visitors:
     )
 
 
-def _attendance(random: np.random.Generator, day: Array, people: _Visitors) -> Array:
+def _visitor_of_each_hit(random: np.random.Generator, day: Array, people: _Visitors) -> Array:
     """Return whose each hit is: the anonymous keep to one day, recipients come back.
 
     Everybody comes at least once, while there are hits enough on their day.

@@ -23,7 +23,7 @@ from web.pages.formats import counted, percent
 blueprint = Pages("compare_page", __name__)
 
 COMPARED_MAX = len(charts.LINES)
-HOURS = (24, 72, 168)
+HOURS_SHOWN = (24, 72, 168)
 
 
 class Compared(NamedTuple):
@@ -45,7 +45,7 @@ class Compared(NamedTuple):
 def show_compare() -> str:
     """GET: mailings side by side. 200; 400 without any that was sent; 404 for a stranger."""
     asked = request.args.get("hours", type=int)
-    hours = asked if asked in HOURS else 72
+    hours = asked if asked in HOURS_SHOWN else 72
     at, pixels = now(), _pixels()
     rows = [
         _compared(pixel, line, at)
@@ -105,7 +105,7 @@ def _remark(rows: list[Compared], left_out: int) -> str:
             "Rates count people with a link of their own, so they are never over 100\u202f%."
         )
     youngest = min(rows, key=lambda row: row.course.age)
-    if youngest.course.age < mailings.HOURS and len(rows) > 1:
+    if youngest.course.age < mailings.HOURS_COUNTED and len(rows) > 1:
         age = counted(int(youngest.course.age), "hour")
         parts.append(f"{youngest.name} is {age} old: compare it within that time.")
     if left_out:

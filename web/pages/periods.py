@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 Unit = Literal["hour", "day", "month"]
 
-HOURS = {"24h": 24}
+HOURS_OF_PERIOD = {"24h": 24}
 DAYS = {"7d": 7, "30d": 30, "90d": 90}
 SINCE = "since"
 CUSTOM = "custom"
@@ -58,8 +58,8 @@ def period_of(
     The default is the time since sending, where there is one.
     """
     local = at.astimezone(zone)
-    if name in HOURS:
-        return _of_hours(name, HOURS[name], local, zone)
+    if name in HOURS_OF_PERIOD:
+        return _of_hours(name, HOURS_OF_PERIOD[name], local, zone)
     days = sorted(day for day in (_day(first), _day(last)) if day)
     if name == CUSTOM and days:
         return _of_days(name, days[0], days[-1], zone)

@@ -100,7 +100,7 @@ class OwnersTab(NamedTuple):
     is_current: bool
 
 
-class Row(NamedTuple):
+class PixelRow(NamedTuple):
     """A pixel as it is listed."""
 
     pixel: Pixel
@@ -114,7 +114,7 @@ class Row(NamedTuple):
     can_compare: bool
 
 
-def _row(overview: Overview, at: datetime) -> Row:
+def _row(overview: Overview, at: datetime) -> PixelRow:
     pixel, figures, counts = overview
     age = (at - pixel.sent_at).total_seconds() / 3600 if pixel.sent_at else -1.0
     spark, bars, label = "", "", ""
@@ -127,7 +127,7 @@ def _row(overview: Overview, at: datetime) -> Row:
         days = _opens_by_day(pixel, at)
         bars = charts.spark_bars(days)
         label = f"{counted(sum(days), 'open')} in {charts.SPARK_DAYS} days"
-    return Row(
+    return PixelRow(
         pixel,
         pixel.sent_at,
         figures.sent,

@@ -147,7 +147,7 @@ def _recipients(pixel: Pixel) -> str:
         "pixel_recipients.html",
         may_change=base.may(auth.pixel_for, pixel.id, Action.CHANGE_PIXEL),
         found=found,
-        rows=[Row(each, fetched_by(each)) for each in found.data],
+        rows=[PersonRow(each, fetched_by(each)) for each in found.data],
         meanings=wording.meanings_of_people(found.data),
         everybody=found.counts.all or found.count or base.search_text(),
         sorting=sorting,
@@ -166,7 +166,7 @@ class StatusTab(NamedTuple):
     people: int
 
 
-class Row(NamedTuple):
+class PersonRow(NamedTuple):
     """A recipient as they are listed, and what fetched the image for them."""
 
     recipient: RecipientRow
