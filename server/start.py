@@ -10,7 +10,6 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
 import sys
 
 from gunicorn.app.wsgiapp import WSGIApplication
@@ -30,16 +29,26 @@ def main() -> None:
     problem = _directory_problem(chosen) or _address_problem(chosen)
     if problem:
         sys.exit(f"pixelkeep: {problem}")
-    # In a process of its own, what migrations need stays out of the service's memory; what the
-    # service needs is loaded meanwhile.
-    command = [sys.executable, "-m", "server.prepare"]
-    with subprocess.Popen(command) as preparing:  # noqa: S603
-        importlib.import_module("app")
-    if preparing.returncode:
-        sys.exit(preparing.returncode)
+    importlib.import_module("app")
+    status = _prepare()
+    if status:
+        sys.exit(status)
     print(f"Pixelkeep {VERSION} serves at {chosen.base_url}", flush=True)
     sys.argv = ["gunicorn", "--config", str(PROJECT_DIR / "gunicorn.conf.py"), "wsgi:app"]
     WSGIApplication("%(prog)s [OPTIONS] [APP_MODULE]", prog="gunicorn").run()
+
+
+def _prepare() -> int:
+    """Have the database prepared by a child of this process; return its exit status.
+
+    What migrations need stays out of the service's memory so, and what both need is loaded once.
+    """
+    child = os.fork()
+    if not child:
+        importlib.import_module("server.prepare").main()
+        sys.exit()
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 def _directory_problem(chosen: Settings) -> str | None:
