@@ -27,8 +27,6 @@ SENT_COUNT_MAX = 1_000_000_000
 DAYS_MAX = 36_500
 SHARE_TYPE_PIXEL = 3  # Umami's number.
 PAGE_SIZE_MAX = 100
-# In seconds: 2100, the end of the time that hits can be dated to.
-TIMESTAMP_MAX = 4_102_444_800
 PAGE_MAX = 1_000_000
 RECIPIENTS_ISSUED_MAX = 10_000
 MAILINGS_MAX = 100
@@ -406,11 +404,15 @@ class Mailings(Shape):
     data = fields.List(fields.Nested(MailingOut), required=True)
 
 
+# What a pixel is called in a payload.
+PIXEL_NAMES = ("pixel", "website")
+
+
 class SendPayload(Shape):
     """What a hit without an image tells of itself; all but the pixel may be left out.
 
-    Umami's clients call the pixel a website. `timestamp`, in seconds, and `ip` are believed of
-    callers who may change the pixel.
+    Umami's clients call the pixel a website: exactly one of the two is there. `timestamp` and `ip`
+    are read of callers who may change the pixel, and of no others, whatever they hold.
     """
 
     pixel = fields.UUID()
@@ -421,15 +423,34 @@ class SendPayload(Shape):
     language = fields.String(load_default="")
     userAgent = fields.String(load_default="")
     id = fields.String(load_default="", metadata={"description": "Who it is, unverified."})
-    ip = fields.String(load_default="")
-    timestamp = fields.Integer(load_default=None, validate=validate.Range(0, TIMESTAMP_MAX))
+    ip = fields.Raw(
+        load_default=None,
+        metadata={
+            "description": "The address that the hit came from, as text; others' is not read.",
+            "examples": ["203.0.113.7"],
+        },
+    )
+    timestamp = fields.Raw(
+        load_default=None,
+        metadata={
+            "description": "When the hit was, in seconds since 1970; others' is not read.",
+            "examples": [1_700_000_000],
+        },
+    )
 
     @post_load
     def _to_one_pixel(self, given: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
-        found = {given[name] for name in ("pixel", "website") if name in given}
+        found = [given[name] for name in PIXEL_NAMES if name in given]
         if len(found) != 1:
             raise ValidationError("Exactly one of pixel and website must be there.", "pixel")
-        return {**given, "pixel": found.pop()}
+        return {**given, "pixel": found[0]}
+
+
+class Believed(Shape):
+    """What is read of a payload only of callers who may change the pixel."""
+
+    ip = fields.IP(load_default=None, allow_none=True)
+    timestamp = WholeNumber(load_default=None, allow_none=True, validate=validate.Range(0))
 
 
 class Send(Shape):

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.clock import now
 from hits.intake import (
@@ -62,10 +62,12 @@ class Collector:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request, as WSGI has it."""
-        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
-        is_image = path.startswith(PATH)
-        if not is_image and not (path == SEED_PATH and method in ("GET", "HEAD")):
+        path, method = plain_path(environ["PATH_INFO"]), environ["REQUEST_METHOD"]
+        if path == SEED_PATH and method not in ("GET", "HEAD"):
+            return self._app(environ, _naming_ours(start_response))
+        if path != SEED_PATH and not path.startswith(PATH):
             return self._app(environ, start_response)
+        environ["PATH_INFO"] = path
         if method == "GET":
             return _answer_when_known(self._enqueue(environ), start_response)
         if method == "HEAD":
@@ -92,6 +94,24 @@ class Collector:
         except Exception as error:
             return _failed(error)
         return FOUND if known else UNKNOWN
+
+
+def plain_path(path: str) -> str:
+    """Return a path with one slash before it: a base that ends with one makes links with two."""
+    return "/" + path.lstrip("/") if path.startswith("//") else path
+
+
+def _naming_ours(start_response: StartResponse) -> StartResponse:
+    """Let whoever is told which methods the seed's path allows be told of the image's too."""
+
+    def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Callable[..., object]:
+        told = [
+            (name, f"GET, HEAD, {value}" if name.lower() == "allow" else value)
+            for name, value in headers
+        ]
+        return start_response(status, told, *error)
+
+    return start
 
 
 def _answer_when_known(status: Callable[[], str], start_response: StartResponse) -> Iterator[bytes]:

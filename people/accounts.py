@@ -22,13 +22,13 @@ from core.errors import BadRequest, IdTaken, IncorrectLogin, NotFound, UsernameT
 from core.locks import writing
 from core.permissions import Role, Scope
 from models import ApiKey, Pixel, User
-from people import login_throttle
+from people import login_throttle, user_names
 from pixels import pixels
 
 KEYS_PER_USER_MAX = 100
 # Small enough to be raised for as long as anybody lives.
 GENERATION_BITS = 30
-# Names that differ by their case are from before such were refused.
+# Names that are alike are from before such were refused.
 ALIKE_READ_MAX = 100
 
 USER_ORDERS = {"username": User.username, "createdAt": User.created_at}
@@ -58,7 +58,7 @@ def new_user(username: str, password: str, role: Role, user_id: uuid.UUID | None
     return User(
         id=user_id or uuid.uuid4(),
         username=username,
-        folded_username=username.casefold(),
+        folded_username=user_names.folded(username),
         password_hash=passwords.hash_password(password),
         role=role,
         # Tokens of a deleted user of the same id are of another generation.
@@ -67,8 +67,8 @@ def new_user(username: str, password: str, role: Role, user_id: uuid.UUID | None
 
 
 def find_user(username: str) -> User | None:
-    """Return the user of that name: the exact one, else the only one who has it in another case."""
-    is_alike = User.folded_username == username.casefold()
+    """Return the user of that name: the exact one, else the only one whose name is like it."""
+    is_alike = User.folded_username == user_names.folded(username)
     alike = select(User).where(is_alike | (User.username == username))
     found = list(db.session.scalars(alike.limit(ALIKE_READ_MAX)))
     exact = [user for user in found if user.username == username]
@@ -77,8 +77,9 @@ def find_user(username: str) -> User | None:
 
 
 def require_free(username: str, user_id: uuid.UUID) -> None:
-    """Refuse a name that another user has in any case, inside `writing()`."""
-    alike = select(User.id).where(User.folded_username == username.casefold(), User.id != user_id)
+    """Refuse a name that another user has, or one like it, inside `writing()`."""
+    is_alike = User.folded_username == user_names.folded(username)
+    alike = select(User.id).where(is_alike, User.id != user_id)
     if db.session.scalar(alike.limit(1)) is not None:
         raise UsernameTaken
 
@@ -115,7 +116,7 @@ def change_user(user: User, values: dict[str, Any]) -> User:
     columns: dict[str, Any] = {}
     if "username" in values:
         columns["username"] = values["username"]
-        columns["folded_username"] = values["username"].casefold()
+        columns["folded_username"] = user_names.folded(values["username"])
     if "password" in values:
         columns["password_hash"] = passwords.hash_password(values["password"])
     if values.get("role", user.role) != user.role:

@@ -17,6 +17,7 @@ from core.database import db
 from core.errors import TooManyRequests
 from core.locks import writing
 from models import FailedLogin
+from people import user_names
 
 WINDOW = timedelta(minutes=15)
 PAIR_FAILURES_MAX = 5
@@ -51,7 +52,7 @@ def guessing(username: str, address: str, at: datetime, *, is_proof: bool = True
 
     Raises: TooManyRequests, before anything is checked or written, after too many failures.
     """
-    counters = _counters(username.casefold(), address)
+    counters = _counters(user_names.folded(username), address)
     _refuse_too_many(counters, at)
     with writing():
         _refuse_too_many(counters, at)

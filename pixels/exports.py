@@ -49,7 +49,7 @@ def as_csv(
     writer = csv.writer(part)
     writer.writerow(columns)
     for number, row in enumerate(rows, start=1):
-        writer.writerow(cell(row[column]) for column in columns)
+        writer.writerow(cell(_plain(row[column])) for column in columns)
         if number % ROWS_A_PART == 0:
             yield part.getvalue()
             part.seek(0)
@@ -61,6 +61,11 @@ def as_json_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     """Yield each row as a line of JSON."""
     for row in rows:
         yield json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON writes it too, not as Python does."""
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _hit(pixel: Pixel, hit: Event) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 from gunicorn import SERVER
 from gunicorn.http import errors as http_errors
 
-from hits.image import GIF, IMAGE_HEADERS, PATH, SEED_PATH
+from hits.image import GIF, IMAGE_HEADERS, PATH, SEED_PATH, plain_path
 from server.http_heads import BYTES_MAX, FIELDS_MAX
 from web.errors import body as error_body
 
@@ -35,7 +35,7 @@ def refusal(first_line: bytes, status: int, message: str) -> bytes:
     reason, code = _REASONS[status]
     found = _TARGET.match(first_line)
     method = found[1].decode("latin-1") if found else ""
-    path = unquote_to_bytes(found[2]).decode("utf-8", "replace") if found else ""
+    path = plain_path(unquote_to_bytes(found[2]).decode("utf-8", "replace")) if found else ""
     headers, content = _shown(method, path, status, code, message)
     if status == 503:
         headers = [*headers, ("Retry-After", str(RETRY_SECONDS))]

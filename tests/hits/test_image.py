@@ -140,6 +140,18 @@ def test_unknown_slug_is_404_with_the_image(anybody: Client, path: str) -> None:
     assert anybody("HEAD", path).status == 404
 
 
+@pytest.mark.parametrize("slashes", ["//", "///", "/%2F"])
+def test_more_slashes_before_a_path_change_nothing(
+    server: Server, admin: Client, anybody: Client, slashes: str
+) -> None:
+    pixel = admin.create_pixel()
+    for path in paths(pixel["slug"]):
+        assert is_image(anybody.get(slashes + path[1:]), 200)
+        assert anybody("HEAD", slashes + path[1:]).status == 200
+    assert len(verdicts(server, pixel)) == len(paths(pixel["slug"]))
+    assert is_image(anybody.get(f"{slashes}p/{unique('none')}"), 404)
+
+
 def test_slugs_are_case_sensitive_and_decoded_once(admin: Client, anybody: Client) -> None:
     pixel = admin.create_pixel(unique("Case%41"))
     assert is_image(anybody.get(f"/p/{quote(pixel['slug'])}"), 200)
@@ -368,7 +380,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("sent", UNREADABLE)
-@pytest.mark.parametrize("path", [b"/p/%b", b"/%70/%b", b"/api/send?slug=%b"])
+@pytest.mark.parametrize("path", [b"/p/%b", b"/%70/%b", b"//p/%b", b"/api/send?slug=%b"])
 def test_what_cannot_be_read_is_its_error_with_the_image(
     server: Server, admin: Client, sent: str, path: bytes
 ) -> None:

@@ -163,3 +163,24 @@ def test_chosen_access_code_has_sixteen_characters(admin: Client) -> None:
     assert list(refused.json["error"]["errors"]) == ["accessCode"]
     code = unique("code").ljust(16, "x")
     assert admin.post(path, {"accessCode": code}).json["accessCode"] == code
+
+
+ALIKE = [("é", "e\u0301"), ("Ångström", "A\u030angstro\u0308m"), ("ﬁn", "FIN"), ("Ａ１", "a1")]
+
+
+@pytest.mark.parametrize(("written", "typed"), ALIKE)
+def test_normal_form_of_a_name_does_not_matter(server: Server, written: str, typed: str) -> None:
+    end = unique("")
+    name, alike = written + end, typed + end
+    given = {"username": name, "password": PASSWORD, "role": "user"}
+    assert server.admin.post("/api/users", given).status == 200
+    assert try_sign_in(server, alike, PASSWORD).json["user"]["username"] == name
+    again = server.admin.post("/api/users", {**given, "username": alike})
+    assert (again.status, again.code) == (409, "username-taken")
+
+
+def test_name_that_is_long_once_decomposed_is_found(server: Server) -> None:
+    name = "ﷺ" * 200 + unique("")
+    given = {"username": name, "password": PASSWORD, "role": "user"}
+    assert server.admin.post("/api/users", given).status == 200
+    assert try_sign_in(server, name, PASSWORD).status == 200

@@ -263,7 +263,7 @@ def test_export_streams_those_of_a_status(admin: Client) -> None:
     assert csv.headers["Content-Type"] == "text/csv; charset=utf-8"
     heading, row = csv.body.decode().splitlines()
     assert heading.startswith("recipient,verified,status,sentAt,optedOut,")
-    assert row.startswith("'=ann,True,opened,")
+    assert row.startswith("'=ann,true,opened,")
     lines = admin.get(f"{path}?format=jsonl&status=unopened").body.decode().splitlines()
     assert [json.loads(line)["recipient"] for line in lines] == ["bob"]
     assert len(admin.get(path).body.decode().splitlines()) == 3

@@ -117,7 +117,7 @@ def list_keys() -> list[ApiKey]:
     return accounts.keys_of(auth.caller().user)
 
 
-@blueprint.post("/me/api-keys", operation_id="createMyApiKey")
+@blueprint.post("/me/api-keys", operation_id="createMyApiKey", raises=(NotFound,))
 @auth.required
 @blueprint.arguments(ApiKeyCreate)
 @blueprint.response(200, ApiKeyCreated)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from marshmallow import ValidationError, fields, post_load, validate
 
 from core.fields import InstantField, Line
+from core.zones import zone_named
 from schemas import NOTHING, PAGE_MAX, IdList, PageArgs, PageSize, Shape, UserBrief, page_of
 from stats.dimensions import DIMENSIONS
 
@@ -46,16 +46,10 @@ class ZoneField(fields.Field[ZoneInfo]):
         return str(value)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> ZoneInfo:
-        name = _zone_names().get(str(value).casefold())
-        if name is None:
+        zone = zone_named(str(value))
+        if zone is None:
             raise ValidationError("Not an IANA time zone.")
-        return ZoneInfo(name)
-
-
-@functools.cache
-def _zone_names() -> dict[str, str]:
-    """Return every zone's name by the same in lower case: clients spell `utc` in many ways."""
-    return {name.casefold(): name for name in available_timezones()}
+        return zone
 
 
 class MillisecondsField(fields.Integer):
@@ -278,7 +272,7 @@ class DateRangeOut(Shape):
 
 
 class ChartOut(Shape):
-    """Visitors in all, and by half days of the zone."""
+    """Visitors in all, and by half days of the zone; by days, months or years of a long range."""
 
     total = fields.Integer(required=True)
     values = fields.List(fields.Integer(), required=True)

@@ -6,7 +6,6 @@ credentials; a caller who may change the pixel is believed about when and from w
 
 from __future__ import annotations
 
-import ipaddress
 import uuid
 from collections.abc import Callable
 from datetime import datetime
@@ -20,7 +19,7 @@ from marshmallow import ValidationError
 
 import auth
 from core import errors
-from core.clock import from_milliseconds, now
+from core.clock import from_milliseconds, now, now_ms
 from core.errors import BadRequest, DomainError, NotFound, PayloadTooLarge, UnsupportedMediaType
 from core.permissions import Action
 from hits.intake import (
@@ -34,7 +33,7 @@ from hits.intake import (
 )
 from hits.pixel_names import PixelName
 from hits.recorder import Stored, Unstored
-from schemas import BatchOut, Send, SendOut
+from schemas import BatchOut, Believed, Send, SendOut
 from stats.days import MS_PER_HOUR
 from web.api.blueprint import JsonBlueprint, bad_request
 from web.api.json_body import json_array
@@ -48,6 +47,9 @@ CORS_HEADERS = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, x-umami-cache, *",
     "Access-Control-Max-Age": "86400",
 }
+
+# Whatever else is in a batch is answered too, and told of in `details`.
+BATCH_ITEM = {"anyOf": [Send, {"description": "Anything else is refused by itself."}]}
 
 Answer = dict[str, Any]
 
@@ -73,7 +75,7 @@ def send_hit(given: dict[str, Any]) -> Answer:
 @blueprint.doc(
     requestBody={
         "required": True,
-        "content": {"application/json": {"schema": {"type": "array", "items": Send}}},
+        "content": {"application/json": {"schema": {"type": "array", "items": BATCH_ITEM}}},
     }
 )
 @blueprint.response(200, BatchOut)
@@ -128,13 +130,13 @@ def _enqueue(given: dict[str, Any], caller: auth.Caller | None) -> Callable[[], 
     payload = given["payload"]
     name = PixelName(id=payload["pixel"])
     intake: Intake = current_app.extensions["intake"]
-    believed = _is_believed(caller, payload)
+    believed = _believed(caller, payload)
     try:
         if given["type"] != STORED_TYPE:
             if not intake.knows(name):
                 raise NotFound("Pixel not found.")
             return partial(_answer, uuid.uuid4(), uuid.uuid4())
-        wait = intake.enqueue(name, _fetch_of(payload, believed=believed), now())
+        wait = intake.enqueue(name, _fetch_of(payload, believed), now())
     except Unstored:
         raise errors.Unavailable from None
     return partial(_wait, payload["pixel"], wait)
@@ -156,34 +158,36 @@ def _answer(session_id: uuid.UUID, visit_id: uuid.UUID) -> Answer:
     return {"cache": signer.dumps(shown), **shown}
 
 
-def _is_believed(caller: auth.Caller | None, payload: dict[str, Any]) -> bool:
-    """Tell whether the caller may say when and from where a hit came."""
-    if caller is None or not (payload["ip"] or payload["timestamp"] is not None):
-        return False
+def _believed(caller: auth.Caller | None, payload: dict[str, Any]) -> dict[str, Any]:
+    """Return what a payload says of when and from where a hit came, if the caller may say so.
+
+    Raises: BadRequest if they may and it can't be read.
+    """
+    said = {name: payload[name] for name in Believed().fields if payload[name] not in (None, "")}
+    if not (said and caller and _may_change(caller, payload["pixel"])):
+        said = {}
     try:
-        auth.pixel_for(caller, payload["pixel"], Action.CHANGE_PIXEL)
+        believed: dict[str, Any] = Believed().load(said)
+        return believed
+    except ValidationError as error:
+        raise bad_request({"payload": error.messages}) from None
+
+
+def _may_change(caller: auth.Caller, pixel_id: uuid.UUID) -> bool:
+    try:
+        auth.pixel_for(caller, pixel_id, Action.CHANGE_PIXEL)
     except DomainError:
         return False
     return True
 
 
-def _address(payload: dict[str, Any], *, believed: bool) -> str:
-    if not (believed and payload["ip"]):
-        return address()
-    try:
-        return str(ipaddress.ip_address(payload["ip"].strip()))
-    except ValueError:
-        problem = "Not an IP address."
-        raise BadRequest(f"payload.ip: {problem}", {"payload.ip": [problem]}) from None
-
-
-def _fetch_of(payload: dict[str, Any], *, believed: bool) -> Fetch:
+def _fetch_of(payload: dict[str, Any], believed: dict[str, Any]) -> Fetch:
     query = _query(payload["url"])
     token = parameters_of(query).get(TOKEN, "")
     # The URL is any page's, where `s` may mean anything; a link of ours names whom it was sent to.
     is_ours = links().read(payload["pixel"], token) is not None
     return Fetch(
-        address=_address(payload, believed=believed),
+        address=str(believed["ip"] or address()),
         user_agent=payload["userAgent"] or request.headers.get("User-Agent", ""),
         languages=payload["language"] or request.headers.get("Accept-Language", ""),
         host=payload["hostname"],
@@ -193,14 +197,15 @@ def _fetch_of(payload: dict[str, Any], *, believed: bool) -> Fetch:
         recipient=payload["id"],
         header_signals=header_signals(request.environ),
         opted_out="1" in (request.headers.get("DNT"), request.headers.get("Sec-GPC")),
-        at=_said_at(payload) if believed else None,
+        at=_said_at(believed["timestamp"]),
     )
 
 
-def _said_at(payload: dict[str, Any]) -> datetime | None:
+def _said_at(seconds: int | None) -> datetime | None:
     """Return when a hit was by its payload; what is yet to come is now."""
-    seconds: int | None = payload["timestamp"]
-    return None if seconds is None else min(from_milliseconds(seconds * 1000), now())
+    if seconds is None:
+        return None
+    return from_milliseconds(min(seconds * 1000, now_ms()))
 
 
 def _query(url: str) -> str:

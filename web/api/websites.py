@@ -261,7 +261,7 @@ def _shapes(found: list[Pixel]) -> list[dict[str, Any]]:
         {
             **{column: getattr(pixel, column) for column in columns},
             # Clients in Python do without neither.
-            "updated_at": pixel.created_at,
+            "updated_at": pixel.updated_at or pixel.created_at,
             "created_by": pixel.user_id,
             **({"user": users[pixel.user_id]} if pixel.user_id in users else {}),
         }

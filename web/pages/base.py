@@ -37,6 +37,7 @@ import auth
 from core.clock import now
 from core.errors import DomainError, Unauthorized
 from core.permissions import Action
+from core.zones import zone_named
 from models import Pixel, User
 from pixels import recipients
 from pixels.spreadsheets import BYTE_ORDER_MARK
@@ -192,14 +193,6 @@ def in_zone(text: str) -> datetime:
     Raises: ValueError for what is none.
     """
     return datetime.fromisoformat(text).replace(tzinfo=zone())
-
-
-def zone_named(name: str) -> ZoneInfo | None:
-    """Return the IANA zone of that name."""
-    try:
-        return ZoneInfo(name) if name else None
-    except (KeyError, ValueError, OSError):  # zoneinfo raises one of each, by what is wrong.
-        return None
 
 
 def local_target(target: str) -> str | None:

@@ -5,6 +5,7 @@ Everything is read from the same document that /openapi.json answers, so that th
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -22,25 +23,6 @@ METHODS = ("get", "post", "put", "delete")
 FOR_UMAMI = "/api/websites/{pixel_id}/"
 # Parameters that so many operations share are described once, as filters.
 SHARED_BY_MIN = 6
-# Values that say more in an example than the name of their type.
-EXAMPLES: dict[str, Any] = {
-    "name": "March newsletter",
-    "slug": "march-newsletter",
-    "username": "ben",
-    "password": "correct horse battery staple",
-    "currentPassword": "…",
-    "newPassword": "correct horse battery staple",
-    "accessCode": "…",
-    "role": "user",
-    "recipients": ["anna@example.org", "ben@example.com"],
-    "sentAt": "2026-11-23T09:00:00.000Z",
-    "sentCount": 197,
-    "timezone": "Europe/Berlin",
-    "type": "browser",
-    "unit": "day",
-    "url": "https://example.org/hook",
-    "events": ["first-open"],
-}
 
 
 class Field(NamedTuple):
@@ -149,7 +131,7 @@ def _operation(
         method=method,
         path=path,
         summary=summary[:1].upper() + summary[1:],
-        description=operation.get("description", ""),
+        description=operation.get("description", "").removeprefix(operation.get("summary", "")),
         parameters=[
             _field(each["name"], each, required=each.get("required", False))
             for each in own
@@ -158,7 +140,7 @@ def _operation(
         has_filters=any(each["name"] in shared for each in own),
         body=[*_fields(body)],
         answer=_shape_of(_content(operation["responses"].get("200", {}))),
-        curl=_curl(document, base, path, method, operation, body),
+        curl=_curl(base, path, method, operation, body),
     )
 
 
@@ -206,22 +188,20 @@ def _kind(schema: dict[str, Any]) -> str:
 
 
 def _shape_of(schema: dict[str, Any]) -> str:
-    reference = schema.get("$ref") or schema.get("items", {}).get("$ref") or ""
-    return str(reference).rpartition("/")[2]
+    """Return the name of the shape that a schema is of, or a list of, or the first it may be of."""
+    several = (schema.get(name, []) for name in ("allOf", "oneOf", "anyOf"))
+    inner = [schema.get("items", {}), *itertools.chain.from_iterable(several)]
+    name = str(schema.get("$ref", "")).rpartition("/")[2]
+    return name or next((found for each in inner if each and (found := _shape_of(each))), "")
 
 
 def _curl(
-    document: dict[str, Any],
-    base: str,
-    path: str,
-    method: str,
-    operation: dict[str, Any],
-    body: dict[str, Any],
+    base: str, path: str, method: str, operation: dict[str, Any], body: dict[str, Any]
 ) -> str:
     """Return a command to copy; what has to be filled in stands in capitals."""
     filled = re.sub(r"\{(\w+?)(_id)?\}", lambda found: found[0][1:-1].upper(), path)
     needed = [
-        f"{each['name']}={_example(document, each['name'], each.get('schema', {}))}"
+        f"{each['name']}={_in_query(each.get('example', ''))}"
         for each in operation["parameters"]
         if each.get("in") == "query" and each.get("required")
     ]
@@ -231,34 +211,14 @@ def _curl(
     if method != "get" and not body:
         lines.append(f"-X {method.upper()}")
     if body:
-        sent = {
-            name: _example(document, name, each)
-            for name, each in body.get("properties", {}).items()
-            if name in body.get("required", [])
-        }
+        sent = next(iter(operation["requestBody"]["content"].values())).get("example", {})
+        if isinstance(sent, dict) and body.get("required"):
+            sent = {name: sent[name] for name in sent if name in body["required"]}
         lines.append("-H 'Content-Type: application/json'")
         lines.append(f"-d '{json.dumps(sent, ensure_ascii=False)}'")
     url = f"{base}{filled}" + (f"?{'&'.join(needed)}" if needed else "")
     return " \\\n  ".join([*lines, f"'{url}'"])
 
 
-def _example(document: dict[str, Any], name: str, schema: dict[str, Any]) -> Any:
-    if "example" in schema:
-        return schema["example"]
-    if name in EXAMPLES:
-        return EXAMPLES[name]
-    choices = [each for each in schema.get("enum", []) if each is not None]
-    if choices:
-        return choices[0]
-    if "$ref" in schema:
-        inner = _resolved(document, schema)
-        return {
-            key: _example(document, key, each)
-            for key, each in inner.get("properties", {}).items()
-            if key in inner.get("required", [])
-        }
-    kinds = schema.get("type", "string")
-    kind = kinds if isinstance(kinds, str) else next(iter(kinds), "string")
-    if schema.get("format") == "uuid":
-        return "00000000-0000-0000-0000-000000000000"
-    return {"integer": 1, "number": 1, "boolean": True, "array": [], "object": {}}.get(kind, "…")
+def _in_query(value: Any) -> str:
+    return ",".join(value) if isinstance(value, list) else str(value)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from zoneinfo import available_timezones
 
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from core.clock import now
 from core.errors import IncorrectLogin
+from core.zones import zone_named, zone_names
 from people import accounts
 from schemas import LoginArgs
 from web.pages import base
@@ -60,7 +60,7 @@ def show_zone() -> str:
     """GET: the choice of the zone that times are shown in. No session. 200."""
     return render_template(
         "zone.html",
-        zones=sorted(available_timezones()),
+        zones=zone_names(),
         back=base.local_target(request.args.get("next", "")),
     )
 
@@ -69,7 +69,7 @@ def show_zone() -> str:
 @public
 def choose_zone() -> Response:
     """POST: remember the zone in a cookie. No session. 303 back to where the viewer was."""
-    chosen = base.zone_named(request.form.get("zone", "")) or base.UTC
+    chosen = zone_named(request.form.get("zone", "")) or base.UTC
     target = base.local_target(request.form.get("next", ""))
     response = redirect(target or url_for("pixels_page.show_pixels"), HTTPStatus.SEE_OTHER)
     response.set_cookie(

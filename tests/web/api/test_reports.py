@@ -305,7 +305,21 @@ def test_chart_of_what_is_yet_to_come_ends_now(admin: Client, pixel: dict[str, A
     values = admin.get(f"{path}={start_ms}").json["data"][pixel["id"]]["values"]
     assert len(values) in (7, 8)
     assert sum(values) in (3, 4)
-    assert admin.get(f"{path}=0").code == "bad-request"
+
+
+@pytest.mark.parametrize("prefix", ["pixels", "websites"])
+@pytest.mark.parametrize("end", ["9999999999999", "4102444800000", "now"])
+def test_chart_of_a_long_range_has_wider_units(
+    admin: Client, pixel: dict[str, Any], prefix: str, end: str
+) -> None:
+    now_ms = int(time.time() * 1000)
+    end_ms = now_ms if end == "now" else int(end)
+    path = f"/api/{prefix}/charts?ids={pixel['id']}&endAt={end_ms}&startAt"
+    for start_ms in (0, now_ms - 401 * 86_400_000, now_ms - 2000 * 86_400_000):
+        chart = admin.get(f"{path}={start_ms}").json["data"][pixel["id"]]
+        assert chart["total"] == 3
+        assert sum(chart["values"]) in (3, 4)
+        assert len(chart["values"]) <= 1500
 
 
 @pytest.mark.parametrize("ids", ["", "nonsense", ",".join([str(uuid.uuid4())] * 21)])

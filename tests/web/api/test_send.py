@@ -149,3 +149,47 @@ def test_no_text_fails_a_hit(server: Server, admin: Client, text: str) -> None:
 def test_what_is_wrong_with_the_payload_as_a_whole_is_told_of_it(admin: Client) -> None:
     answer = admin.post("/api/send", {"type": "event", "payload": ["p"]})
     assert (answer.status, list(answer.json["error"]["errors"])) == (400, ["payload"])
+
+
+MALFORMED = {"timestamp": ["yesterday", -1, 1.5, [], True], "ip": ["nowhere", 7, ["8.8.8.8"], {}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name in MALFORMED for value in MALFORMED[name]]
+)
+def test_what_a_stranger_says_of_time_and_address_is_not_read(
+    server: Server, admin: Client, stranger: Client, name: str, value: Any
+) -> None:
+    pixel = admin.create_pixel()
+    event = {"type": "event", "payload": {"pixel": pixel["id"], name: value}}
+    for client in (stranger, admin.with_token(None)):
+        assert client.post("/api/send", event).status == 200
+        assert client.post("/api/batch", [event]).json["errors"] == 0
+    assert len(verdicts(server, pixel)) == 4
+    refused = admin.post("/api/send", event)
+    assert (refused.status, list(refused.json["error"]["errors"])) == (400, [f"payload.{name}"])
+    [detail] = admin.post("/api/batch", [event]).json["details"]
+    assert list(detail["response"]["error"]["errors"]) == [f"payload.{name}"]
+    assert len(verdicts(server, pixel)) == 4
+
+
+@pytest.mark.parametrize("seconds", [4_102_444_801, 9_999_999_999_999, 10**30])
+def test_time_that_is_later_than_we_can_hold_is_now(admin: Client, seconds: int) -> None:
+    pixel = admin.create_pixel()
+    payload = {"pixel": pixel["id"], "timestamp": seconds, "userAgent": FIREFOX}
+    assert admin.post("/api/send", {"type": "event", "payload": payload}).status == 200
+    assert admin.get(f"/api/pixels/{pixel['id']}/active").json == {"visitors": 1}
+
+
+def test_pixel_and_website_together_are_refused(admin: Client) -> None:
+    pixel = admin.create_pixel()
+    payload = {"pixel": pixel["id"], "website": pixel["id"]}
+    assert admin.post("/api/send", {"type": "event", "payload": payload}).status == 400
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+def test_another_method_is_told_of_all_that_the_path_takes(admin: Client, method: str) -> None:
+    answer = admin(method, "/api/send")
+    assert (answer.status, answer.code) == (405, "method-not-allowed")
+    told = {each.strip() for each in answer.headers["Allow"].split(",")}
+    assert told == {"GET", "HEAD", "OPTIONS", "POST"}

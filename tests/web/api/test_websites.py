@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -58,6 +59,15 @@ def test_pixels_are_listed_as_websites(owner: Client) -> None:
     [found] = owner.get(f"/api/teams/{team['id']}/websites").json["data"]
     assert (found["id"], found["userId"], found["teamId"]) == (of_team["id"], None, team["id"])
     assert owner.get(f"/api/websites?search={unique('none')}").json["data"] == []
+
+
+def test_website_says_when_its_pixel_changed(owner: Client) -> None:
+    pixel = owner.create_pixel()
+    changed = owner.post(f"/api/pixels/{pixel['id']}", {"name": "Another"}).json
+    assert changed["updatedAt"] > pixel["createdAt"]
+    assert owner.get(f"/api/websites/{pixel['id']}").json["updatedAt"] == changed["updatedAt"]
+    [website] = owner.get("/api/websites").json["data"]
+    assert website["updatedAt"] == changed["updatedAt"]
 
 
 def test_charts_of_websites_are_those_of_pixels(owner: Client) -> None:
@@ -190,7 +200,8 @@ def test_limits_are_taken_for_what_goes_beyond_them(owner: Client) -> None:
         assert owner.get(f"{base}/stats?{asked}").json["pageviews"] == 1
     assert owner.get("/api/websites?pageSize=1000").json["pageSize"] == 100
     assert owner.get(f"{base}/events?{RANGE}&pageSize=1000").json["pageSize"] == 100
-    assert owner.get(f"{base}/stats?{RANGE}&timezone=Mars/Olympus").status == 400
+    for name in ("Mars/Olympus", "localtime", "Factory", "posixrules", "", "../UTC", "UTC\0"):
+        assert owner.get(f"{base}/stats?{RANGE}&timezone={quote(name)}").status == 400, name
 
 
 @pytest.mark.parametrize(("older", "newer"), [("host", "hostname"), ("url", "path")])
