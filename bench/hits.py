@@ -18,11 +18,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +97,7 @@ class Variant:
     port: int
     count: Callable[[], int] | None = None
     stored_bytes: Callable[[], int] | None = None
+    is_idle: Callable[[], bool] = lambda: True
 
     def measure(self, connections: int, seconds: int, *, close: bool) -> Result:
         """Load it once."""
@@ -101,7 +105,11 @@ class Variant:
         url = f"http://127.0.0.1:{self.port}/p/{SLUG}"
         load = generate(url, connections, seconds, close=close)
         stored = self.count() - before if self.count else None
-        return Result(load, stored, self.cpu_seconds() - cpu)
+        cpu = self.cpu_seconds() - cpu
+        # What is left to do must not meet the next variant.
+        while not self.is_idle():
+            time.sleep(0.1)
+        return Result(load, stored, cpu)
 
     def cpu_seconds(self) -> float:
         """Return what all processes have used so far."""
@@ -142,6 +150,8 @@ def main() -> None:
         print("\nAfter all of it:")
         for variant in variants:
             _print_size(variant)
+        for name, count in RECEIVED.items():
+            print(f"Pixelkeep {name}: {count} messages were received by then")
 
 
 def _arguments() -> argparse.Namespace:
@@ -153,6 +163,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--close", action="store_true", help="a new connection for each request, as mail clients do"
+    )
+    parser.add_argument(
+        "--webhook", action="store_true", help="instead: what a webhook costs that is told of all"
     )
     parser.add_argument("--workers", type=int, default=Settings().workers)
     parser.add_argument("--threads", type=int, default=Settings().threads)
@@ -229,6 +242,10 @@ def _output(command: list[str]) -> str:
 
 
 def _variants(chosen: argparse.Namespace) -> Iterator[Any]:
+    if chosen.webhook:
+        yield _pixelkeep("without a webhook", chosen, webhook_private="1")
+        yield _pixelkeep("with a webhook", chosen, webhook=True, webhook_private="1")
+        return
     yield _bare("bare WSGI", "bench.hits:bare_wsgi", "gthread", chosen)
     yield _bare(BASE, "bench.hits:bare_flask", "gthread", chosen)
     yield _bare(f"{BASE} in our worker", "bench.hits:bare_flask", "server.worker.Worker", chosen)
@@ -263,7 +280,12 @@ def _bare(
 
 @contextmanager
 def _pixelkeep(
-    name: str, chosen: argparse.Namespace, database_url: str = "", **settings: str
+    name: str,
+    chosen: argparse.Namespace,
+    database_url: str = "",
+    *,
+    webhook: bool = False,
+    **settings: str,
 ) -> Iterator[Variant]:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="pixelkeep-bench-") as directory:
@@ -278,7 +300,10 @@ def _pixelkeep(
         env = {f"PIXELKEEP_{setting.upper()}": value for setting, value in given.items()}
         with running(["-m", "server.start"], env) as (process, _):
             wait_for(f"http://127.0.0.1:{port}/api/heartbeat")
-            _create_pixel(port, Path(directory) / "first_start.txt")
+            key = _key_in(Path(directory) / "first_start.txt")
+            _post(port, key, "pixels", {"name": SLUG, "slug": SLUG})
+            if webhook:
+                _post(port, key, "webhooks", {"url": _receiver(name), "events": ["hit"]})
             file = Path(directory) / "pixelkeep.db"
             ask = _postgresql(database_url) if database_url else _sqlite(file)
             size = "pg_total_relation_size('hits')" if database_url else None
@@ -288,6 +313,7 @@ def _pixelkeep(
                 port,
                 lambda: ask("SELECT count(*) FROM hits"),
                 lambda: ask(f"SELECT {size}") if size else sqlite_bytes(file),
+                lambda: not webhook or RECEIVED[name] >= ask("SELECT count(*) FROM hits"),
             )
 
 
@@ -339,15 +365,42 @@ def wait_for(url: str) -> None:
             time.sleep(0.1)
 
 
-def _create_pixel(port: int, secrets: Path) -> None:
+def _key_in(secrets: Path) -> str:
     key = re.search(r"API key: +(\S+)", secrets.read_text())
     assert key, secrets.read_text()
+    return key[1]
+
+
+def _post(port: int, key: str, path: str, value: dict[str, Any]) -> None:
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/api/pixels",
-        json.dumps({"name": SLUG, "slug": SLUG}).encode(),
-        {"Content-Type": "application/json", "Authorization": f"Bearer {key[1]}"},
+        f"http://127.0.0.1:{port}/api/{path}",
+        json.dumps(value).encode(),
+        {"Content-Type": "application/json", "Authorization": f"Bearer {key}"},
     )
     urllib.request.urlopen(request).close()  # noqa: S310
+
+
+RECEIVED: Counter[str] = Counter()
+
+
+def _receiver(name: str) -> str:
+    """Receive webhooks for as long as this program runs, and count them; return the URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            RECEIVED[name] += 1
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Log nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_address[1]}/"
 
 
 def _sqlite(file: Path) -> Callable[[str], int]:
@@ -400,12 +453,13 @@ def _tell_progress(connections: int, place: str, variant: Variant, row: Result) 
 
 def _print_table(connections: int, rows: dict[str, list[Result]]) -> None:
     print(f"\n{connections} connections (medians)", flush=True)
-    print("| | requests/s | to bare Flask | p50 ms | p99 ms | answered | stored | CPU s/10,000 |")
+    base_name = BASE if BASE in rows else next(iter(rows))
+    print(f"| | requests/s | to {base_name} | p50 ms | p99 ms | answered | stored | CPU s/10,000 |")
     print("|---|---|---|---|---|---|---|---|")
     for name, each in rows.items():
         ratio = statistics.median(
             row.load.per_second / base.load.per_second
-            for row, base in zip(each, rows[BASE], strict=True)
+            for row, base in zip(each, rows[base_name], strict=True)
         )
         stored = "-" if each[0].stored is None else sum(row.stored or 0 for row in each)
         print(

@@ -11,12 +11,13 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 from sqlalchemy import ColumnElement, exists, select, update
 
-from core.clock import from_milliseconds, milliseconds, now
+from core.clock import boot, from_milliseconds, milliseconds, now, since_boot_ms
 from core.database import db
 from core.fields import iso
 from core.locks import writing
@@ -135,17 +136,14 @@ class Turn:
 
     def _is_through_with(self, pixel: Pixel, hit: Event, kind: str) -> bool:
         """Try an event in its turn; tell whether those behind it may go on."""
-        at = time.time()
         if not self._held or (self._held["hit"], self._held["kind"]) != (hit.id, kind):
-            self._held = {
-                **{"hit": hit.id, "pixel": pixel.number, "kind": kind},
-                **{"first_at": at, "next_at": at, "attempt": 0},
-            }
+            self._held = {"hit": hit.id, "pixel": pixel.number, "kind": kind, "attempt": 0}
         waiting = self._held
+        seconds = _seconds_waited(waiting)
         is_left = self._try(pixel, hit, waiting)
         if self._status != "active":
             return False
-        if is_left and at - waiting["first_at"] < HOLD_SECONDS_MAX:
+        if is_left and seconds < HOLD_SECONDS_MAX:
             return False
         if is_left:
             self._aside.append(waiting)
@@ -168,24 +166,26 @@ class Turn:
         return self._wait(waiting)
 
     def _wait(self, waiting: dict[str, Any]) -> bool:
-        at = time.time()
-        pause_s = RETRY_SECONDS[min(waiting["attempt"], len(RETRY_SECONDS)) - 1]
-        waiting["next_at"] = at + pause_s
-        if at - waiting["first_at"] > GIVE_UP_SECONDS:
+        seconds = _seconds_waited(waiting)
+        pause_seconds = RETRY_SECONDS[min(waiting["attempt"], len(RETRY_SECONDS)) - 1]
+        waiting["next_after_seconds"] = seconds + pause_seconds
+        if seconds > GIVE_UP_SECONDS:
             self._status, self._problem = "paused", "An event could not be delivered in three days."
         return True
 
     def _send(self, pixel: Pixel, hit: Event, kind: str) -> Answer:
         event_id = ids.event_id(pixel, hit)
         message_id = f"msg_{uuid.uuid5(self._webhook.id, f'{event_id} {kind}').hex}"
-        return send(self._line, self._secret, message_id, f"pixel.{kind}", _data(pixel, hit))
+        data = _data(pixel, hit)
+        return send(self._line, self._secret, message_id, f"pixel.{kind}", hit.at, data)
 
     def _write_down(self, answer: Answer, waiting: dict[str, Any], hit_id: str) -> None:
         self._log.append(entry(answer, f"pixel.{waiting['kind']}", hit_id, waiting["attempt"]))
         del self._log[:-LOG_MAX]
 
     def _is_due(self, waiting: dict[str, Any]) -> bool:
-        return self._line.is_fresh or bool(waiting["next_at"] <= time.time())
+        seconds = _seconds_waited(waiting)
+        return self._line.is_fresh or seconds >= waiting.get("next_after_seconds", 0)
 
     def _hits(self, through: int) -> Iterator[tuple[Pixel, Event]]:
         """Yield the hits after the cursor in the order of their commits."""
@@ -268,10 +268,9 @@ class Turn:
 
 
 def send(
-    line: Line, secret: str, message_id: str, kind: str, data: dict[str, Any], at_ms: int = 0
+    line: Line, secret: str, message_id: str, kind: str, at: datetime, data: dict[str, Any]
 ) -> Answer:
-    """Send one signed message."""
-    at = from_milliseconds(at_ms) if at_ms else now()
+    """Send one signed message of what was at an instant."""
     body = json.dumps({"type": kind, "timestamp": iso(at), "data": data}).encode()
     at_seconds = milliseconds(now()) // 1000
     headers = {
@@ -289,9 +288,10 @@ def send_test(webhook: Webhook, secret: str, *, private_allowed: bool) -> dict[s
     """Send a message of type `pixel.test`, once and now, and return what came of it."""
     line = Line(Endpoint(webhook.url, private_allowed=private_allowed))
     pixel_id = str(webhook.pixel_id) if webhook.pixel_id else None
-    data = {**dict.fromkeys(DATA), "pixelId": pixel_id, "createdAt": iso(now())}
+    at = now()
+    data = {**dict.fromkeys(DATA), "pixelId": pixel_id, "createdAt": iso(at)}
     try:
-        answer = send(line, secret, f"msg_{uuid.uuid4().hex}", "pixel.test", data)
+        answer = send(line, secret, f"msg_{uuid.uuid4().hex}", "pixel.test", at, data)
     finally:
         if line.endpoint:
             line.endpoint.close()
@@ -323,7 +323,7 @@ def _data(pixel: Pixel, hit: Event) -> dict[str, Any]:
         "pixelId": str(pixel.id),
         "slug": pixel.slug,
         "hitId": str(ids.event_id(pixel, hit)),
-        "recipient": hit.recipient,
+        "recipient": _name_of(pixel, hit),
         "class": hit.source.hit_class,
         "reason": hit.source.reason,
         "createdAt": iso(hit.at),
@@ -332,6 +332,32 @@ def _data(pixel: Pixel, hit: Event) -> dict[str, Any]:
         "os": hit.values["os"],
         "device": hit.values["device"],
     }
+
+
+def _name_of(pixel: Pixel, hit: Event) -> str | None:
+    """Return whose a hit is as of now: its hit may have been read before they opted out."""
+    if hit.recipient is None:
+        return None
+    known = select(Recipient.recipient).where(
+        Recipient.pixel_number == pixel.number,
+        Recipient.visitor == hit.visitor,
+        Recipient.opted_out.is_(False),
+    )
+    name = db.session.scalar(known)
+    db.session.commit()
+    return name
+
+
+def _seconds_waited(waiting: dict[str, Any]) -> float:
+    """Return for how long an event has waited, and note it, by a clock that nobody sets.
+
+    That clock begins anew with the machine's start: what is stored is gone on from then.
+    """
+    if waiting.get("boot") != boot():
+        waiting |= {"boot": boot(), "next_after_seconds": 0}
+        waiting["since_ms"] = since_boot_ms() - round(waiting.get("seconds", 0) * 1000)
+    waiting["seconds"] = (since_boot_ms() - waiting["since_ms"]) / 1000
+    return float(waiting["seconds"])
 
 
 def _pixels_of(webhook: Webhook) -> ColumnElement[bool]:

@@ -27,15 +27,25 @@ class SkewedServer(Server):
     def __init__(self, data_dir: Path, database_url: str | None, **settings: str) -> None:
         super().__init__(data_dir, database_url, **settings)
         self._skew_file = data_dir / "skew"
-        self.move_clock(0)
+        self._moved = self._passed = 0.0
+        self._write()
         self.env["SKEW_FILE"] = str(self._skew_file)
         self.env["PYTHONPATH"] = str(PROJECT_DIR / "tests" / "skewed_clock")
 
     def move_clock(self, seconds: float) -> None:
         """Set the clock to so many seconds more than the true time."""
-        moved = self._skew_file.with_suffix(".new")
-        moved.write_text(str(seconds))
-        moved.replace(self._skew_file)
+        self._moved = seconds
+        self._write()
+
+    def let_pass(self, seconds: float) -> None:
+        """Let it be so many seconds later than it would be, by whatever clock."""
+        self._passed += seconds
+        self._write()
+
+    def _write(self) -> None:
+        written = self._skew_file.with_suffix(".new")
+        written.write_text(f"{self._moved + self._passed} {self._passed}")
+        written.replace(self._skew_file)
 
 
 @pytest.fixture

@@ -1,18 +1,20 @@
-"""Moves the clock of the Python process that finds this on its path, and nothing else's.
+"""Moves the clocks of the Python process that finds this on its path, and nothing else's.
 
-`SKEW_FILE` names a file that holds the seconds to add; write it again and the clock moves.
+`SKEW_FILE` names a file that holds the seconds to add to the clock that people set, and those to
+add to the one since the machine's start; write it again and the clocks move.
 """
 
 import os
 import time
 
-_true_ns = time.time_ns
+_true_ns, _true_of_clock_ns = time.time_ns, time.clock_gettime_ns
 
 
-def _skewed_ns() -> int:
+def _moved_ns(place: int) -> int:
     with open(os.environ["SKEW_FILE"]) as file:
-        return _true_ns() + int(float(file.read() or 0) * 1_000_000_000)
+        return int(float(file.read().split()[place]) * 1_000_000_000)
 
 
-time.time_ns = _skewed_ns
-time.time = lambda: _skewed_ns() / 1_000_000_000
+time.time_ns = lambda: _true_ns() + _moved_ns(0)
+time.time = lambda: time.time_ns() / 1_000_000_000
+time.clock_gettime_ns = lambda clock: _true_of_clock_ns(clock) + _moved_ns(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook as Verifier
 
-from tests.conftest import Client, Server, free_port, wait_until
+from tests.conftest import Client, Server, free_port, unique, wait_until
+from tests.hits.test_clock import SkewedServer
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0"
 ALL = ["hit", "open", "first-open"]
@@ -105,6 +107,10 @@ def test_hits_are_told_once_each_as_what_they_are(telling: Server, receiver: Rec
     for headers, body in receiver.received:
         assert Verifier(made["secret"]).verify(body, headers)
     assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 8
+    for headers, body in receiver.received:
+        told = json.loads(body)
+        assert told["timestamp"] == told["data"]["createdAt"]
+        assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60
     data = receiver.bodies[0]["data"]
     event = admin.get(f"/api/pixels/{pixel['id']}/events?class=all").json["data"][3]
     assert data == {
@@ -139,6 +145,29 @@ def test_what_fails_is_tried_again_in_its_order_or_given_up(
         (400, 1),
         *((429, 1), (200, 2)),
     ]
+
+
+def test_name_of_somebody_who_opts_out_or_is_forgotten_before_a_try_is_not_told(
+    telling: Server, receiver: Receiver
+) -> None:
+    admin = telling.admin
+    pixel = admin.create_pixel()
+    # All are read at once, and the first is tried again after one second, two, and five.
+    receiver.answers = [500] * 3
+    webhook(admin, receiver.url, pixel, "hit")
+    names = [unique(name) for name in ("first", "gone", "out", "last")]
+    issued = admin.post(f"/api/pixels/{pixel['id']}/recipients", {"recipients": names}).json
+    for each in issued["data"]:
+        hit(admin, pixel, f"?{each['url'].partition('?')[2]}")
+    hit(admin, pixel, f"?r={names[2]}")
+    wait_until(lambda: len(receiver.received) >= 1)
+    path = f"/api/pixels/{pixel['id']}/recipient?name={names[1]}"
+    assert admin.delete(path).status == 200
+    out = issued["data"][2]["optOutUrl"].removeprefix(admin.base)
+    assert admin.with_token(None).post(out).status == 200
+    wait_until(lambda: len(receiver.received) >= 8)
+    told = [body["data"]["recipient"] for body in receiver.bodies]
+    assert told[-5:] == [names[0], None, None, names[3], None]
 
 
 def test_gone_ends_a_webhook_and_telling_it_resumes_it(telling: Server, receiver: Receiver) -> None:
@@ -230,3 +259,81 @@ def test_secret_is_stored_nowhere_and_the_command_line_lists(server: Server, adm
     assert made["id"] in [row["id"] for row in listed]
     server.cli("webhooks", "delete", made["id"], "--yes")
     assert admin.get(f"/api/webhooks/{made['id']}").status == 404
+
+
+@pytest.fixture(scope="module")
+def skewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SkewedServer]:
+    """A server that may send to this machine, and whose clocks can be moved."""
+    made = SkewedServer(tmp_path_factory.mktemp("skewed"), None, webhook_private="1", workers="1")
+    made.start()
+    yield made
+    made.kill()
+
+
+DAY = 86_400
+
+
+@pytest.mark.parametrize("jump", [400 * DAY, -400 * DAY])
+def test_clock_that_jumps_neither_pauses_nor_loses(
+    skewed: SkewedServer, receiver: Receiver, jump: int
+) -> None:
+    admin = skewed.admin
+    pixel = admin.create_pixel()
+    receiver.answers = [500] * 2
+    made = webhook(admin, receiver.url, pixel, "hit")
+    for number in range(3):
+        hit(admin, pixel, f"?r={number}")
+    wait_until(lambda: receiver.received)
+    skewed.move_clock(jump)
+    try:
+        wait_until(lambda: len(receiver.received) >= 5)
+    finally:
+        skewed.move_clock(0)
+    found = admin.get(f"/api/webhooks/{made['id']}").json
+    told = [body["data"]["recipient"] for body in receiver.bodies]
+    assert told == ["0"] * 3 + ["1", "2"]
+    assert (found["status"], found["problem"]) == ("active", None)
+
+
+def test_endpoint_that_fails_for_an_hour_gets_all_in_order(
+    skewed: SkewedServer, receiver: Receiver
+) -> None:
+    admin = skewed.admin
+    pixel = admin.create_pixel()
+    receiver.answers = [500] * 1_000
+    made = webhook(admin, receiver.url, pixel, "hit")
+    for number in range(5):
+        hit(admin, pixel, f"?r={number}")
+    wait_until(lambda: receiver.received)
+    # Less than an hour by far, however slow this machine is.
+    for minutes in (1, 5, 9, 15, 20):
+        tries = len(receiver.received)
+        skewed.let_pass(minutes * 60)
+        wait_until(lambda tries=tries: len(receiver.received) > tries)
+    assert {body["data"]["recipient"] for body in receiver.bodies} == {"0"}
+    receiver.answers.clear()
+    skewed.let_pass(3_600)
+    wait_until(lambda: len({body["data"]["hitId"] for body in receiver.bodies}) == 5)
+    told = [body["data"]["recipient"] for body in receiver.bodies]
+    assert list(dict.fromkeys(told)) == [str(number) for number in range(5)]
+    assert admin.get(f"/api/webhooks/{made['id']}").json["status"] == "active"
+
+
+def test_event_that_fails_for_three_days_pauses_the_webhook(
+    skewed: SkewedServer, receiver: Receiver
+) -> None:
+    admin = skewed.admin
+    pixel = admin.create_pixel()
+    receiver.answers = [500] * 1_000
+    path = f"/api/webhooks/{webhook(admin, receiver.url, pixel, 'hit')['id']}"
+    hit(admin, pixel, "?r=first")
+    hit(admin, pixel, "?r=second")
+    wait_until(lambda: receiver.received)
+    # After an hour the second is tried too.
+    for _ in range(3):
+        tries = len(receiver.received)
+        skewed.let_pass(DAY)
+        wait_until(lambda tries=tries: len(receiver.received) > tries)
+    assert {body["data"]["recipient"] for body in receiver.bodies} == {"first", "second"}
+    wait_until(lambda: admin.get(path).json["status"] == "paused")
+    assert "three days" in admin.get(path).json["problem"]
