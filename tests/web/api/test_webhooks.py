@@ -13,7 +13,6 @@ import pytest
 from standardwebhooks.webhooks import Webhook as Verifier
 
 from tests.conftest import Client, Server, free_port, unique, wait_until
-from tests.hits.test_clock import SkewedServer
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0"
 ALL = ["hit", "open", "first-open"]
@@ -259,81 +258,3 @@ def test_secret_is_stored_nowhere_and_the_command_line_lists(server: Server, adm
     assert made["id"] in [row["id"] for row in listed]
     server.cli("webhooks", "delete", made["id"], "--yes")
     assert admin.get(f"/api/webhooks/{made['id']}").status == 404
-
-
-@pytest.fixture(scope="module")
-def skewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SkewedServer]:
-    """A server that may send to this machine, and whose clocks can be moved."""
-    made = SkewedServer(tmp_path_factory.mktemp("skewed"), None, webhook_private="1", workers="1")
-    made.start()
-    yield made
-    made.kill()
-
-
-DAY = 86_400
-
-
-@pytest.mark.parametrize("jump", [400 * DAY, -400 * DAY])
-def test_clock_that_jumps_neither_pauses_nor_loses(
-    skewed: SkewedServer, receiver: Receiver, jump: int
-) -> None:
-    admin = skewed.admin
-    pixel = admin.create_pixel()
-    receiver.answers = [500] * 2
-    made = webhook(admin, receiver.url, pixel, "hit")
-    for number in range(3):
-        hit(admin, pixel, f"?r={number}")
-    wait_until(lambda: receiver.received)
-    skewed.move_clock(jump)
-    try:
-        wait_until(lambda: len(receiver.received) >= 5)
-    finally:
-        skewed.move_clock(0)
-    found = admin.get(f"/api/webhooks/{made['id']}").json
-    told = [body["data"]["recipient"] for body in receiver.bodies]
-    assert told == ["0"] * 3 + ["1", "2"]
-    assert (found["status"], found["problem"]) == ("active", None)
-
-
-def test_endpoint_that_fails_for_an_hour_gets_all_in_order(
-    skewed: SkewedServer, receiver: Receiver
-) -> None:
-    admin = skewed.admin
-    pixel = admin.create_pixel()
-    receiver.answers = [500] * 1_000
-    made = webhook(admin, receiver.url, pixel, "hit")
-    for number in range(5):
-        hit(admin, pixel, f"?r={number}")
-    wait_until(lambda: receiver.received)
-    # Less than an hour by far, however slow this machine is.
-    for minutes in (1, 5, 9, 15, 20):
-        tries = len(receiver.received)
-        skewed.let_pass(minutes * 60)
-        wait_until(lambda tries=tries: len(receiver.received) > tries)
-    assert {body["data"]["recipient"] for body in receiver.bodies} == {"0"}
-    receiver.answers.clear()
-    skewed.let_pass(3_600)
-    wait_until(lambda: len({body["data"]["hitId"] for body in receiver.bodies}) == 5)
-    told = [body["data"]["recipient"] for body in receiver.bodies]
-    assert list(dict.fromkeys(told)) == [str(number) for number in range(5)]
-    assert admin.get(f"/api/webhooks/{made['id']}").json["status"] == "active"
-
-
-def test_event_that_fails_for_three_days_pauses_the_webhook(
-    skewed: SkewedServer, receiver: Receiver
-) -> None:
-    admin = skewed.admin
-    pixel = admin.create_pixel()
-    receiver.answers = [500] * 1_000
-    path = f"/api/webhooks/{webhook(admin, receiver.url, pixel, 'hit')['id']}"
-    hit(admin, pixel, "?r=first")
-    hit(admin, pixel, "?r=second")
-    wait_until(lambda: receiver.received)
-    # After an hour the second is tried too.
-    for _ in range(3):
-        tries = len(receiver.received)
-        skewed.let_pass(DAY)
-        wait_until(lambda tries=tries: len(receiver.received) > tries)
-    assert {body["data"]["recipient"] for body in receiver.bodies} == {"first", "second"}
-    wait_until(lambda: admin.get(path).json["status"] == "paused")
-    assert "three days" in admin.get(path).json["problem"]
