@@ -59,7 +59,9 @@ class Receiving:
 
     @property
     def received(self) -> list[tuple[str, dict[str, Any]]]:
-        return [tuple(json.loads(line)) for line in self._file.read_text().splitlines()]
+        # The last line may be half there while it is written.
+        *lines, _ = self._file.read_text().split("\n")
+        return [tuple(json.loads(line)) for line in lines]
 
     def wait_for(self, count: int) -> None:
         """Return once so many different messages came; fail if none comes for a while."""
