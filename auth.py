@@ -36,7 +36,7 @@ from core.permissions import (
     reaches,
 )
 from core.signatures import Signer, TimestampSigner
-from models import ApiKey, Pixel, RevokedToken, Share, Team, TeamUser, User
+from models import ApiKey, Owner, Pixel, RevokedToken, Share, Team, TeamUser, User
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -264,10 +264,22 @@ def _pixel_for(caller: Caller, pixel_id: uuid.UUID, action: Action) -> Pixel:
     return pixel
 
 
+def first_owner(caller: Caller, team_id: uuid.UUID | None) -> Owner:
+    """Return the owner of a pixel that the caller makes: a team of theirs, or else themselves.
+
+    Raises: Forbidden, NotFound or KeyScope unless the caller may create for it.
+    """
+    if team_id is not None:
+        team_for(caller, team_id, Action.CREATE_PIXEL)
+    caller.require_within(None, team_id)
+    caller.require(Action.CREATE_PIXEL)
+    return Owner(team_id=team_id) if team_id else Owner(user_id=caller.user.id)
+
+
 def next_owner(
     caller: Caller, pixel: Pixel, user_id: uuid.UUID | None, team_id: uuid.UUID | None
-) -> dict[str, uuid.UUID]:
-    """Return the columns of the owner whom a pixel is to have, none if it stays where it is.
+) -> Owner | None:
+    """Return the owner whom a pixel is to have, None if it stays where it is.
 
     Raises: BadRequest for two of them, Forbidden or NotFound unless the caller may create for them.
     """
@@ -277,7 +289,7 @@ def next_owner(
     if team_id and team_id != pixel.team_id:
         team_for(caller, team_id, Action.CREATE_PIXEL)
         caller.require(Action.CREATE_PIXEL)
-        return {"team_id": team_id}
+        return Owner(team_id=team_id)
     if user_id and user_id != pixel.user_id:
         if user_id != caller.user.id and not caller.is_admin:
             raise Forbidden
@@ -285,8 +297,8 @@ def next_owner(
         caller.require_within(None, None)
         if db.session.get(User, user_id) is None:
             raise NotFound("No such user.")
-        return {"user_id": user_id}
-    return {}
+        return Owner(user_id=user_id)
+    return None
 
 
 def owners_for(caller: Caller, action: Action) -> set[uuid.UUID] | None:

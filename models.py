@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     JSON,
@@ -141,6 +141,13 @@ class FailedLogin(Model):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     failures: Mapped[int]
     expires_at: Mapped[datetime] = mapped_column(Instant, index=True)
+
+
+class Owner(NamedTuple):
+    """Whom a pixel or a webhook belongs to: a user, or else a team."""
+
+    user_id: uuid.UUID | None = None
+    team_id: uuid.UUID | None = None
 
 
 class Pixel(Model):

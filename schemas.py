@@ -21,6 +21,7 @@ from core.fields import (
     WholeNumber,
     iso,
 )
+from core.lists import ListQuery
 from core.permissions import Role, Scope, TeamRole
 
 SENT_COUNT_MAX = 1_000_000_000
@@ -149,6 +150,12 @@ class PageArgs(Shape):
     page = fields.Integer(load_default=1, validate=validate.Range(1, PAGE_MAX))
     pageSize = PageSize()
     search = Line(0, 200, load_default="")
+
+    @post_load
+    def _to_list_query(self, given: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
+        """Put what is asked of every list together as `list`, beside what is asked of this one."""
+        names = ("page", "pageSize", "search", "orderBy", "sortDescending")
+        return {"list": ListQuery(*(given.pop(name, None) for name in names)), **given}
 
 
 class PixelListArgs(PageArgs):

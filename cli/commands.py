@@ -17,7 +17,6 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 from marshmallow import Schema, ValidationError
-from sqlalchemy import select
 
 from core.database import db
 from core.fields import iso
@@ -25,6 +24,7 @@ from core.settings import Settings
 from core.version import VERSION
 from models import Pixel, Team, User
 from people import accounts
+from pixels import pixels
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 file_in = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -145,7 +145,7 @@ def team_named(team_id: UUID) -> Team:
 
 def pixel_named(slug: str) -> Pixel:
     """Return the pixel of that slug, or end the command with one line."""
-    pixel = db.session.scalar(select(Pixel).where(Pixel.slug == slug))
+    pixel = pixels.find_by_slug(slug)
     if pixel is None:
         raise click.ClickException(f"No pixel {slug!r}; `pixels list` shows them.")
     return pixel

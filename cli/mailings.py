@@ -6,12 +6,9 @@ import json
 from typing import Any
 
 import click
-from sqlalchemy import select
 
 from cli.commands import Commands, as_json, main, pixel_named, print_rows
-from core.database import db
-from models import Pixel
-from pixels import mailings
+from pixels import mailings, pixels
 from pixels.mailings import Mailing
 from schemas import MailingOut, MailingWithHours
 
@@ -28,8 +25,7 @@ def mailing_commands() -> None:
 @as_json
 def list_mailings(as_json: bool) -> None:
     """List all pixels' mailings, the last sent first."""
-    order = (Pixel.sent_at.desc().nulls_last(), Pixel.number.desc())
-    found = db.session.scalars(select(Pixel).order_by(*order)).all()
+    found = pixels.last_sent_first()
     if as_json:
         shape = MailingOut()
         print_rows((shape.dump(mailings.of_pixel(each)) for each in found), as_json)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from uuid import UUID
 
 import click
-from sqlalchemy import func, select
 
 from cli.commands import (
     Commands,
@@ -20,9 +19,7 @@ from cli.commands import (
     user_named,
     yes,
 )
-from core.database import db
 from core.permissions import Role, Scope, TeamRole
-from models import ApiKey, Team, TeamUser, User
 from people import accounts, teams
 from schemas import ApiKeyCreate, TeamCreate, UserCreate, UserUpdate
 
@@ -54,7 +51,7 @@ def set_password(username: str, password: str | None) -> None:
     """
     user = user_named(username)
     given = loaded(UserUpdate(), {"password": new_password(password)})
-    accounts.change_user(user, given)
+    accounts.change_user(user, **given)
     click.echo(f"{user.username} has a new password.")
 
 
@@ -62,7 +59,6 @@ def set_password(username: str, password: str | None) -> None:
 @as_json
 def list_users(as_json: bool) -> None:
     """List all users by name."""
-    statement = select(User).order_by(User.username)
     print_rows(
         (
             {
@@ -71,7 +67,7 @@ def list_users(as_json: bool) -> None:
                 "role": user.role,
                 "createdAt": user.created_at,
             }
-            for user in db.session.scalars(statement)
+            for user in accounts.every_user()
         ),
         as_json,
     )
@@ -132,7 +128,6 @@ def create_key(
 @as_json
 def list_keys(as_json: bool) -> None:
     """List all API keys, never the keys themselves."""
-    statement = select(ApiKey).join(User).order_by(User.username, ApiKey.created_at)
     print_rows(
         (
             {
@@ -147,7 +142,7 @@ def list_keys(as_json: bool) -> None:
                 "teamId": key.team_id,
                 "expiresAt": key.expires_at,
             }
-            for key in db.session.scalars(statement)
+            for key in accounts.every_key()
         ),
         as_json,
     )
@@ -183,7 +178,6 @@ def create_team(name: str, owner: str) -> None:
 @as_json
 def list_teams(as_json: bool) -> None:
     """List all teams with the number of their members."""
-    count = select(func.count()).where(TeamUser.team_id == Team.id).scalar_subquery()
     print_rows(
         (
             {
@@ -192,7 +186,7 @@ def list_teams(as_json: bool) -> None:
                 "members": members,
                 "createdAt": team.created_at,
             }
-            for team, members in db.session.execute(select(Team, count).order_by(Team.name))
+            for team, members in teams.with_member_counts()
         ),
         as_json,
     )
@@ -203,11 +197,10 @@ def list_teams(as_json: bool) -> None:
 @as_json
 def list_members(team_id: UUID, as_json: bool) -> None:
     """List the members of a team."""
-    statement = select(TeamUser).where(TeamUser.team_id == team_named(team_id).id)
     print_rows(
         (
             {"userId": each.user_id, "username": each.user.username, "role": each.role}
-            for each in db.session.scalars(statement.order_by(TeamUser.created_at))
+            for each in teams.every_member_of(team_named(team_id))
         ),
         as_json,
     )

@@ -6,7 +6,6 @@ from uuid import UUID
 
 import click
 from flask import current_app
-from sqlalchemy import select
 
 from cli.commands import (
     Commands,
@@ -21,9 +20,8 @@ from cli.commands import (
     user_named,
     yes,
 )
-from core.database import db
-from core.permissions import Role
-from models import Pixel, User
+from models import Owner, Pixel
+from people import accounts
 from pixels import pixels, recipients
 from schemas import EmbedArgs, PixelUpdate
 
@@ -40,7 +38,7 @@ def pixel_commands() -> None:
 @click.option("--team", "team_id", type=click.UUID, help="The team that owns it instead.")
 def create_pixel(name: str, slug: str, username: str | None, team_id: UUID | None) -> None:
     """Create a pixel and print what to embed."""
-    pixel = pixels.create(new_pixel(name, slug, username, team_id))
+    pixel = new_pixel(name, slug, username, team_id)
     click.echo(f"Created {pixel.name}: {pixel.id}")
     click.echo(recipients.img_of(recipients.url_of(base_url(), pixel.slug)))
 
@@ -88,7 +86,7 @@ def rename_pixel(slug: str, name: str | None, new_slug: str | None) -> None:
     values = {field: value for field, value in chosen.items() if value is not None}
     if not values:
         raise click.ClickException("Say --name, --slug or both.")
-    pixels.change(pixel, loaded(PixelUpdate(), values))
+    pixels.change(pixel, **loaded(PixelUpdate(), values))
     click.echo(f"It is {pixel.name} at {pixel.slug} now.")
     if pixel.slug != slug:
         click.echo(f"Mails that carry {slug} are not counted any more.", err=True)
@@ -107,10 +105,10 @@ def delete_pixel(slug: str, yes: bool) -> None:
 
 def new_pixel(name: str, slug: str, username: str | None, team_id: UUID | None) -> Pixel:
     """Create a pixel for a user or a team, by the rules of the API."""
-    named = loaded(PixelUpdate(), {"name": name, "slug": slug})
+    values = loaded(PixelUpdate(), {"name": name, "slug": slug})
     if team_id:
-        return Pixel(**named, team_id=team_named(team_id).id)
-    if username:
-        return Pixel(**named, user_id=user_named(username).id)
-    first_admin = select(User).where(User.role == Role.ADMIN).order_by(User.created_at).limit(1)
-    return Pixel(**named, user_id=db.session.scalars(first_admin).one().id)
+        owner = Owner(team_id=team_named(team_id).id)
+    else:
+        user = user_named(username) if username else accounts.first_admin()
+        owner = Owner(user_id=user.id)
+    return pixels.create(values["name"], values["slug"], owner)

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
@@ -32,13 +31,11 @@ from core.clock import now
 from core.fields import SentAtField
 from core.files import whole_file
 from core.links import Links
-from core.people_key import folded
 from models import EVERY_OWNER, STATUSES, Pixel
 from pixels import exports, forgetting, mail_merge, opt_outs, persons, recipients, tables
 from pixels.mail_merge import Check
 from schemas import OptOutOut, RecipientOut, WholePersonOut
 
-ISSUED_AT_ONCE = 10_000
 BAD_ROWS_SHOWN_MAX = 50
 
 status = click.option(
@@ -284,22 +281,13 @@ def _issued(
     pixel: Pixel, checked: Check, sent: datetime | None, consent: bool
 ) -> dict[str, recipients.Link]:
     """Issue a link to each person; return them by folded name."""
-    issued_at, people = now(), iter(checked.people)
+    issuing = mail_merge.issue(_links(), pixel, checked, sent, base_url(), all_consent=consent)
     found: dict[str, recipients.Link] = {}
     with click.progressbar(
         length=len(checked.people), label="Making links", file=sys.stderr
     ) as bar:
-        while some := list(islice(people, ISSUED_AT_ONCE)):
-            issued = recipients.issue(
-                _links(),
-                pixel,
-                some,
-                sent,
-                base_url(),
-                consents=lambda name: consent or checked.consents(name),
-                issued_at=issued_at,
-            )
-            found.update((folded(each.recipient), each) for each in issued)
+        for some in issuing:
+            found |= some
             bar.update(len(some))
     return found
 

@@ -15,6 +15,7 @@ from cli.commands import (
     print_rows,
     yes,
 )
+from core.lists import ListQuery
 from models import Share
 from pixels import shares
 from schemas import ShareCreate
@@ -30,7 +31,7 @@ def share_commands() -> None:
 @as_json
 def list_shares(slug: str, as_json: bool) -> None:
     """List the shares of the pixel SLUG, the newest first."""
-    found = shares.listing(pixel_named(slug), 1, shares.SHARES_PER_PIXEL_MAX)
+    found = shares.listing(pixel_named(slug), ListQuery(page_size=shares.SHARES_PER_PIXEL_MAX))
     print_rows(
         (
             {

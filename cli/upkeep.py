@@ -26,7 +26,6 @@ from core.sqlite import has_wal_reset_bug, sqlite_file, sqlite_version
 from core.tables import tables_problem
 from hits import classify
 from hits.classify import RULES_VERSION
-from models import Pixel
 from pixels import numbering, pixels
 from server.prepare import migration_problem
 from stats import folding, future
@@ -254,8 +253,7 @@ def classify_agent(agent: str, as_json: bool) -> None:
 )
 def fill_demo(slug: str, hits: int, days: int, visitors: int | None, seed: int) -> None:
     """Fill a pixel with made-up hits, to look around or to measure."""
-    found = db.session.scalar(select(Pixel).where(Pixel.slug == slug))
-    pixel = found or pixels.create(new_pixel(slug, slug, None, None))
+    pixel = pixels.find_by_slug(slug) or new_pixel(slug, slug, None, None)
     chunks = demo.fill(
         pixel,
         current_app.extensions["links"],

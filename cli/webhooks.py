@@ -6,12 +6,8 @@ from uuid import UUID
 
 import click
 from flask import current_app
-from sqlalchemy import select
 
 from cli.commands import Commands, as_json, confirm, main, print_rows, yes
-from core.database import db
-from core.errors import BadRequest
-from models import Webhook
 from pixels import webhooks
 from pixels.webhook_delivery import send_test
 
@@ -25,7 +21,6 @@ def webhook_commands() -> None:
 @as_json
 def list_webhooks(as_json: bool) -> None:
     """List all webhooks, never their secrets."""
-    statement = select(Webhook).order_by(Webhook.created_at)
     print_rows(
         (
             {
@@ -39,7 +34,7 @@ def list_webhooks(as_json: bool) -> None:
                 "problem": webhook.problem,
                 "createdAt": webhook.created_at,
             }
-            for webhook in db.session.scalars(statement)
+            for webhook in webhooks.every()
         ),
         as_json,
     )
@@ -58,11 +53,11 @@ def list_deliveries(webhook_id: UUID, as_json: bool) -> None:
 def test_webhook(webhook_id: UUID) -> None:
     """Send an event of type pixel.test, once and now."""
     webhook = webhooks.find(webhook_id)
-    secret = webhooks.secret_of(webhook, current_app.config["SECRET_KEYS"])
-    if secret is None:
-        raise BadRequest("The webhook's key is gone from the server: make the webhook anew.")
-    private_allowed = current_app.config["SETTINGS"].webhook_private
-    found = send_test(webhook, secret, private_allowed=private_allowed)
+    found = send_test(
+        webhook,
+        current_app.config["SECRET_KEYS"],
+        private_allowed=current_app.config["SETTINGS"].webhook_private,
+    )
     click.echo(f"{found['error'] or found['status']} ({found['milliseconds']} ms)")
 
 
@@ -70,7 +65,7 @@ def test_webhook(webhook_id: UUID) -> None:
 @click.argument("webhook_id", type=click.UUID)
 def resume_webhook(webhook_id: UUID) -> None:
     """Make a paused webhook go on where it stopped."""
-    webhooks.change(webhooks.find(webhook_id), {"status": "active"})
+    webhooks.change(webhooks.find(webhook_id), status="active")
     click.echo("Resumed.")
 
 

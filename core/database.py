@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import importlib
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from flask_sqlalchemy import SQLAlchemy
@@ -31,6 +31,7 @@ from sqlalchemy.exc import IntegrityError, InvalidatePoolError
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
 
 from core.clock import from_milliseconds, milliseconds
+from core.lists import ListQuery, Page
 from core.settings import Settings
 from core.sqlite import drop_foreign_log, file_identity, is_sqlite_url, sqlite_file, sqlite_module
 
@@ -161,21 +162,25 @@ def prepare_engine(engine: Engine, settings: Settings) -> None:
             driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[Entity]):
-    """A page of a list, and how many there are on all pages."""
-
-    data: list[Entity]
-    count: int
-    page: int
-    page_size: int
-
-
-def paginate(statement: Select[Entity], page: int, page_size: int) -> Page[Entity]:
-    """Run a statement of single entities for one page (from 1) of its rows."""
+def paginate(statement: Select[Entity], query: ListQuery) -> Page[Entity]:
+    """Run a statement of single entities for one page of its rows."""
     count = db.session.scalar(select(func.count()).select_from(statement.order_by(None).subquery()))
-    rows = db.session.scalars(statement.limit(page_size).offset((page - 1) * page_size))
-    return Page(list(rows), count or 0, page, page_size)
+    rows = db.session.scalars(statement.limit(query.page_size).offset(query.offset))
+    return query.page_of(list(rows), count or 0)
+
+
+def in_order(
+    statement: Select[Entity],
+    query: ListQuery,
+    orders: Mapping[str, InstrumentedAttribute[Any]],
+    last: InstrumentedAttribute[Any],
+) -> Select[Entity]:
+    """Return a statement in the order that is asked for, by default the newest first.
+
+    `last` decides among equals, so that no row is on two pages.
+    """
+    column = orders[query.order_by or "createdAt"]
+    return statement.order_by(column.desc() if query.is_descending() else column, last)
 
 
 def begin_snapshot() -> None:
@@ -215,16 +220,3 @@ def _constraint(error: IntegrityError) -> str:
 def _lower(value: object) -> object:
     """Fold any script's case, where SQLite's own `lower` folds ASCII alone."""
     return value.casefold() if isinstance(value, str) else value
-
-
-def listing_of(
-    statement: Any, orders: dict[str, InstrumentedAttribute[Any]], given: dict[str, Any]
-) -> Page[Any]:
-    """Return a page of a list, the newest first unless `given` orders otherwise."""
-    column = orders[given["orderBy"] or "createdAt"]
-    descending = given["sortDescending"]
-    if descending is None:
-        descending = given["orderBy"] is None
-    entity_id = statement.column_descriptions[0]["entity"].id
-    ordered = statement.order_by(column.desc() if descending else column, entity_id)
-    return paginate(ordered, given["page"], given["pageSize"])

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from flask import current_app
 from sqlalchemy import delete, func, select, update
@@ -17,11 +17,12 @@ import auth
 from core import passwords
 from core.addresses import network_of
 from core.clock import now
-from core.database import Page, db, is_duplicate, is_orphan, listing_of
+from core.database import db, in_order, is_duplicate, is_orphan, paginate
 from core.errors import BadRequest, IdTaken, IncorrectLogin, NotFound, UsernameTaken
+from core.lists import ListQuery, Page
 from core.locks import writing
 from core.permissions import Role, Scope
-from models import ApiKey, Pixel, User
+from models import ApiKey, Owner, Pixel, User
 from people import login_throttle, user_names
 from pixels import pixels
 
@@ -95,40 +96,52 @@ def user_of(user_id: uuid.UUID) -> User:
     return user
 
 
-def users_listing(given: dict[str, Any]) -> Page[User]:
+def listing(query: ListQuery) -> Page[User]:
     """Return a page of all users, the newest first unless ordered otherwise."""
     statement = select(User)
-    if given["search"]:
-        statement = statement.where(User.username.icontains(given["search"], autoescape=True))
-    return listing_of(statement, USER_ORDERS, given)
+    if query.search:
+        statement = statement.where(User.username.icontains(query.search, autoescape=True))
+    return paginate(in_order(statement, query, USER_ORDERS, User.id), query)
 
 
-def every_user(count_max: int) -> list[User]:
-    """Return the first of all users, by name."""
+def every_user(count_max: int | None = None) -> list[User]:
+    """Return all users by name, or the first of them."""
     return list(db.session.scalars(select(User).order_by(User.username).limit(count_max)))
 
 
-def change_user(user: User, values: dict[str, Any]) -> User:
+def first_admin() -> User:
+    """Return the admin that has been there for longest."""
+    admins = select(User).where(User.role == Role.ADMIN).order_by(User.created_at)
+    return db.session.scalars(admins.limit(1)).one()
+
+
+def change_user(
+    user: User,
+    *,
+    username: str | None = None,
+    password: str | None = None,
+    role: Role | None = None,
+) -> User:
     """Give a user a new name, password or role; the latter two end every token of theirs.
 
     Raises: UsernameTaken; BadRequest for the last admin's role.
     """
     columns: dict[str, Any] = {}
-    if "username" in values:
-        columns["username"] = values["username"]
-        columns["folded_username"] = user_names.folded(values["username"])
-    if "password" in values:
-        columns["password_hash"] = passwords.hash_password(values["password"])
-    if values.get("role", user.role) != user.role:
-        columns["role"] = values["role"]
+    if username is not None:
+        columns["username"] = username
+        columns["folded_username"] = user_names.folded(username)
+    if password is not None:
+        columns["password_hash"] = passwords.hash_password(password)
+    if role is not None and role != user.role:
+        columns["role"] = role
     if columns.keys() & {"password_hash", "role"}:
         columns["generation"] = User.generation + 1
     try:
         with writing():
             if columns.get("role", Role.ADMIN) != Role.ADMIN:
                 _require_another_admin(user)
-            if values.get("username", user.username) != user.username:
-                require_free(values["username"], user.id)
+            if username is not None and username != user.username:
+                require_free(username, user.id)
             if columns:
                 db.session.execute(update(User).where(User.id == user.id).values(columns))
     except IntegrityError as error:
@@ -148,17 +161,10 @@ def change_password(user: User, current: str, new: str, address: str, at: dateti
         with login_throttle.guessing(user.username, address, at):
             if not passwords.is_password(user.password_hash, current):
                 raise BadRequest("The current password is incorrect.")
-        return change_user(user, {"password": new})
+        return change_user(user, password=new)
 
 
-class Heir(NamedTuple):
-    """Who gets the pixels of somebody who is deleted: a user or a team."""
-
-    user_id: uuid.UUID | None = None
-    team_id: uuid.UUID | None = None
-
-
-def remove_user(user: User, heir: Heir | None = None) -> None:
+def remove_user(user: User, heir: Owner | None = None) -> None:
     """Delete a user with their keys; their personal pixels too, unless there is an heir.
 
     A team's pixels stay, and so does it.
@@ -168,7 +174,7 @@ def remove_user(user: User, heir: Heir | None = None) -> None:
     with _heir_there(), writing():
         _require_another_admin(user)
         if heir:
-            pixels.move_where(Pixel.user_id == user.id, heir.user_id, heir.team_id)
+            pixels.move_where(Pixel.user_id == user.id, heir)
         else:
             pixels.remove_where(Pixel.user_id == user.id)
         db.session.execute(delete(User).where(User.id == user.id))
@@ -221,6 +227,12 @@ def keys_of(user: User) -> list[ApiKey]:
     """Return a user's keys, the newest first; they are `KEYS_PER_USER_MAX` at most."""
     statement = select(ApiKey).where(ApiKey.user_id == user.id)
     return list(db.session.scalars(statement.order_by(ApiKey.created_at.desc(), ApiKey.id)))
+
+
+def every_key() -> list[ApiKey]:
+    """Return everybody's keys with their users, by the users' names."""
+    statement = select(ApiKey).join(User).order_by(User.username, ApiKey.created_at)
+    return list(db.session.scalars(statement))
 
 
 def revoke_key(user: User, key_id: uuid.UUID) -> None:

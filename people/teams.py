@@ -6,14 +6,14 @@ import secrets
 import uuid
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
 
-from core.database import Page, db, is_duplicate, listing_of, paginate
+from core.database import db, in_order, is_duplicate, paginate
 from core.errors import AccessCodeTaken, BadRequest, NotFound
+from core.lists import ListQuery, Page
 from core.locks import writing
 from core.permissions import TeamRole
 from models import Pixel, Team, TeamUser, User
@@ -42,23 +42,31 @@ def new_access_code() -> str:
     return "team_" + secrets.token_urlsafe(ACCESS_CODE_BYTES)
 
 
-def change_team(team: Team, values: dict[str, str], user: User, address: str, at: datetime) -> Team:
+def change_team(
+    team: Team,
+    user: User,
+    address: str,
+    at: datetime,
+    *,
+    name: str | None = None,
+    access_code: str | None = None,
+) -> Team:
     """Give a team a new name or access code, as a user at an address chose.
 
     That another team has the code is told only as often as a wrong one is when joining.
 
     Raises: AccessCodeTaken, TooManyRequests.
     """
-    is_guess = values.get("access_code", team.access_code) != team.access_code
+    is_guess = access_code is not None and access_code != team.access_code
     # A code that nobody has would take the count of those before back.
     guess = _guessing(user, address, at, is_proof=False) if is_guess else nullcontext()
     with guess:
-        return _changed(team, values)
+        return _changed(team, name, access_code)
 
 
 def renew_access_code(team: Team) -> Team:
     """Give a team a new access code; the old one lets nobody in."""
-    return _changed(team, {"access_code": new_access_code()})
+    return _changed(team, None, new_access_code())
 
 
 def remove_team(team: Team) -> None:
@@ -68,12 +76,12 @@ def remove_team(team: Team) -> None:
         db.session.execute(delete(Team).where(Team.id == team.id))
 
 
-def teams_of(user: User, given: dict[str, Any]) -> Page[Team]:
+def teams_of(user: User, query: ListQuery) -> Page[Team]:
     """Return a page of the teams that a user is in, the newest first unless ordered otherwise."""
     statement = select(Team).join(TeamUser).where(TeamUser.user_id == user.id)
-    if given["search"]:
-        statement = statement.where(Team.name.icontains(given["search"], autoescape=True))
-    return listing_of(statement, TEAM_ORDERS, given)
+    if query.search:
+        statement = statement.where(Team.name.icontains(query.search, autoescape=True))
+    return paginate(in_order(statement, query, TEAM_ORDERS, Team.id), query)
 
 
 def first_teams_of(user: User) -> list[Team]:
@@ -87,14 +95,27 @@ def every_team(count_max: int) -> list[Team]:
     return list(db.session.scalars(select(Team).order_by(Team.name, Team.id).limit(count_max)))
 
 
-def members_of(team: Team, given: dict[str, Any]) -> Page[TeamUser]:
+def members_of(team: Team, query: ListQuery) -> Page[TeamUser]:
     """Return a page of a team's members, in the order they came."""
     statement = select(TeamUser).join(User).where(TeamUser.team_id == team.id)
-    if given["search"]:
-        statement = statement.where(User.username.icontains(given["search"], autoescape=True))
+    if query.search:
+        statement = statement.where(User.username.icontains(query.search, autoescape=True))
     statement = statement.options(joinedload(TeamUser.user))
     ordered = statement.order_by(TeamUser.created_at, TeamUser.id)
-    return paginate(ordered, given["page"], given["pageSize"])
+    return paginate(ordered, query)
+
+
+def every_member_of(team: Team) -> list[TeamUser]:
+    """Return all of a team's members, in the order they came."""
+    statement = select(TeamUser).where(TeamUser.team_id == team.id)
+    return list(db.session.scalars(statement.order_by(TeamUser.created_at)))
+
+
+def with_member_counts() -> list[tuple[Team, int]]:
+    """Return all teams by name, with how many members each has."""
+    count = select(func.count()).where(TeamUser.team_id == Team.id).scalar_subquery()
+    rows = db.session.execute(select(Team, count).order_by(Team.name))
+    return [(team, members or 0) for team, members in rows]
 
 
 def join_team(user: User, access_code: str, address: str, at: datetime) -> TeamUser:
@@ -115,11 +136,11 @@ def _guessing(
     return login_throttle.guessing(f"access code of {user.id}", address, at, is_proof=is_proof)
 
 
-def _changed(team: Team, values: dict[str, str]) -> Team:
+def _changed(team: Team, name: str | None, access_code: str | None) -> Team:
     try:
         with writing():
-            for name, value in values.items():
-                setattr(team, name, value)
+            team.name = team.name if name is None else name
+            team.access_code = team.access_code if access_code is None else access_code
     except IntegrityError as error:
         if not is_duplicate(error):
             raise

@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
 from typing import NamedTuple
 
 from marshmallow import ValidationError
 
+from core.clock import now
 from core.fields import Line
-from core.links import RECIPIENT_CHARACTERS_MAX
+from core.links import RECIPIENT_CHARACTERS_MAX, Links
 from core.people_key import folded
-from pixels import tables
+from models import Pixel
+from pixels import recipients, tables
 from pixels.recipients import Link
 from pixels.spreadsheets import undefused
 from pixels.tables import Table, TableError, TableRow
 
+# Made links are told so many at a time, for somebody who watches.
+ISSUED_AT_ONCE = 10_000
 ADDED_COLUMNS = ("url", "html", "opt_out_url")
 CELLS_SHOWN_CHARACTERS_MAX = 80
 CONSENTING = {"yes", "y", "true", "1", "x", "ja", "oui", "sì", "si", "sí"}
@@ -136,22 +142,39 @@ def check(table: Table, column: str | None = None, consent_column: str | None = 
     )
 
 
+def issue(
+    links: Links,
+    pixel: Pixel,
+    checked: Check,
+    sent_at: datetime | None,
+    base: str,
+    *,
+    all_consent: bool = False,
+) -> Iterator[dict[str, Link]]:
+    """Store the people of a table, some at a time, and yield these' links by folded name.
+
+    Whatever their number, `recipients.take_back` takes them back as one.
+
+    Raises: TableError if there is nobody; as `recipients.issue` does.
+    """
+    require_somebody(checked)
+    issued_at, people = now(), iter(checked.people)
+    while some := list(islice(people, ISSUED_AT_ONCE)):
+        issued = recipients.issue(
+            links,
+            pixel,
+            some,
+            sent_at,
+            base,
+            consents=lambda name: all_consent or checked.consents(name),
+            issued_at=issued_at,
+        )
+        yield {folded(link.recipient): link for link in issued}
+
+
 def merged(checked: Check, links: Mapping[str, Link]) -> Iterator[bytes]:
     """Yield the parts of the table's file with the links, by folded name, beside its good rows."""
     return tables.write(checked.table.format, _merged_rows(checked, links))
-
-
-def require_good(checked: Check) -> None:
-    """Raise unless every row can be used, telling of all that can't; or if there is nobody.
-
-    Raises: TableError.
-    """
-    if checked.bad:
-        raise TableError(
-            f"{_counted(len(checked.bad), 'row')} can't be used: "
-            + "; ".join(f"line {each.line}: {each.reason}" for each in checked.bad)
-        )
-    require_somebody(checked)
 
 
 def require_somebody(checked: Check) -> None:

@@ -13,8 +13,9 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import ColumnElement, delete, exists, select, true, update
 
 from core.clock import now
-from core.database import Page, db, insert_unless_there, paginate
+from core.database import db, insert_unless_there, paginate
 from core.links import Links
+from core.lists import ListQuery, Page
 from core.locks import writing
 from core.people_key import OptOutLink, PeopleKey
 from hits.people import people_key
@@ -122,9 +123,9 @@ def take_along(pixel_number: int, owner: uuid.UUID) -> None:
     _mark((Recipient.pixel_number == pixel_number) & Recipient.person.in_(of_next), True)
 
 
-def listing(owners: Collection[uuid.UUID] | None, page: int, page_size: int) -> Page[OptOut]:
+def listing(owners: Collection[uuid.UUID] | None, query: ListQuery) -> Page[OptOut]:
     """Return a page of who opted out of some owners' pixels, None for all; the last first."""
-    return paginate(_listed(owners), page, page_size)
+    return paginate(_listed(owners), query)
 
 
 def every(owners: Collection[uuid.UUID] | None = None) -> Iterator[OptOut]:

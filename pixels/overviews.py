@@ -9,20 +9,20 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, case, func, select, type_coerce
 
 from core.clock import milliseconds
-from core.database import Page, db
+from core.database import db
+from core.lists import ListQuery, Page
 from models import OPENED, Pixel, Recipient
 from pixels import mailings, persons, pixels
 from stats import opens, questions
 from stats.days import MS_PER_HOUR
 from stats.shapes import Question
 
-Order = Literal["name", "sentAt", "sent", "opened", "rate", "lastOpenedAt"]
-ORDERS: tuple[Order, ...] = ("name", "sentAt", "sent", "opened", "rate", "lastOpenedAt")
+ORDERS = ("name", "sentAt", "sent", "opened", "rate", "lastOpenedAt")
 # What can be told of a pixel without its figures.
 PLAIN_ORDERS = {"name", "sentAt"}
 CURVE_HOURS = 6
@@ -45,22 +45,15 @@ class Overview(NamedTuple):
     curve: list[int]
 
 
-def listing(
-    owner: uuid.UUID,
-    at: datetime,
-    *,
-    search: str,
-    order: Order,
-    descending: bool,
-    page: int,
-    page_size: int,
-) -> Page[Overview]:
-    """Return a page of an owner's pixels; those without a value in the order come last.
+def listing(owner: uuid.UUID, at: datetime, query: ListQuery) -> Page[Overview]:
+    """Return a page of an owner's pixels, the last sent first unless ordered otherwise.
 
-    By the time of sending, a pixel that has none stands where it was made.
+    Those without a value in the order come last; by the time of sending, a pixel that has none
+    stands where it was made.
     """
     persons.fold_all([owner])
-    mine = select(Pixel).where(Pixel.owner == owner, pixels.matches(search))
+    order = query.order_by or "sentAt"
+    mine = select(Pixel).where(Pixel.owner == owner, pixels.matches(query.search))
     found = list(db.session.scalars(mine))
     known: dict[int, Figures] = {}
     if order not in PLAIN_ORDERS:
@@ -68,16 +61,16 @@ def listing(
     found.sort(key=lambda pixel: (pixel.name.casefold(), -pixel.number))
     with_value = [each for each in found if _key(each, order, known) is not None]
     without = [each for each in found if _key(each, order, known) is None]
-    with_value.sort(key=lambda pixel: _key(pixel, order, known), reverse=descending)
-    shown = [*with_value, *without][(page - 1) * page_size : page * page_size]
+    with_value.sort(key=lambda pixel: _key(pixel, order, known), reverse=query.is_descending())
+    shown = [*with_value, *without][query.offset : query.offset + query.page_size]
     if order in PLAIN_ORDERS:
         known = _figures(shown, at)
     curves = _curves(shown)
     rows = [Overview(each, known[each.number], curves.get(each.number, [])) for each in shown]
-    return Page(rows, len(found), page, page_size)
+    return query.page_of(rows, len(found))
 
 
-def _key(pixel: Pixel, order: Order, known: dict[int, Figures]) -> Any:
+def _key(pixel: Pixel, order: str, known: dict[int, Figures]) -> Any:
     if order == "name":
         return pixel.name.casefold()
     if order == "sentAt":

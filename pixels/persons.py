@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Integer, case, cast, exists, func, select, true
 
-from core.database import Page, db
+from core.database import db
 from core.errors import NotFound
 from core.links import Links
+from core.lists import ListQuery, Page
 from hits.people import people_key
 from models import EVERY_OWNER, OPENED, Hit, OptOut, Pixel, Recipient
 from pixels.recipients import COLUMNS, RecipientRow, rows_told
@@ -49,17 +50,12 @@ class Person(NamedTuple):
     pixels: list[OfPixel]
 
 
-def listing(
-    owners: Collection[uuid.UUID] | None, *, search: str = "", page: int = 1, page_size: int = 20
-) -> Page[PersonRow]:
-    """Return a page of the people of some owners' pixels, None for all, by name.
-
-    `search` is part of a name, whatever its case.
-    """
+def listing(owners: Collection[uuid.UUID] | None, query: ListQuery) -> Page[PersonRow]:
+    """Return a page of the people of some owners' pixels, None for all, by name."""
     fold_all(owners)
     wanted = _theirs(owners)
-    if search:
-        wanted &= Recipient.recipient.icontains(search, autoescape=True)
+    if query.search:
+        wanted &= Recipient.recipient.icontains(query.search, autoescape=True)
     name = func.min(Recipient.recipient)
     statement = (
         select(
@@ -72,12 +68,12 @@ def listing(
         .where(wanted)
         .group_by(Recipient.person)
         .order_by(name, Recipient.person)
-        .limit(page_size)
-        .offset((page - 1) * page_size)
+        .limit(query.page_size)
+        .offset(query.offset)
     )
     count = db.session.scalar(select(func.count(Recipient.person.distinct())).where(wanted)) or 0
     rows = [PersonRow(*row[:-1], bool(row[-1])) for row in db.session.execute(statement)]
-    return Page(rows, count, page, page_size)
+    return query.page_of(rows, count)
 
 
 def find(links: Links, owners: Collection[uuid.UUID] | None, name: str) -> Person:

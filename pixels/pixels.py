@@ -9,17 +9,18 @@ import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from sqlalchemy import ColumnElement, delete, func, select, true
 from sqlalchemy.exc import IntegrityError
 
 from core.clock import from_milliseconds, now
-from core.database import Page, db, is_duplicate, is_orphan, paginate
+from core.database import db, in_order, is_duplicate, is_orphan, paginate
 from core.errors import IdTaken, NotFound, SlugTaken
+from core.lists import ListQuery, Page
 from core.locks import writing
 from hits.pixel_names import SUFFIX
-from models import DeletedPixel, Erasure, Hit, Pixel, Share, Webhook
+from models import DeletedPixel, Erasure, Hit, Owner, Pixel, Share, Webhook
 from pixels import opt_outs
 from pixels.catalogue import raise_version
 from stats.instants import INSTANT_MS
@@ -29,15 +30,27 @@ SLUG_NUMBER_MAX = 20
 ORDERS = {"name": Pixel.name, "slug": Pixel.slug, "createdAt": Pixel.number}
 
 
-def create(pixel: Pixel) -> Pixel:
-    """Store a new pixel.
+class Changes(TypedDict, total=False):
+    """What may change of a pixel; what is left out stays, and None is no value."""
+
+    name: str
+    slug: str
+    privacy: str
+    sent_at: datetime | None
+    sent_count: int | None
+    retention_days: int | None
+
+
+def create(name: str, slug: str, owner: Owner, pixel_id: uuid.UUID | None = None) -> Pixel:
+    """Store a new pixel, with an id at random unless one is asked for.
 
     Raises: SlugTaken, IdTaken; the database decides, so of many at once one wins. NotFound if its
     owner was deleted meanwhile.
     """
-    with _names_free(pixel.slug, pixel.id), writing():
+    pixel = Pixel(id=pixel_id or uuid.uuid4(), name=name, slug=slug, **owner._asdict())
+    with _names_free(slug, pixel.id), writing():
         _require_family(pixel)
-        if pixel.id and db.session.get(DeletedPixel, pixel.id) is not None:
+        if db.session.get(DeletedPixel, pixel.id) is not None:
             raise IdTaken
         db.session.add(pixel)
         db.session.flush()
@@ -58,24 +71,24 @@ def free_slug(name: str) -> str:
     return next(free, f"{stem}-{secrets.token_hex(4)}")
 
 
-def change(pixel: Pixel, values: dict[str, Any]) -> Pixel:
-    """Give a pixel other values in its columns; holds for the very next request everywhere.
+def change(pixel: Pixel, owner: Owner | None = None, **changes: Unpack[Changes]) -> Pixel:
+    """Change a pixel; holds for the very next request everywhere.
 
-    With a `user_id` or a `team_id` it moves to that owner, and those who opted out stay so.
+    With an `owner` it moves to them, and those who opted out stay so.
 
     Raises: SlugTaken; NotFound if its next owner was deleted meanwhile.
     """
-    if values.get("user_id") or values.get("team_id"):
-        values = {"user_id": None, "team_id": None, **values}
-    with _names_free(values.get("slug", pixel.slug)), writing():
-        owner, claimed = pixel.owner, (pixel.slug, pixel.owner)
-        for name, value in values.items():
-            setattr(pixel, name, value)
+    with _names_free(changes.get("slug", pixel.slug)), writing():
+        last_owner, claimed = pixel.owner, (pixel.slug, pixel.owner)
+        for column, value in changes.items():
+            setattr(pixel, column, value)
+        if owner:
+            pixel.user_id, pixel.team_id = owner
         if claimed != (pixel.slug, pixel.owner):
             _require_family(pixel)
         pixel.updated_at = now()
         db.session.flush()
-        if pixel.owner != owner:
+        if pixel.owner != last_owner:
             opt_outs.take_along(pixel.number, pixel.owner)
         raise_version()
     return pixel
@@ -100,41 +113,32 @@ def remove_where(condition: ColumnElement[bool]) -> None:
     raise_version()
 
 
-def move_where(
-    condition: ColumnElement[bool], user_id: uuid.UUID | None, team_id: uuid.UUID | None
-) -> None:
+def move_where(condition: ColumnElement[bool], owner: Owner) -> None:
     """Give the pixels that meet `condition` to another owner, inside the caller's `writing()`.
 
     Those who opted out stay so.
     """
     moved = list(db.session.scalars(select(Pixel).where(condition)))
     for pixel in moved:
-        pixel.user_id, pixel.team_id, pixel.updated_at = user_id, team_id, now()
+        (pixel.user_id, pixel.team_id), pixel.updated_at = owner, now()
     db.session.flush()
     for pixel in moved:
         opt_outs.take_along(pixel.number, pixel.owner)
     raise_version()
 
 
-def listing(
-    owner: ColumnElement[bool],
-    *,
-    search: str = "",
-    order_by: str | None = None,
-    descending: bool | None = None,
-    page: int = 1,
-    page_size: int = 20,
-) -> Page[Pixel]:
+def listing(owner: ColumnElement[bool], query: ListQuery) -> Page[Pixel]:
     """Return a page of the pixels of an owner, the newest first unless ordered otherwise.
 
-    `search` is part of a name or a slug, whatever its case.
+    What is searched for is part of a name or a slug.
     """
-    statement = select(Pixel).where(owner, matches(search))
-    column = ORDERS[order_by or "createdAt"]
-    if descending is None:
-        descending = order_by is None
-    statement = statement.order_by(column.desc() if descending else column, Pixel.number)
-    return paginate(statement, page, page_size)
+    statement = select(Pixel).where(owner, matches(query.search))
+    return paginate(in_order(statement, query, ORDERS, Pixel.number), query)
+
+
+def find_by_slug(slug: str) -> Pixel | None:
+    """Return the pixel of that slug, None if there is none."""
+    return db.session.scalar(select(Pixel).where(Pixel.slug == slug))
 
 
 def counts(user_id: uuid.UUID, team_ids: Collection[uuid.UUID]) -> tuple[int, dict[Any, int]]:
@@ -157,6 +161,12 @@ def with_hits(search: str) -> Iterator[tuple[Pixel, int, datetime | None]]:
     statement = select(Pixel, count, last).where(matches(search)).order_by(Pixel.number.desc())
     for pixel, hits, last_ms in db.session.execute(statement):
         yield pixel, hits, None if last_ms is None else from_milliseconds(last_ms)
+
+
+def last_sent_first() -> list[Pixel]:
+    """Return all pixels, the last sent first; those without a time of sending come last."""
+    order = (Pixel.sent_at.desc().nulls_last(), Pixel.number.desc())
+    return list(db.session.scalars(select(Pixel).order_by(*order)))
 
 
 def matches(search: str) -> ColumnElement[bool]:

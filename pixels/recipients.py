@@ -19,9 +19,10 @@ from urllib.parse import quote, urlencode
 from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, true, update
 
 from core.clock import now
-from core.database import Page, db
+from core.database import db
 from core.errors import BadRequest, NotFound
 from core.links import NOBODY_ISSUE, UNNAMED_ISSUE, Links
+from core.lists import ListQuery, Page
 from core.locks import writing
 from core.people_key import OptOutLink, PeopleKey, folded
 from hits.people import people_key
@@ -177,30 +178,20 @@ def issues(pixel: Pixel) -> list[tuple[datetime, int, int]]:
 
 
 def listing(
-    pixel: Pixel,
-    *,
-    search: str = "",
-    status: str | None = None,
-    opens_min: int = 0,
-    order_by: str | None = None,
-    descending: bool | None = None,
-    page: int = 1,
-    page_size: int = 20,
+    pixel: Pixel, query: ListQuery, *, status: str | None = None, opens_min: int = 0
 ) -> RecipientPage:
     """Return a page of a pixel's recipients, the last to open first unless ordered otherwise.
 
-    `search` is part of a recipient, whatever its case. Those who have not opened come last. Who
-    opted out has no status that is asked for.
+    Those who have not opened come last. People who opted out have no status that is asked for.
     """
     folding.fold_for_question(pixel.number)
-    wanted = _wanted(pixel, search, status, opens_min)
+    wanted = _wanted(pixel, query.search, status, opens_min)
     columns: tuple[Any, ...] = COLUMNS
-    statement = _ordered(select(*columns).where(wanted), order_by, descending)
-    rows = db.session.execute(statement.limit(page_size).offset((page - 1) * page_size)).all()
+    statement = _ordered(select(*columns).where(wanted), query)
+    rows = db.session.execute(statement.limit(query.page_size).offset(query.offset)).all()
     count = db.session.scalar(select(func.count()).select_from(Recipient).where(wanted)) or 0
-    return RecipientPage(
-        list(rows_told(pixel.number, rows)), count, page, page_size, counts(pixel.number)
-    )
+    told = list(rows_told(pixel.number, rows))
+    return RecipientPage(told, count, query.page, query.page_size, counts(pixel.number))
 
 
 def counts(pixel_number: int) -> Counts:
@@ -391,12 +382,10 @@ def _wanted(pixel: Pixel, search: str, status: str | None, opens_min: int) -> Co
     return and_(true(), *conditions)
 
 
-def _ordered(statement: Select[Any], order_by: str | None, descending: bool | None) -> Select[Any]:
-    column = ORDERS[order_by or "lastOpenedAt"]
-    if descending is None:
-        descending = order_by is None
+def _ordered(statement: Select[Any], query: ListQuery) -> Select[Any]:
+    column = ORDERS[query.order_by or "lastOpenedAt"]
     return statement.order_by(
-        (column.desc() if descending else column).nulls_last(),
+        (column.desc() if query.is_descending() else column).nulls_last(),
         Recipient.recipient,
         Recipient.visitor,
     )

@@ -12,9 +12,10 @@ from typing import Any
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 
-from core.database import Page, db, is_duplicate, is_orphan, paginate
+from core.database import db, is_duplicate, is_orphan, paginate
 from core.errors import BadRequest, NotFound, SlugTaken
 from core.fields import is_storable
+from core.lists import ListQuery, Page
 from core.locks import writing
 from models import Pixel, Share
 
@@ -51,10 +52,10 @@ def create(pixel: Pixel, name: str, parameters: dict[str, Any], slug: str | None
     return share
 
 
-def listing(pixel: Pixel, page: int, page_size: int) -> Page[Share]:
+def listing(pixel: Pixel, query: ListQuery) -> Page[Share]:
     """Return a page of a pixel's shares, the newest first."""
     statement = select(Share).where(Share.pixel_number == pixel.number)
-    return paginate(statement.order_by(Share.created_at.desc(), Share.id), page, page_size)
+    return paginate(statement.order_by(Share.created_at.desc(), Share.id), query)
 
 
 def find(share_id: uuid.UUID) -> Share:
@@ -75,15 +76,22 @@ def find_by_slug(slug: str) -> Share:
     return _found(db.session.scalar(select(Share).where(Share.slug == slug)))
 
 
-def change(share: Share, values: dict[str, Any]) -> Share:
-    """Give a share a new name, slug or parameters; its tokens stay good.
+def change(
+    share: Share,
+    *,
+    name: str | None = None,
+    slug: str | None = None,
+    parameters: dict[str, Any] | None = None,
+) -> Share:
+    """Give a share a new name, slug or parameters; what is None stays, and its tokens stay good.
 
     Raises: SlugTaken.
     """
     try:
         with writing():
-            for name, value in values.items():
-                setattr(share, name, value)
+            share.name = share.name if name is None else name
+            share.slug = share.slug if slug is None else slug
+            share.parameters = share.parameters if parameters is None else parameters
     except IntegrityError as error:
         if not is_duplicate(error):
             raise

@@ -19,6 +19,7 @@ from sqlalchemy import ColumnElement, exists, select, update
 
 from core.clock import boot, from_milliseconds, milliseconds, now, since_boot_ms
 from core.database import db
+from core.errors import BadRequest
 from core.fields import iso
 from core.locks import writing
 from hits.classify import IMPORTED
@@ -284,8 +285,16 @@ def send(
     return line.endpoint.post(body, headers)
 
 
-def send_test(webhook: Webhook, secret: str, *, private_allowed: bool) -> dict[str, Any]:
-    """Send a message of type `pixel.test`, once and now, and return what came of it."""
+def send_test(
+    webhook: Webhook, secret_keys: Sequence[str], *, private_allowed: bool
+) -> dict[str, Any]:
+    """Send a message of type `pixel.test`, once and now, and return what came of it.
+
+    Raises: BadRequest if the key that its secret was made with is gone.
+    """
+    secret = webhooks.secret_of(webhook, secret_keys)
+    if secret is None:
+        raise BadRequest("The webhook's key is gone from the server: make the webhook anew.")
     line = Line(Endpoint(webhook.url, private_allowed=private_allowed))
     pixel_id = str(webhook.pixel_id) if webhook.pixel_id else None
     at = now()

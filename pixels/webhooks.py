@@ -10,14 +10,14 @@ import hashlib
 import hmac
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, select, update
 
-from core.database import Page, db, paginate
+from core.database import db, paginate
 from core.errors import BadRequest, NotFound
+from core.lists import ListQuery, Page
 from core.locks import writing
-from models import Catalogue, Hit, Pixel, Webhook
+from models import Catalogue, Hit, Owner, Pixel, Webhook
 from pixels.webhook_transport import NotPublic, Unreachable, host_and_port, look_up, split_url
 from schemas import EVENTS as EVENTS
 
@@ -26,9 +26,8 @@ SECRET_START = "whsec_"  # noqa: S105  The start of every secret is none.
 
 
 def create(
+    owner: Owner,
     *,
-    user_id: uuid.UUID | None,
-    team_id: uuid.UUID | None,
     pixel_id: uuid.UUID | None,
     url: str,
     events: Sequence[str],
@@ -44,8 +43,8 @@ def create(
     secret = _derive(secret_keys[-1], id)
     made = Webhook(
         id=id,
-        user_id=user_id,
-        team_id=team_id,
+        user_id=owner.user_id,
+        team_id=owner.team_id,
         pixel_id=pixel_id,
         url=url,
         events=[event for event in EVENTS if event in events],
@@ -54,14 +53,13 @@ def create(
         aside=[],
         log=[],
     )
-    owner = Webhook.user_id == user_id if user_id else Webhook.team_id == team_id
-    owned = Pixel.user_id == user_id if user_id else Pixel.team_id == team_id
     with writing():
-        count = db.session.scalar(select(func.count()).select_from(Webhook).where(owner)) or 0
+        others = select(func.count()).select_from(Webhook).where(_is_of(owner, Webhook))
+        count = db.session.scalar(others) or 0
         if count >= WEBHOOKS_PER_OWNER_MAX:
             raise BadRequest(f"There are {WEBHOOKS_PER_OWNER_MAX} webhooks at most for an owner.")
         # Nobody commits meanwhile, and whoever does later gets a higher id.
-        made.cursor = settle(owned)
+        made.cursor = settle(_is_of(owner, Pixel))
         db.session.add(made)
     return made, secret
 
@@ -101,10 +99,15 @@ def watched() -> ColumnElement[bool]:
     return Pixel.user_id.in_(select(Webhook.user_id)) | Pixel.team_id.in_(select(Webhook.team_id))
 
 
-def listing(condition: ColumnElement[bool], page: int, page_size: int) -> Page[Webhook]:
+def listing(condition: ColumnElement[bool], query: ListQuery) -> Page[Webhook]:
     """Return a page of the webhooks that meet a condition, the newest first."""
     statement = select(Webhook).where(condition)
-    return paginate(statement.order_by(Webhook.created_at.desc(), Webhook.id), page, page_size)
+    return paginate(statement.order_by(Webhook.created_at.desc(), Webhook.id), query)
+
+
+def every() -> list[Webhook]:
+    """Return all webhooks, the oldest first."""
+    return list(db.session.scalars(select(Webhook).order_by(Webhook.created_at)))
 
 
 def find(webhook_id: uuid.UUID) -> Webhook:
@@ -118,18 +121,33 @@ def find(webhook_id: uuid.UUID) -> Webhook:
     return found
 
 
-def change(webhook: Webhook, values: dict[str, Any]) -> Webhook:
-    """Give a webhook another URL, other events or another status; a paused one goes on if told.
+def change(
+    webhook: Webhook,
+    *,
+    url: str | None = None,
+    events: Sequence[str] | None = None,
+    status: str | None = None,
+    problem: str | None = None,
+) -> Webhook:
+    """Give a webhook another URL, other events or another status; what is None stays.
+
+    A paused one that is made `active` goes on where it stopped. `problem` says why it was paused.
 
     Raises: NotFound if it was deleted meanwhile.
     """
-    columns = {**values, "version": Webhook.version + 1}
-    if "events" in values:
-        columns["events"] = [event for event in EVENTS if event in values["events"]]
-    if values.get("status") == "active":
-        columns |= {"problem": None, "held": None}
+    changed = update(Webhook).where(Webhook.id == webhook.id).values(version=Webhook.version + 1)
+    if url is not None:
+        changed = changed.values(url=url)
+    if events is not None:
+        changed = changed.values(events=[event for event in EVENTS if event in events])
+    if status is not None:
+        changed = changed.values(status=status)
+    if problem is not None:
+        changed = changed.values(problem=problem)
+    if status == "active":
+        changed = changed.values(problem=None, held=None)
     with writing():
-        db.session.execute(update(Webhook).where(Webhook.id == webhook.id).values(columns))
+        db.session.execute(changed)
     return find(webhook.id)
 
 
@@ -150,6 +168,12 @@ def signature(secret: str, message_id: str, at_seconds: int, body: bytes) -> str
     key = base64.b64decode(secret.removeprefix(SECRET_START))
     signed = f"{message_id}.{at_seconds}.".encode() + body
     return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+
+
+def _is_of(owner: Owner, model: type[Pixel] | type[Webhook]) -> ColumnElement[bool]:
+    if owner.user_id:
+        return model.user_id == owner.user_id
+    return model.team_id == owner.team_id
 
 
 def _derive(key: str, id: uuid.UUID) -> str:

@@ -133,7 +133,7 @@ class WebhookSender(threading.Thread):
                 db.session.commit()
                 if secret is None:
                     problem = "Its key is gone from the server: make the webhook anew."
-                    webhooks.change(webhook, {"status": "paused", "problem": problem})
+                    webhooks.change(webhook, status="paused", problem=problem)
                     return
                 private_allowed = self._app.config["SETTINGS"].webhook_private
                 Turn(webhook, line, secret, private_allowed=private_allowed).take(through)

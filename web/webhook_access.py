@@ -6,6 +6,7 @@ The JSON routes and the pages both ask here, so that neither lets in whom the ot
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from flask import current_app
@@ -15,7 +16,7 @@ import auth
 from auth import Caller
 from core.errors import BadRequest, KeyScope, NotFound
 from core.permissions import TEAM_ROLE_ACTIONS, Action
-from models import TeamUser, Webhook
+from models import Owner, TeamUser, Webhook
 from pixels import webhook_delivery, webhooks
 
 NO_SUCH_WEBHOOK = "No such webhook."
@@ -59,59 +60,67 @@ def visible_to(caller: Caller) -> ColumnElement[bool]:
     return found
 
 
-def create(caller: Caller, given: dict[str, Any]) -> tuple[Webhook, str]:
-    """Store a new webhook, shaped as `WebhookCreate`; the second value is its secret.
+def create(
+    caller: Caller,
+    url: str,
+    events: Sequence[str],
+    *,
+    pixel_id: uuid.UUID | None = None,
+    team_id: uuid.UUID | None = None,
+) -> tuple[Webhook, str]:
+    """Store a webhook of a pixel, a team's pixels, or the caller's; the second value is its secret.
 
     Raises: NotFound, Forbidden, KeyScope; BadRequest as of `webhooks.create`.
     """
-    user_id, team_id = _owner(caller, given["pixelId"], given["teamId"])
     return webhooks.create(
-        user_id=user_id,
-        team_id=team_id,
-        pixel_id=given["pixelId"],
-        url=given["url"],
-        events=given["events"],
+        _owner(caller, pixel_id, team_id),
+        pixel_id=pixel_id,
+        url=url,
+        events=events,
         secret_keys=current_app.config["SECRET_KEYS"],
         private_allowed=_private_allowed(),
     )
 
 
-def change(webhook: Webhook, given: dict[str, Any]) -> Webhook:
-    """Give a webhook what `WebhookUpdate` holds.
+def change(
+    webhook: Webhook,
+    *,
+    url: str | None = None,
+    events: Sequence[str] | None = None,
+    status: str | None = None,
+) -> Webhook:
+    """Give a webhook another URL, other events or another status; what is None stays.
 
     Raises: BadRequest for a URL that leads to no public address.
     """
-    if "url" in given:
-        webhooks.require_url(given["url"], private_allowed=_private_allowed())
-    return webhooks.change(webhook, given)
+    if url is not None:
+        webhooks.require_url(url, private_allowed=_private_allowed())
+    return webhooks.change(webhook, url=url, events=events, status=status)
 
 
 def test(webhook: Webhook) -> dict[str, Any]:
     """Send an event of type `pixel.test`, once and now, and return what came of it.
 
-    Raises: BadRequest if the key that its secret was made with is gone.
+    Raises: BadRequest as `webhook_delivery.send_test` does.
     """
-    secret = webhooks.secret_of(webhook, current_app.config["SECRET_KEYS"])
-    if secret is None:
-        raise BadRequest("The webhook's key is gone from the server: make the webhook anew.")
-    return webhook_delivery.send_test(webhook, secret, private_allowed=_private_allowed())
+    return webhook_delivery.send_test(
+        webhook, current_app.config["SECRET_KEYS"], private_allowed=_private_allowed()
+    )
 
 
-def _owner(
-    caller: Caller, pixel_id: uuid.UUID | None, team_id: uuid.UUID | None
-) -> tuple[uuid.UUID | None, uuid.UUID | None]:
-    """Return the user or the team that a new webhook is for, if the caller may make it."""
+def _owner(caller: Caller, pixel_id: uuid.UUID | None, team_id: uuid.UUID | None) -> Owner:
+    """Return whom a new webhook is for, if the caller may make it."""
     if pixel_id is not None:
         pixel = auth.pixel_for(caller, pixel_id, Action.CHANGE_PIXEL)
         if team_id not in (None, pixel.team_id):
             problem = "The pixel is not the team's."
             raise BadRequest(f"teamId: {problem}", {"teamId": [problem]})
-        return pixel.user_id, pixel.team_id
+        return Owner(pixel.user_id, pixel.team_id)
     if team_id is not None:
-        return None, auth.team_for(caller, team_id, Action.CHANGE_PIXEL).id
+        return Owner(team_id=auth.team_for(caller, team_id, Action.CHANGE_PIXEL).id)
     caller.require_within(None, None)
     caller.require(Action.CHANGE_PIXEL)
-    return caller.user.id, None
+    return Owner(user_id=caller.user.id)
 
 
 def _private_allowed() -> bool:

@@ -21,7 +21,7 @@ from hits.image import GIF
 from hits.intake import Fetch
 from hits.pixel_names import PixelName
 from hits.references import References
-from models import HIT_ID_SHIFT, Catalogue, Hit, Pixel, UserAgent
+from models import HIT_ID_SHIFT, Catalogue, Hit, Owner, UserAgent
 from people import accounts
 from pixels import pixels
 from server.prepare import prepare
@@ -45,7 +45,7 @@ def app(tmp_path: Path) -> Iterator[Flask]:
     prepare(app)
     with app.app_context():
         owner = accounts.create_user("owner", PASSWORD, Role.USER)
-        pixels.create(Pixel(name="p", slug="p", user_id=owner.id))
+        pixels.create("p", "p", Owner(user_id=owner.id))
         yield app
         db.session.remove()
         app.extensions["intake"]._recorder._connection.close()

@@ -139,8 +139,6 @@ def test_bad_row_is_told_with_its_line(content: str, line: int, reason: str) -> 
     found = checked(content)
     (bad,) = found.bad
     assert (bad.line, bad.reason[: len(reason)]) == (line, reason)
-    with pytest.raises(TableError, match=f"line {line}: "):
-        mail_merge.require_good(found)
 
 
 def test_every_bad_row_and_duplicate_is_told_at_once() -> None:

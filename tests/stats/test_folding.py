@@ -37,7 +37,7 @@ from models import (
     MS_PER_DAY,
     STATUSES,
     Hit,
-    Pixel,
+    Owner,
     Profile,
     Recipient,
     Segment,
@@ -324,7 +324,7 @@ def new_world(seed: int) -> World:
     user = db.session.scalars(select(User)).first()
     assert user
     slug = secrets.token_hex(8)
-    pixel = pixels.create(Pixel(name=slug, slug=slug, user_id=user.id))
+    pixel = pixels.create(slug, slug, Owner(user_id=user.id))
     return World(random.Random(seed), pixel.number)
 
 

@@ -30,7 +30,7 @@ from core import passwords, secret_keys, settings
 from core.clock import now
 from core.database import db
 from core.permissions import ROLE_ACTIONS, TEAM_ROLE_ACTIONS, Action, Role, Scope, TeamRole
-from models import ApiKey, Pixel, Share, Team, User, Webhook
+from models import ApiKey, Owner, Pixel, Share, Team, User, Webhook
 from people import accounts, teams
 from pixels import pixels, recipients, shares
 from server.prepare import prepare
@@ -539,12 +539,9 @@ class World:
         return team
 
     def new_pixel(self, subject: str) -> Pixel:
-        made = Pixel(id=uuid.uuid4(), name="Pixel", slug=unique("matrix"))
-        if subject == "team":
-            made.team_id = self.team.id
-        else:
-            made.user_id = self.users[subject].id
-        return pixels.create(made)
+        is_team = subject == "team"
+        owner = Owner(team_id=self.team.id) if is_team else Owner(self.users[subject].id)
+        return pixels.create("Pixel", unique("matrix"), owner)
 
     def _credentials(self) -> dict[str, str]:
         revoked = auth.issue_token(self.users["stranger"])
@@ -552,7 +549,7 @@ class World:
         gone, outdated = self._user(Role.USER), self._user(Role.ADMIN)
         of_gone, of_outdated = auth.issue_token(gone), auth.issue_token(outdated)
         accounts.remove_user(gone)
-        accounts.change_user(outdated, {"password": "another password"})
+        accounts.change_user(outdated, password="another password")
         row, revoked_key = accounts.create_key(self.users["admin"], "revoked")
         accounts.revoke_key(self.users["admin"], row.id)
         admin = self.users["admin"]

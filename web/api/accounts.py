@@ -8,7 +8,6 @@ from typing import Any
 
 import auth
 from core.clock import now
-from core.database import Page
 from core.errors import (
     BadRequest,
     Forbidden,
@@ -18,6 +17,7 @@ from core.errors import (
     NotFound,
     UsernameTaken,
 )
+from core.lists import Page
 from core.permissions import Action, Role, Scope
 from models import ApiKey, User
 from people import accounts, teams
@@ -167,7 +167,7 @@ def create_user(given: dict[str, Any]) -> User:
 def list_users(given: dict[str, Any]) -> Page[User]:
     """Return a page of all users. Only admins may."""
     auth.caller().require(Action.MANAGE_USERS)
-    return accounts.users_listing(given)
+    return accounts.listing(given["list"])
 
 
 @blueprint.get("/admin/users", operation_id="getAdminUsers", raises=(Forbidden,))
@@ -177,7 +177,7 @@ def list_users(given: dict[str, Any]) -> Page[User]:
 def list_users_as_umami(given: dict[str, Any]) -> Page[User]:
     """Return a page of all users, where Umami has it. Only admins may."""
     auth.caller().require(Action.MANAGE_USERS)
-    return accounts.users_listing(given)
+    return accounts.listing(given["list"])
 
 
 @blueprint.get("/users/<uuid:user_id>", operation_id="getUser", raises=(NotFound,))
@@ -199,7 +199,7 @@ def update_user(given: dict[str, Any], user_id: uuid.UUID) -> User:
     """
     user = _known_user(user_id)
     auth.caller().require(Action.MANAGE_USERS)
-    return accounts.change_user(user, given)
+    return accounts.change_user(user, **given)
 
 
 @blueprint.delete("/users/<uuid:user_id>", raises=(BadRequest, Forbidden, NotFound))

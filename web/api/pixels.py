@@ -6,8 +6,8 @@ import uuid
 from typing import Any
 
 import auth
-from core.database import Page
 from core.errors import Forbidden, IdTaken, NotFound, SlugTaken
+from core.lists import Page
 from core.permissions import Action
 from models import Pixel
 from pixels import pixels, recipients
@@ -34,21 +34,8 @@ blueprint = JsonBlueprint("pixels", __name__, url_prefix="/api", description="Tr
 @blueprint.response(200, PixelCreated)
 def create_pixel(given: dict[str, Any]) -> Pixel:
     """Create a pixel for the caller, or for a team of theirs."""
-    caller = auth.caller()
-    team_id = given["teamId"]
-    if team_id is not None:
-        auth.team_for(caller, team_id, Action.CREATE_PIXEL)
-    caller.require_within(None, team_id)
-    caller.require(Action.CREATE_PIXEL)
-    return pixels.create(
-        Pixel(
-            id=given["id"] or uuid.uuid4(),
-            name=given["name"],
-            slug=given["slug"],
-            user_id=None if team_id else caller.user.id,
-            team_id=team_id,
-        )
-    )
+    owner = auth.first_owner(auth.caller(), given["teamId"])
+    return pixels.create(given["name"], given["slug"], owner, given["id"])
 
 
 @blueprint.get("/pixels", operation_id="getPixels")
@@ -57,7 +44,7 @@ def create_pixel(given: dict[str, Any]) -> Pixel:
 @blueprint.response(200, PixelPage)
 def list_pixels(given: dict[str, Any]) -> Page[Pixel]:
     """Return a page of the caller's own pixels."""
-    return _listing(Pixel.user_id == auth.caller().user.id, given)
+    return pixels.listing(Pixel.user_id == auth.caller().user.id, given["list"])
 
 
 @blueprint.get("/teams/<uuid:team_id>/pixels", operation_id="getTeamPixels", raises=(NotFound,))
@@ -67,7 +54,7 @@ def list_pixels(given: dict[str, Any]) -> Page[Pixel]:
 def list_team_pixels(given: dict[str, Any], team_id: uuid.UUID) -> Page[Pixel]:
     """Return a page of a team's pixels."""
     auth.team_for(auth.caller(), team_id, Action.READ_PIXEL)
-    return _listing(Pixel.team_id == team_id, given)
+    return pixels.listing(Pixel.team_id == team_id, given["list"])
 
 
 @blueprint.get("/pixels/<uuid:pixel_id>", operation_id="getPixel", raises=(NotFound,))
@@ -88,7 +75,7 @@ def update_pixel(given: dict[str, Any], pixel_id: uuid.UUID) -> Pixel:
     pixel = auth.pixel_for(caller, pixel_id, Action.CHANGE_PIXEL)
     user_id, team_id = given.pop("userId"), given.pop("teamId")
     owner = auth.next_owner(caller, pixel, user_id, team_id)
-    return pixels.change(pixel, {**given, **owner})
+    return pixels.change(pixel, owner, **given)
 
 
 @blueprint.delete("/pixels/<uuid:pixel_id>", raises=(Forbidden, NotFound))
@@ -116,14 +103,3 @@ def embed_pixel(given: dict[str, Any], pixel_id: uuid.UUID) -> recipients.Link:
     pixel = auth.pixel_for(auth.caller(), pixel_id, action)
     given_to = given["recipient"], given["sentAt"]
     return recipients.embed(links(), pixel, *given_to, public_base())
-
-
-def _listing(owner: Any, given: dict[str, Any]) -> Page[Pixel]:
-    return pixels.listing(
-        owner,
-        search=given["search"],
-        order_by=given["orderBy"],
-        descending=given["sortDescending"],
-        page=given["page"],
-        page_size=given["pageSize"],
-    )

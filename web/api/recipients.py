@@ -8,8 +8,8 @@ from typing import Any
 from flask import Response, stream_with_context
 
 import auth
-from core.database import Page
 from core.errors import Forbidden, NotFound
+from core.lists import Page
 from core.permissions import Action
 from models import OptOut
 from pixels import exports, forgetting, opt_outs, persons, recipients
@@ -75,14 +75,7 @@ def list_recipients(given: dict[str, Any], pixel_id: uuid.UUID) -> recipients.Re
     """Return a page of a pixel's recipients with their hits."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
     return recipients.listing(
-        pixel,
-        search=given["search"],
-        status=given["status"],
-        opens_min=given["opensMin"],
-        order_by=given["orderBy"],
-        descending=given["sortDescending"],
-        page=given["page"],
-        page_size=given["pageSize"],
+        pixel, given["list"], status=given["status"], opens_min=given["opensMin"]
     )
 
 
@@ -114,12 +107,7 @@ def forget_recipient(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, bo
 @blueprint.response(200, PersonPage)
 def list_people(given: dict[str, Any]) -> Page[PersonRow]:
     """Return a page of the people of all pixels that the caller may read."""
-    return persons.listing(
-        auth.owners_for(auth.caller(), Action.READ_PIXEL),
-        search=given["search"],
-        page=given["page"],
-        page_size=given["pageSize"],
-    )
+    return persons.listing(auth.owners_for(auth.caller(), Action.READ_PIXEL), given["list"])
 
 
 @blueprint.get("/recipient", raises=(NotFound,))
@@ -149,7 +137,7 @@ def forget_person(given: dict[str, Any]) -> dict[str, bool]:
 def list_opt_outs(given: dict[str, Any]) -> Page[OptOut]:
     """Return a page of who opted out of the pixels that the caller may read."""
     owners = auth.owners_for(auth.caller(), Action.READ_PIXEL)
-    return opt_outs.listing(owners, given["page"], given["pageSize"])
+    return opt_outs.listing(owners, given["list"])
 
 
 def _forget(

@@ -16,8 +16,8 @@ from flask import Response, request, stream_with_context
 
 import auth
 from core.clock import now
-from core.database import Page
 from core.errors import BadRequest, Forbidden, NotFound
+from core.lists import Page
 from models import Pixel
 from pixels import exports
 from stats import buckets, ids, questions, shapes

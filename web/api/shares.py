@@ -6,8 +6,8 @@ import uuid
 from typing import Any
 
 import auth
-from core.database import Page
 from core.errors import Forbidden, NotFound, SlugTaken
+from core.lists import Page
 from core.permissions import Action
 from models import Share
 from pixels import shares
@@ -33,7 +33,7 @@ blueprint = JsonBlueprint("shares", __name__, url_prefix="/api", description="Sh
 def list_shares(given: dict[str, Any], pixel_id: uuid.UUID) -> Page[Share]:
     """Return a page of a pixel's shares."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
-    return shares.listing(pixel, given["page"], given["pageSize"])
+    return shares.listing(pixel, given["list"])
 
 
 @blueprint.post(
@@ -88,7 +88,7 @@ def read_share(share_id: uuid.UUID) -> Share:
 @blueprint.response(200, ShareOut)
 def update_share(given: dict[str, Any], share_id: uuid.UUID) -> Share:
     """Change a share's name, slug or parameters; what is left out stays."""
-    return shares.change(_share_for(share_id, Action.CHANGE_PIXEL), given)
+    return shares.change(_share_for(share_id, Action.CHANGE_PIXEL), **given)
 
 
 @blueprint.delete("/share/id/<uuid:share_id>", raises=(Forbidden, NotFound))

@@ -10,8 +10,8 @@ from flask import Response, jsonify
 
 import auth
 from core.clock import now
-from core.database import Page
 from core.errors import AccessCodeTaken, BadRequest, Forbidden, NotFound
+from core.lists import ListQuery, Page
 from core.permissions import Action, TeamRole, needed_for
 from models import Team, TeamUser, User
 from people import accounts, teams
@@ -37,7 +37,7 @@ from web.request import address
 blueprint = JsonBlueprint("teams", __name__, url_prefix="/api", description="Teams")
 
 # The first page of members that a team is answered with.
-MEMBERS_SHOWN = {"page": 1, "pageSize": PAGE_SIZE_MAX, "search": ""}
+MEMBERS_SHOWN = ListQuery(page_size=PAGE_SIZE_MAX)
 
 # The one answer that is a pair, as Umami has it.
 TEAM_AND_OWNER = {
@@ -73,7 +73,7 @@ def create_team(given: dict[str, Any]) -> Response:
 @blueprint.response(200, TeamPage)
 def list_teams(given: dict[str, Any]) -> Page[Any]:
     """Return a page of the caller's teams."""
-    return _teams_of(auth.caller().user, given)
+    return _teams_of(auth.caller().user, given["list"])
 
 
 @blueprint.get("/me/teams", operation_id="getMyTeams")
@@ -82,7 +82,7 @@ def list_teams(given: dict[str, Any]) -> Page[Any]:
 @blueprint.response(200, TeamPage)
 def list_my_teams(given: dict[str, Any]) -> Page[Any]:
     """Return a page of the caller's teams, where Umami has it too."""
-    return _teams_of(auth.caller().user, given)
+    return _teams_of(auth.caller().user, given["list"])
 
 
 @blueprint.get("/users/<uuid:user_id>/teams", operation_id="getUserTeams", raises=(NotFound,))
@@ -94,7 +94,7 @@ def list_teams_of_user(given: dict[str, Any], user_id: uuid.UUID) -> Page[Any]:
     caller = auth.caller()
     if user_id != caller.user.id and not caller.may(Action.MANAGE_USERS):
         raise NotFound("No such user.")
-    return _teams_of(accounts.user_of(user_id), given)
+    return _teams_of(accounts.user_of(user_id), given["list"])
 
 
 @blueprint.post("/teams/join", raises=(BadRequest, NotFound))
@@ -127,7 +127,7 @@ def update_team(given: dict[str, Any], team_id: uuid.UUID) -> dict[str, Any]:
     """Change a team's name or access code; what is left out stays."""
     team = auth.team_for(auth.caller(), team_id, Action.CHANGE_TEAM)
     user = auth.caller().user
-    return _shown(teams.change_team(team, given, user, address(), now()))
+    return _shown(teams.change_team(team, user, address(), now(), **given))
 
 
 @blueprint.delete("/teams/<uuid:team_id>", raises=(Forbidden, NotFound))
@@ -145,7 +145,7 @@ def delete_team(team_id: uuid.UUID) -> dict[str, bool]:
 @blueprint.response(200, MemberPage)
 def list_members(given: dict[str, Any], team_id: uuid.UUID) -> Page[TeamUser]:
     """Return a page of a team's members."""
-    return teams.members_of(auth.team_for(auth.caller(), team_id, Action.READ_TEAM), given)
+    return teams.members_of(auth.team_for(auth.caller(), team_id, Action.READ_TEAM), given["list"])
 
 
 @blueprint.post(
@@ -215,8 +215,8 @@ def remove_member(team_id: uuid.UUID, user_id: uuid.UUID) -> dict[str, bool]:
     return {"ok": True}
 
 
-def _teams_of(user: User, given: dict[str, Any]) -> Page[Any]:
-    page = teams.teams_of(user, given)
+def _teams_of(user: User, query: ListQuery) -> Page[Any]:
+    page = teams.teams_of(user, query)
     able = auth.teams_to_change(auth.caller(), page.data)
     shown: list[Any] = [_shown(team, with_code=team.id in able) for team in page.data]
     return replace(page, data=shown)

@@ -6,8 +6,8 @@ import uuid
 from typing import Any
 
 import auth
-from core.database import Page
 from core.errors import BadRequest, Forbidden, NotFound
+from core.lists import Page
 from models import Webhook
 from pixels import webhooks
 from schemas import (
@@ -37,7 +37,7 @@ def list_webhooks(given: dict[str, Any]) -> Page[Webhook]:
     for column, value in ((Webhook.pixel_id, given["pixelId"]), (Webhook.team_id, given["teamId"])):
         if value is not None:
             condition &= column == value
-    return webhooks.listing(condition, given["page"], given["pageSize"])
+    return webhooks.listing(condition, given["list"])
 
 
 @blueprint.post("/webhooks", operation_id="createWebhook", raises=(Forbidden, NotFound))
@@ -49,7 +49,13 @@ def create_webhook(given: dict[str, Any]) -> dict[str, Any]:
 
     Deliveries are signed as Standard Webhooks has it. The URL must lead to public addresses.
     """
-    made, secret = webhook_access.create(auth.caller(), given)
+    made, secret = webhook_access.create(
+        auth.caller(),
+        given["url"],
+        given["events"],
+        pixel_id=given["pixelId"],
+        team_id=given["teamId"],
+    )
     columns = ("id", "url", "pixel_id", "user_id", "team_id", "events", "status", "problem")
     shape = {column: getattr(made, column) for column in (*columns, "created_at")}
     return {**shape, "secret": secret}
@@ -71,7 +77,7 @@ def read_webhook(webhook_id: uuid.UUID) -> Webhook:
 @blueprint.response(200, WebhookOut)
 def update_webhook(given: dict[str, Any], webhook_id: uuid.UUID) -> Webhook:
     """Change a webhook's URL, events or status; what is left out stays."""
-    return webhook_access.change(webhook_access.find(auth.caller(), webhook_id), given)
+    return webhook_access.change(webhook_access.find(auth.caller(), webhook_id), **given)
 
 
 @blueprint.delete("/webhooks/<uuid:webhook_id>", raises=(Forbidden, NotFound))

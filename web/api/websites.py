@@ -18,8 +18,9 @@ from sqlalchemy import ColumnElement, select
 
 import auth
 from core.clock import milliseconds, now
-from core.database import Page, db
+from core.database import db
 from core.errors import Forbidden, NotFound
+from core.lists import ListQuery, Page
 from core.permissions import Action
 from models import Pixel, TeamUser, User
 from people import accounts
@@ -65,7 +66,7 @@ blueprint = JsonBlueprint("websites", __name__, url_prefix="/api", description="
 @blueprint.response(200, WebsitePage)
 def list_websites(given: dict[str, Any]) -> Page[Any]:
     """Return a page of the caller's pixels, as Umami's clients ask for websites."""
-    return _websites(_owned_by(auth.caller().user.id, given), given)
+    return _websites(_owned_by(auth.caller().user.id, given), given["list"])
 
 
 @blueprint.get("/me/websites", operation_id="getMyWebsites")
@@ -74,7 +75,7 @@ def list_websites(given: dict[str, Any]) -> Page[Any]:
 @blueprint.response(200, WebsitePage)
 def list_my_websites(given: dict[str, Any]) -> Page[Any]:
     """Return a page of the caller's pixels, where Umami has it too."""
-    return _websites(_owned_by(auth.caller().user.id, given), given)
+    return _websites(_owned_by(auth.caller().user.id, given), given["list"])
 
 
 @blueprint.get("/users/<uuid:user_id>/websites", operation_id="getUserWebsites", raises=(NotFound,))
@@ -86,7 +87,7 @@ def list_websites_of_user(given: dict[str, Any], user_id: uuid.UUID) -> Page[Any
     caller = auth.caller()
     if user_id != caller.user.id and not caller.may(Action.MANAGE_USERS):
         raise NotFound("No such user.")
-    return _websites(_owned_by(accounts.user_of(user_id).id, given), given)
+    return _websites(_owned_by(accounts.user_of(user_id).id, given), given["list"])
 
 
 @blueprint.get("/teams/<uuid:team_id>/websites", operation_id="getTeamWebsites", raises=(NotFound,))
@@ -96,7 +97,7 @@ def list_websites_of_user(given: dict[str, Any], user_id: uuid.UUID) -> Page[Any
 def list_websites_of_team(given: dict[str, Any], team_id: uuid.UUID) -> Page[Any]:
     """Return a page of a team's pixels, as Umami's clients ask for websites."""
     auth.team_for(auth.caller(), team_id, Action.READ_PIXEL)
-    return _websites(Pixel.team_id == team_id, given)
+    return _websites(Pixel.team_id == team_id, given["list"])
 
 
 @blueprint.get("/websites/<uuid:pixel_id>", operation_id="getWebsite", raises=(NotFound,))
@@ -235,16 +236,10 @@ def _owned_by(user_id: uuid.UUID, given: dict[str, Any]) -> ColumnElement[bool]:
     return own | Pixel.team_id.in_(select(TeamUser.team_id).where(TeamUser.user_id == user_id))
 
 
-def _websites(owner: ColumnElement[bool], given: dict[str, Any]) -> Page[Any]:
-    order_by = "slug" if given["orderBy"] == "domain" else given["orderBy"]
-    found = pixels.listing(
-        owner,
-        search=given["search"],
-        order_by=order_by,
-        descending=given["sortDescending"],
-        page=given["page"],
-        page_size=given["pageSize"],
-    )
+def _websites(owner: ColumnElement[bool], query: ListQuery) -> Page[Any]:
+    if query.order_by == "domain":
+        query = replace(query, order_by="slug")
+    found = pixels.listing(owner, query)
     shapes: list[Any] = _shapes(found.data)
     return replace(found, data=shapes)
 

@@ -36,6 +36,7 @@ from werkzeug.wrappers import Response as BaseResponse
 import auth
 from core.clock import now
 from core.errors import DomainError, Unauthorized
+from core.lists import PAGE_SIZE, ListQuery
 from core.permissions import Action
 from core.zones import zone_named
 from models import Pixel, User
@@ -43,18 +44,6 @@ from pixels import recipients
 from pixels.spreadsheets import BYTE_ORDER_MARK
 from web.pages import formats, wording
 from web.pages.forms import check_form_token, form_token
-
-
-def list_args(page_size: int) -> dict[str, Any]:
-    """Return which page of a list the address asks for, and what it searches for."""
-    return {
-        "page": page_number(),
-        "pageSize": page_size,
-        "search": search_text(),
-        "orderBy": None,
-        "sortDescending": None,
-    }
-
 
 Rendered = str | tuple[str, int] | BaseResponse
 
@@ -70,7 +59,6 @@ def pixel_to_change(pixel_id: uuid.UUID) -> Pixel:
 View = TypeVar("View", bound=Callable[..., Any])
 
 FORM_BYTES_MAX = 64 * 1024
-PAGE_SIZE = 20
 # As many as a choice can hold.
 FEW_MAX = 100
 ZONE_COOKIE = "zone"
@@ -150,6 +138,12 @@ def page_number() -> int:
 def search_text() -> str:
     """Return what the address searches for."""
     return request.args.get("search", "").replace("\0", "").strip()[:200]
+
+
+def list_query(page_size: int = PAGE_SIZE, sorting: Sorting | None = None) -> ListQuery:
+    """Return which page of a list the address asks for, and what it searches for."""
+    order = (sorting.order, sorting.descending) if sorting else (None, None)
+    return ListQuery(page_number(), page_size, search_text(), *order)
 
 
 class Sorting(NamedTuple):

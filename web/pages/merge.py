@@ -67,11 +67,10 @@ def make(pixel_id: uuid.UUID) -> Rendered:
         form.errors["bad"] = ["Mend the file and hand it in again, or skip these rows."]
     if form.errors:
         return _checked(pixel, data, form), form.status
-    mail_merge.require_somebody(checked)
-    issued = recipients.issue(
-        links(), pixel, checked.people, sent_at, public_base(), consents=checked.consents
-    )
-    parts = mail_merge.merged(checked, {folded(each.recipient): each for each in issued})
+    issued: dict[str, recipients.Link] = {}
+    for some in mail_merge.issue(links(), pixel, checked, sent_at, public_base()):
+        issued |= some
+    parts = mail_merge.merged(checked, issued)
     response = Response(stream_with_context(parts), content_type="text/csv")
     response.headers.set("Content-Disposition", "attachment", filename=_file_name())
     return response

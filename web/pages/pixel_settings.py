@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 import auth
 from core.clock import now
 from core.errors import BadRequest, NotFound, SlugTaken
+from core.lists import ListQuery
 from core.permissions import Action
 from models import Pixel, Share
 from people import accounts, teams
@@ -45,7 +46,7 @@ def change(pixel_id: uuid.UUID) -> Rendered:
     form = Form(PixelUpdate)
     if not form.errors:
         with form.errors_at("slug", SlugTaken):
-            pixels.change(pixel, form.values)
+            pixels.change(pixel, **form.values)
             flash("Saved.")
             return back_to("pixel_settings_page.show_settings", pixel_id=pixel_id)
     return _settings(pixel, details=form), form.status
@@ -57,7 +58,7 @@ def change_sending(pixel_id: uuid.UUID) -> Rendered:
     pixel = pixel_to_change(pixel_id)
     form = _sending_form()
     if not form.errors:
-        pixels.change(pixel, form.values)
+        pixels.change(pixel, **form.values)
         flash("Saved.")
         target = base.local_target(request.form.get("next", ""))
         here = url_for("pixel_settings_page.show_settings", pixel_id=pixel_id, _anchor="sending")
@@ -71,7 +72,7 @@ def change_privacy(pixel_id: uuid.UUID) -> Rendered:
     pixel = pixel_to_change(pixel_id)
     form = Form(PixelUpdate)
     if not form.errors:
-        pixels.change(pixel, form.values)
+        pixels.change(pixel, **form.values)
         flash("Saved. It holds from the next hit on.")
         return back_to("pixel_settings_page.show_settings", pixel_id=pixel_id)
     return _settings(pixel, privacy=form), form.status
@@ -274,7 +275,7 @@ def _settings(
         hit_count=_hit_count(pixel),
         new_share=new_share or Form.empty(),
         deletion=deletion or Form.empty(),
-        shares=shares.listing(pixel, 1, SHARES_SHOWN_MAX).data,
+        shares=shares.listing(pixel, ListQuery(page_size=SHARES_SHOWN_MAX)).data,
         public_url_for=public_url_for,
         **base.of_pixel(pixel),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from flask import render_template, request
 from werkzeug.wrappers import Response
@@ -40,15 +40,7 @@ def show_pixels() -> str:
     owner, team = _owner_asked_for()
     at, own_teams = now(), teams.first_teams_of(auth.caller().user)
     sorting = base.sorting(overviews.ORDERS, "sentAt", rising={"name"})
-    found = overviews.listing(
-        owner,
-        at,
-        search=base.search_text(),
-        order=sorting.order,
-        descending=sorting.descending,
-        page=base.page_number(),
-        page_size=base.PAGE_SIZE,
-    )
+    found = overviews.listing(owner, at, base.list_query(sorting=sorting))
     rows = [_row(each, at) for each in found.data]
     return render_template(
         "pixels.html",
@@ -80,7 +72,9 @@ def create() -> Rendered:
     form = Form(PixelCreate, sent)
     if not form.errors:
         with form.errors_at("slug", SlugTaken):
-            return back_to("report.show", pixel_id=_create(form.values).id)
+            owner = auth.first_owner(auth.caller(), form.values["teamId"])
+            made = pixels.create(form.values["name"], form.values["slug"], owner)
+            return back_to("report.show", pixel_id=made.id)
     page = render_template("pixel_new.html", form=form, owners=_owners())
     return page, form.status
 
@@ -155,22 +149,6 @@ def _owners_tabs(team: Team | None, found: list[Team]) -> list[OwnersTab]:
         OwnersTab("Yours", None, own, team is None),
         *(OwnersTab(each.name, each.id, of_teams.get(each.id, 0), team == each) for each in found),
     ]
-
-
-def _create(values: dict[str, Any]) -> Pixel:
-    caller = auth.caller()
-    team_id = values["teamId"]
-    if team_id is not None:
-        auth.team_for(caller, team_id, Action.CREATE_PIXEL)
-    return pixels.create(
-        Pixel(
-            id=uuid.uuid4(),
-            name=values["name"],
-            slug=values["slug"],
-            user_id=None if team_id else caller.user.id,
-            team_id=team_id,
-        )
-    )
 
 
 def _owner_asked_for() -> tuple[uuid.UUID, Team | None]:

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, select, true
 import auth
 from core.database import db
 from core.errors import BadRequest
+from core.lists import ListQuery
 from core.permissions import Action
 from models import Pixel, Team
 from people import teams
@@ -49,7 +50,7 @@ def choices(action: Action, everywhere: str) -> list[tuple[str, str]]:
     A pixel that the address asks for is there however old it is.
     """
     owners = auth.owners_for(auth.caller(), action)
-    found = pixels.listing(_of_owners(owners), page_size=base.FEW_MAX).data
+    found = pixels.listing(_of_owners(owners), ListQuery(page_size=base.FEW_MAX)).data
     asked = asked_for(action)
     if asked is not None and asked.id not in {pixel.id for pixel in found}:
         found = [asked, *found]

@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response
 
 import auth
 from core.errors import BadRequest
+from core.lists import ListQuery
 from core.permissions import Action
 from models import Pixel
 from pixels import exports, forgetting, opt_outs, recipients
@@ -86,7 +87,7 @@ def export(pixel_id: uuid.UUID) -> Response:
 def show_opted_out(pixel_id: uuid.UUID) -> str:
     """GET: who opted out of the pixels of this pixel's owner. 200; 404 for a stranger."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
-    found = opt_outs.listing({pixel.owner}, page=base.page_number(), page_size=RECIPIENTS_A_PAGE)
+    found = opt_outs.listing({pixel.owner}, base.list_query(RECIPIENTS_A_PAGE))
     return render_template("opted_out.html", found=found, **base.of_pixel(pixel))
 
 
@@ -135,13 +136,7 @@ def _recipients(pixel: Pixel) -> str:
     status = _status()
     sorting = base.sorting(recipients.ORDERS, "lastOpenedAt", rising={"recipient"})
     found = recipients.listing(
-        pixel,
-        search=base.search_text(),
-        status=status or None,
-        order_by=sorting.order,
-        descending=sorting.descending,
-        page=base.page_number(),
-        page_size=RECIPIENTS_A_PAGE,
+        pixel, base.list_query(RECIPIENTS_A_PAGE, sorting), status=status or None
     )
     return render_template(
         "pixel_recipients.html",
@@ -153,7 +148,7 @@ def _recipients(pixel: Pixel) -> str:
         sorting=sorting,
         status=status,
         statuses=_tabs(found.counts),
-        opted_out_count=opt_outs.listing({pixel.owner}, 1, 1).count,
+        opted_out_count=opt_outs.listing({pixel.owner}, ListQuery(page_size=1)).count,
         **base.of_pixel(pixel),
     )
 

@@ -15,7 +15,7 @@ from models import Team
 from people import teams
 from schemas import MemberUpdate, TeamCreate, TeamJoin, TeamUpdate
 from web.pages import base, forms
-from web.pages.base import Pages, Rendered, back_to, list_args
+from web.pages.base import Pages, Rendered, back_to
 from web.pages.forms import Asking, Form, ask
 from web.request import address
 
@@ -67,7 +67,7 @@ def rename_team(team_id: uuid.UUID) -> Rendered:
     team = auth.team_for(auth.caller(), team_id, Action.CHANGE_TEAM)
     form = Form(TeamUpdate)
     if not form.errors:
-        teams.change_team(team, form.values, auth.caller().user, address(), now())
+        teams.change_team(team, auth.caller().user, address(), now(), **form.values)
         flash("Saved.")
         return back_to("teams_page.show_team", team_id=team_id)
     return _team(team, details=form), form.status
@@ -200,7 +200,7 @@ def _team(team: Team, details: Form | None = None, deletion: Form | None = None)
         team=team,
         allowed=allowed,
         is_member=auth.team_role(caller, team.id) is not None,
-        found=teams.members_of(team, list_args(MEMBERS_A_PAGE)),
+        found=teams.members_of(team, base.list_query(MEMBERS_A_PAGE)),
         details=details or Form.empty(name=team.name),
         deletion=deletion or Form.empty(),
     )

@@ -9,13 +9,12 @@ from flask import flash, render_template, request, url_for
 import auth
 from core.errors import BadRequest, UsernameTaken
 from core.permissions import Action, Role
-from models import User
+from models import Owner, User
 from people import accounts, teams
-from people.accounts import Heir
 from pixels import pixels
 from schemas import UserCreate, UserUpdate
 from web.pages import base, forms
-from web.pages.base import Pages, Rendered, back_to, list_args
+from web.pages.base import Pages, Rendered, back_to
 from web.pages.forms import Asking, Form, ask
 
 blueprint = Pages("users_page", __name__)
@@ -59,7 +58,7 @@ def change_user(user_id: uuid.UUID) -> Rendered:
     form = Form(UserUpdate, sent)
     if not form.errors:
         with form.errors_at("username", UsernameTaken), form.errors_at("role", BadRequest):
-            user = accounts.change_user(accounts.user_of(user_id), form.values)
+            user = accounts.change_user(accounts.user_of(user_id), **form.values)
             if user.id == auth.caller().user.id:
                 base.sign_in(user)
             flash("Saved.")
@@ -97,14 +96,14 @@ def _user_to_delete(user_id: uuid.UUID) -> User:
     return user
 
 
-def _heir_of(form: Form) -> Heir | None:
+def _heir_of(form: Form) -> Owner | None:
     """Return who gets the pixels, as the form says; None where they go too."""
     choice = form.sent["pixels"]
     if choice == "me":
-        return Heir(user_id=auth.caller().user.id)
+        return Owner(user_id=auth.caller().user.id)
     found = next((each for each in teams.every_team(base.FEW_MAX) if str(each.id) == choice), None)
     if found:
-        return Heir(team_id=found.id)
+        return Owner(team_id=found.id)
     if choice != "delete":
         form.errors["pixels"] = ["Say where their pixels go."]
     return None
@@ -142,7 +141,7 @@ def _ask_to_delete(user: User, form: Form) -> str:
 def _users(new_user: Form | None = None) -> str:
     return render_template(
         "users.html",
-        found=accounts.users_listing(list_args(base.PAGE_SIZE)),
+        found=accounts.listing(base.list_query()),
         new_user=new_user or Form.empty(role=Role.USER),
     )
 

@@ -47,11 +47,11 @@ def create() -> Rendered:
     if "events" in form.errors:
         form.errors["events"] = ["Choose one at least."]
     with form.errors_at("reach", BadRequest):
-        chosen = reach.of(request.form.get("reach", ""))
-        form.values |= {"pixelId": chosen.pixel_id, "teamId": chosen.team_id}
+        form.values["reach"] = reach.of(request.form.get("reach", ""))
     if not form.errors:
+        url, events, chosen = (form.values[name] for name in ("url", "events", "reach"))
         try:
-            made, secret = webhook_access.create(auth.caller(), form.values)
+            made, secret = webhook_access.create(auth.caller(), url, events, **chosen._asdict())
             return _webhook(made, secret)
         except BadRequest as error:
             form.errors = error.errors or {"url": [error.message]}
@@ -71,7 +71,7 @@ def change_status(webhook_id: uuid.UUID) -> Response:
     if "status" not in form.values:
         raise BadRequest("Say whether it is to be active or paused.")
     status = form.values["status"]
-    webhook_access.change(webhook, {"status": status})
+    webhook_access.change(webhook, status=status)
     flash("It goes on with what came meanwhile." if status == "active" else "It is paused.")
     return back_to("webhooks_page.show_webhook", webhook_id=webhook_id)
 
@@ -117,7 +117,7 @@ def _webhook_of(webhook_id: uuid.UUID) -> Webhook:
 def _webhooks(form: Form | None = None) -> str:
     pixel = reach.asked_for(Action.CHANGE_PIXEL)
     condition = _of_pixel(pixel) if pixel else webhook_access.visible_to(auth.caller())
-    found = webhooks.listing(condition, base.page_number(), base.PAGE_SIZE)
+    found = webhooks.listing(condition, base.list_query())
     start: dict[str, Any] = {"reach": f"pixel:{pixel.id}"} if pixel else {}
     return render_template(
         "webhooks.html",
