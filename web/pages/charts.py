@@ -16,7 +16,7 @@ from web.pages.formats import NARROW, counted, moment, number, percent
 
 HEIGHT, HEIGHT_OF_COMPARISON = 200, 260
 # Below the curve: opens in each hour.
-HOURS_TOP, HOURS_HEIGHT = 232, 44
+HOURS_HEIGHT = 44
 GRID_LINES_MAX = 5
 LABELS_MAX = 8
 # A label at the end of a line keeps this far from the line and from its neighbours.

@@ -29,7 +29,6 @@ from web.request import links, public_base
 blueprint = Pages("merge_page", __name__)
 
 # Ten thousand recipients of 400 bytes each; a third more on its way back, in base64.
-LIST_BYTES_MAX = 4 * 1024 * 1024
 FORM_BYTES_MAX = 6 * 1024 * 1024
 ROWS_SHOWN = 3
 FAULTS_SHOWN = 20
