@@ -328,7 +328,7 @@ def pixel_to_read(pixel_id: uuid.UUID) -> Pixel:
 
 
 def refuse_guests(what: str) -> None:
-    """Raise Forbidden for a share's token: who shares figures does not share people."""
+    """Raise Forbidden for a share's token: sharing figures is not sharing people."""
     if is_guest():
         raise Forbidden(f"A share does not tell {what}.")
 

@@ -52,7 +52,7 @@ _one_process = is_sqlite_url(_settings.sqlalchemy_url) and has_wal_reset_bug()
 # Else two by default: one for each core of a small server; each takes about 20 MB.
 workers = 1 if _one_process else _settings.workers
 
-# Forwarded headers are believed by `web.forwarded` alone, and only those that the operator names.
+# Only `web.forwarded` believes forwarded headers, and only those that the operator names.
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 

@@ -65,7 +65,7 @@ class User(Model):
 
 
 class Team(Model):
-    """Users who share pixels; whoever knows the access code may join."""
+    """Users who share pixels; anyone who knows the access code may join."""
 
     __tablename__ = "teams"
 

@@ -36,7 +36,7 @@ PASSWORD_CHARACTERS_MIN = 8
 PASSWORD_CHARACTERS_MAX = 1000
 # What a webhook may be told of, in the order in which a hit is told.
 EVENTS = ("hit", "open", "first-open")
-# A code lets whoever knows it join.
+# Anyone who knows the code may join.
 ACCESS_CODE_CHARACTERS_MIN = 16
 # Umami has it and we don't.
 NOTHING = fields.Constant(None, metadata={"enum": [None]})
@@ -95,7 +95,7 @@ class EmbedArgs(Shape):
 
 
 class EmbedOut(Shape):
-    """What to embed, and where whoever it is for can opt out of being named."""
+    """What to embed, and where the person it is for can opt out of being named."""
 
     url = fields.String(required=True)
     html = fields.String(required=True)
@@ -351,7 +351,7 @@ class WholePersonOut(Shape):
 
 
 class IdList(fields.List[Any]):
-    """Ids in a query, repeated or apart by commas."""
+    """Ids in a query, repeated or separated by commas."""
 
     def __init__(self, high: int, **kwargs: Any) -> None:
         super().__init__(fields.UUID(), validate=validate.Length(1, high), **kwargs)
@@ -676,7 +676,7 @@ MemberPage = page_of(MemberOut)
 
 
 class TeamOut(Shape):
-    """A team. `accessCode` lets who knows it join; only who may change the team sees it."""
+    """A team. Anyone who knows `accessCode` may join; only those who may change the team see it."""
 
     id = fields.UUID(required=True)
     name = fields.String(required=True)
@@ -824,7 +824,7 @@ class ShareUpdate(Shape):
 
 
 class ShareOut(Shape):
-    """A share; whoever knows the slug may read the pixel's statistics."""
+    """A share; anyone who knows the slug may read the pixel's statistics."""
 
     id = fields.UUID(required=True)
     entityId = fields.UUID(attribute="pixel.id", required=True)

@@ -211,7 +211,7 @@ def opt_out(name: str) -> None:
 @recipient_commands.command("opt-in")
 @click.argument("name")
 def opt_in(name: str) -> None:
-    """Take back that a person opted out, whoever said so."""
+    """Take back that a person opted out, no matter who said so."""
     if not opt_outs.opt_in_by_name(_links(), EVERY_OWNER, name):
         raise click.ClickException("Nobody opted out by that name.")
     click.echo("Their hits are counted by name again.")

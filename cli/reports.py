@@ -84,7 +84,7 @@ def _in_words(totals: shapes.Totals) -> dict[str, object]:
 
 
 def _tell_of_other_classes(question: shapes.Question) -> None:
-    """Say where the hits are when none is of the class: who tries with curl is a bot."""
+    """Say where the hits are when none is of the class: an attempt with curl is a bot."""
     others = questions.totals(replace(question, hit_class="all")).pageviews
     if others:
         click.echo(f"Hits of other classes: {others}; `--class all` counts them.", err=True)

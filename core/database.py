@@ -218,5 +218,5 @@ def _constraint(error: IntegrityError) -> str:
 
 
 def _lower(value: object) -> object:
-    """Fold any script's case, where SQLite's own `lower` folds ASCII alone."""
+    """Fold any script's case, where SQLite's own `lower` folds only ASCII."""
     return value.casefold() if isinstance(value, str) else value

@@ -21,8 +21,8 @@ from core.clock import from_milliseconds, milliseconds
 from core.signatures import Signer
 
 RECIPIENT_CHARACTERS_MAX = 200
-# In place of an issue's number: a link that names nobody, and one whose hits belong to whoever
-# has the address and agent.
+# In place of an issue's number: a link that names nobody, and one whose hits are attributed by
+# address and agent.
 NOBODY_ISSUE, UNNAMED_ISSUE = 0, 1
 _ISSUE_BYTES, _SENT_BYTES = 8, 6
 # Before an issue; an instant would be of the year 10,000 or later.

@@ -14,8 +14,8 @@ Entity = TypeVar("Entity")
 class ListQuery:
     """Which page of a list, from 1, of what, and in which order.
 
-    `search` is part of a name, whatever its case. A list has an order of its own, which holds
-    without `order_by`, and with `order_by` alone begins with the least.
+    `search` is part of a name, whatever its case. Without `order_by` a list has its usual
+    order; with it, and without `descending`, the least come first.
     """
 
     page: int = 1

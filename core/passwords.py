@@ -36,7 +36,7 @@ def hash_password(password: str) -> str:
 
 
 def is_password(password_hash: str, password: str) -> bool:
-    """Tell whether it is the password of that hash; whoever asks for a stranger has a `place`."""
+    """Tell whether it is the password of that hash; hold a `place` when a stranger is asking."""
     with _hashing:
         return check_password_hash(password_hash, password)
 

@@ -41,7 +41,7 @@ class PeopleKey:
         self._key = key
 
     def person(self, name: str) -> int:
-        """Return the number of whoever has this name, on whatever pixel."""
+        """Return the number of the person who has this name, the same on every pixel."""
         return self._hash(b"person", folded(name).encode())
 
     def visitor(self, pixel_number: int, name: str, *, verified: bool) -> int:

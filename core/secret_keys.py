@@ -15,7 +15,7 @@ def rotate_secret(
     """Put a new signing key before the others in their file, or in place of them.
 
     The servers go on with the keys that they started with. `before` is called with all keys, the
-    oldest first, before the file is written: what old keys alone can open is lost with them.
+    oldest first, before the file is written: what only old keys can open is lost with them.
 
     Raises: SettingsError where the environment holds the keys itself.
     """

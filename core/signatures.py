@@ -1,7 +1,7 @@
-"""Signatures that are good in one spelling alone.
+"""Signatures that are valid in one spelling only.
 
-The last character of a signature in base64 has bits that mean nothing, and decoders pass over
-padding and stray characters: itsdangerous takes a token for genuine whose end was changed.
+The last character of a signature in base64 has bits that mean nothing, and decoders skip padding
+and stray characters: itsdangerous accepts a token whose end was changed.
 """
 
 from __future__ import annotations

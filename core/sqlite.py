@@ -45,9 +45,9 @@ def file_identity(path: Path | None) -> tuple[int, ...]:
 def _inode(path: str) -> int:
     """Return a file's inode, 0 if it isn't there.
 
-    Where the system can be asked for that alone (statx), it is: who asks Linux, since 6.13, for a
-    file's time as well has its next write noted to the nanosecond, and each sync of SQLite's log
-    then writes the file system's journal too.
+    Where the system can be asked for nothing else (statx), it is: since 6.13, a program that asks
+    Linux for a file's time as well has its next write noted to the nanosecond, and then each sync
+    of SQLite's log writes the file system's journal too.
     """
     answer = ctypes.create_string_buffer(STATX_BYTES)
     if _statx and not _statx(AT_FDCWD, os.fsencode(path), 0, STATX_INO, answer):

@@ -1,8 +1,8 @@
 """Bursts: several people's own links of one pixel, fetched from one address within seconds.
 
-Security gateways fetch so, with an ordinary browser's agent. Who fetched is known here by a short
-hash of address and agent under the day's salt, and by nothing else. `upkeep.bursts` shares what
-the processes saw, for a minute, and labels the hits anew.
+This is how security gateways fetch, with an ordinary browser's agent. Who fetched is known here
+only by a short hash of address and agent under the day's salt. `upkeep.bursts` shares what
+the processes saw, for a minute, and relabels the hits.
 """
 
 from __future__ import annotations

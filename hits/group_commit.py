@@ -1,9 +1,9 @@
-"""Group commit without a thread of its own: what many threads want committed, one commits for all.
+"""Group commit without a thread of its own: one thread commits what many want committed.
 
 `enqueue` puts an item into the queue, and the first `wait` that finds no commit under way leads:
-when its turn comes it takes all that wait by then, has them committed in one transaction and wakes
-the others. Alone, a thread pays no switch; under load one sync of the disk serves many. The queue
-is as long as a group of images and the threads together, at most.
+when its turn comes, it takes all items that wait by then, has them committed in one transaction and
+wakes the others. A single thread pays for no switch; under load one sync of the disk serves many.
+The queue is at most as long as a group of images and the threads together.
 
 How anything is committed is the storage's business; nothing here knows of SQL.
 """
@@ -20,11 +20,11 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from hits.metrics import Metrics
 
-# Once items gave up, and until the lock is free, new ones do sooner: those behind them have a turn.
+# Once items gave up, and until the lock is free, new ones give up sooner, so that all have a try.
 PATIENCE_AFTER_GIVING_UP_SECONDS = 0.2
-# What a thread that has other things to do waits for another process's commit.
+# How long a thread that has other things to do waits for another process's commit.
 MOMENT_SECONDS = 0.005
-# Those whose time is up so soon after the leader's give up with it: the next try would be too late.
+# Items whose time is up this soon after the leader's give up with it: a next try would be too late.
 GRACE_SECONDS = 0.05
 
 Item = TypeVar("Item")
@@ -81,12 +81,12 @@ class GroupCommit(Generic[Item, Outcome]):
         self._lock = threading.Lock()
         self._queue: deque[Waiting[Item, Outcome]] = deque()
         self._is_led = False
-        # A stranger was found to hold the database's lock; for so long that items gave up.
+        # Another program was found to hold the database's lock; for so long that items gave up.
         self._is_contended = False
         self._has_given_up = False
 
     def enqueue(self, item: Item) -> Waiting[Item, Outcome]:
-        """Put an item into the queue, for whoever commits next; `wait` sees it through."""
+        """Put an item into the queue for the next commit; `wait` returns what became of it."""
         patience_s = PATIENCE_AFTER_GIVING_UP_SECONDS if self._has_given_up else self._patience_s
         waiting: Waiting[Item, Outcome] = Waiting(item, time.monotonic() + patience_s)
         waiting.gate.acquire()
@@ -125,7 +125,7 @@ class GroupCommit(Generic[Item, Outcome]):
         return self._lead(time.monotonic() + MOMENT_SECONDS, or_fail=False)
 
     def _has_to_lead(self, waiting: Waiting[Item, Outcome]) -> bool:
-        """Wait for a leader's word: True is the word to lead, False that the rest is done."""
+        """Wait until the item is done, or has to lead: True means that it has to."""
         if waiting.gate.acquire(timeout=max(waiting.give_up_at - time.monotonic(), 0)):
             return waiting.leads
         with self._lock:
@@ -182,7 +182,7 @@ class GroupCommit(Generic[Item, Outcome]):
         return True
 
     def _hand_over(self, batch: list[Waiting[Item, Outcome]]) -> None:
-        """Choose who leads next, and wake it and those that are done."""
+        """Choose the next leader, and wake it and those that are done."""
         with self._lock:
             # A hit whose thread has not reached `wait` yet leads from there.
             successor = next((waiting for waiting in self._queue if waiting.may_lead), None)

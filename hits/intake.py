@@ -78,7 +78,7 @@ class Fetch(NamedTuple):
     """What an edge saw of a request: text of any length and content, `None` where there is none.
 
     `token` is a signed recipient, `recipient` a plain one; `query` is without both. `at` is when it
-    was, if a caller who may has said so.
+    was, if a permitted caller has said so.
     """
 
     address: str

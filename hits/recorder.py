@@ -75,7 +75,7 @@ class Unstored(Exception):
 
 
 class NewHit(NamedTuple):
-    """A hit that is to be stored; `at_ms` only where a caller who may has said when it was."""
+    """A hit that is to be stored; `at_ms` only where a permitted caller has said it."""
 
     name: PixelName
     pixel: PixelEntry
@@ -161,7 +161,7 @@ class Recorder:
             raise Unstored(reason_of(error)) from None
 
     def enqueue(self, hit: NewHit) -> Waiting:
-        """Put a hit into the queue, for whoever commits next; `wait` sees it through."""
+        """Put a hit into the queue for the next commit; `wait` returns what became of it."""
         return self._group.enqueue(hit)
 
     def wait(self, waiting: Waiting) -> Stored | None:
@@ -198,7 +198,7 @@ class Recorder:
         """Commit all hits or none, and return in their order what became of each.
 
         In the steady state that is one statement, which inserts nothing unless the catalogue still
-        is what the batch was made for; then it is made anew in a transaction that reads it first.
+        is what the batch was made for; then it is made again in a transaction that reads it first.
         """
         connection = self._connection
         insert = self._insert_on_sqlite if connection.is_sqlite else self._insert_on_postgresql

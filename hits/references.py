@@ -52,7 +52,7 @@ class HitContext(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """Whom a hit is attributed to: whom its link names, else whoever has this address and agent."""
+    """Whom a hit is attributed to: the addressee of its link, or else an address and agent."""
 
     address: str
     addressee: Addressee | None = None

@@ -54,13 +54,13 @@ def _names(*rows: tuple[str, ...] | str) -> tuple[Name, ...]:
 
 
 def _mark(why: str, words: str, pattern: str = "", *, unless: tuple[str, ...] = ()) -> Mark:
-    """Return a row; `words` are apart by two blanks."""
+    """Return a row; `words` are separated by two blanks."""
     compiled = re.compile(pattern) if pattern else None
     return Mark(why, tuple(words.split("  ")), compiled, unless)
 
 
 def _tokens(rows: dict[str, str]) -> dict[str, str]:
-    """Return why by token, from tokens apart by blanks by why."""
+    """Return the reason of each token, from tokens separated by blanks for each reason."""
     return {token: why for why, tokens in rows.items() for token in tokens.split()}
 
 

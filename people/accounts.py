@@ -250,12 +250,12 @@ def revoke_key(user: User, key_id: uuid.UUID) -> None:
 def login(username: str, password: str, address: str, at: datetime) -> User:
     """Return the user of that name and password, who signs in from `address`.
 
-    That they have is noted the first time.
+    The first time is noted.
 
     Raises: IncorrectLogin, after the same work whether the name or the password is wrong;
     TooManyRequests after too many failures.
     """
-    # A place comes first: who has none costs no writes.
+    # A place comes first, so that a caller who gets none costs no writes.
     with (
         passwords.place(network_of(address)),
         login_throttle.guessing(username, address, at),

@@ -1,8 +1,8 @@
 """Invitations: a link by which somebody new makes their own account, once, within a week.
 
-Nothing is stored of a link until it is used. It says whom it lets in, is signed, and holds only as
-long as whoever made it may still make users, and the team that it leads to has the same access
-code: a new code ends open invitations as well.
+Nothing is stored for a link until it is used. It says what role it gives, is signed, and is valid
+only while its maker may still make users and the team that it leads to has the same access code:
+a new code ends open invitations as well.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Slows down whoever guesses passwords or access codes."""
+"""Slows down guessing of passwords and access codes."""
 
 from __future__ import annotations
 

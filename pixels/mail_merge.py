@@ -24,7 +24,7 @@ from pixels.recipients import Link
 from pixels.spreadsheets import undefused
 from pixels.tables import Table, TableError, TableRow
 
-# Made links are told so many at a time, for somebody who watches.
+# How many links are made between two steps of a progress bar.
 ISSUED_AT_ONCE = 10_000
 ADDED_COLUMNS = ("url", "html", "opt_out_url")
 CELLS_SHOWN_CHARACTERS_MAX = 80

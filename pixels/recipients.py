@@ -1,4 +1,4 @@
-"""Whom a pixel was sent to: each person's own link, and what is known of who has opened.
+"""The people a pixel was sent to: each person's own link, and who has opened.
 
 A person is known by a number that is made from their name with a key (`core.people_key`). An issue
 gives them a visitor number at random, and their link carries that and no name, so that a link
@@ -111,9 +111,9 @@ def issue(
 ) -> list[Link]:
     """Return a link for each of `names`, in their order; of names of one person the first.
 
-    The recipients are stored, so that whoever never opens is listed too; but for those who opted
-    out, and on a pixel that asks for consent those who don't: their links name nobody. Who is
-    stored by one merge, in whatever number of calls, has its `issued_at`.
+    The recipients are stored, so that people who never open are listed too. Exceptions are those
+    who opted out and, on a pixel that asks for consent, those who didn't give it: their links name
+    nobody. People stored by one merge, in however many calls, share its `issued_at`.
 
     Raises: BadRequest for an anonymous pixel, NotFound for one that is deleted meanwhile.
     """
@@ -335,7 +335,7 @@ class _Issue(NamedTuple):
         }
 
     def _change(self, row: Any, consent: bool) -> None:
-        """Note what a later issue says; whoever opened already did so after an earlier sending."""
+        """Note what a later issue says, unless they opened already, after an earlier sending."""
         values: dict[str, Any] = {}
         if self.sent_at and row.first_opened_at is None and row.sent_at != self.sent_at:
             values["sent_at"] = self.sent_at

@@ -110,7 +110,7 @@ class Endpoint:
 def split_url(url: str) -> SplitResult:
     """Return the parts of an absolute HTTP URL.
 
-    Raises: ValueError, with a sentence for whoever wrote the URL.
+    Raises: ValueError, with a sentence for the person who wrote the URL.
     """
     if len(url) > URL_CHARACTERS_MAX or not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError(
@@ -266,7 +266,7 @@ def _connect(address: str, port: int, seconds_max: float) -> socket.socket:
 class _Socket:
     """What `http.client` needs of a socket, each wait of which ends at the connection's time.
 
-    A socket's own timeout begins anew with each byte that a slow server sends.
+    A socket's own timeout starts over with each byte that a slow server sends.
     """
 
     def __init__(self, plain: socket.socket, connection: _Connection) -> None:
@@ -300,7 +300,7 @@ class _Received(io.RawIOBase):
 
 
 def _words(failure: Exception) -> str:
-    """Return what went wrong, for whoever reads the log of deliveries."""
+    """Return what went wrong, for readers of the log of deliveries."""
     if isinstance(failure, TimeoutError):
         return f"No answer within {TRY_SECONDS_MAX:.0f} seconds."
     if isinstance(failure, ssl.SSLCertVerificationError):

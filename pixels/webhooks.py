@@ -58,7 +58,7 @@ def create(
         count = db.session.scalar(others) or 0
         if count >= WEBHOOKS_PER_OWNER_MAX:
             raise BadRequest(f"There are {WEBHOOKS_PER_OWNER_MAX} webhooks at most for an owner.")
-        # Nobody commits meanwhile, and whoever does later gets a higher id.
+        # Nobody commits meanwhile, and hits that are committed later get higher ids.
         made.cursor = settle(_is_of(owner, Pixel))
         db.session.add(made)
     return made, secret

@@ -73,8 +73,8 @@ class Housekeeper(threading.Thread):
     def _tidy_up(self) -> None:
         """Do all there is to do, if nobody else is at it; with SQLite, again and again.
 
-        Who has tidied up has loaded and touched what it takes, which need not be in the memory of
-        each process. PostgreSQL's lock is left each time: it ends, unnoticed, with its connection.
+        It is done by one process again and again, since what it loads need not be in the memory of
+        every process. PostgreSQL's lock is left each time: it ends, unnoticed, with its connection.
         """
         with self._app.app_context():
             engine = db.engine

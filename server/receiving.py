@@ -42,7 +42,7 @@ _NO_CHUNK = b"-\r\n"
 class State(Enum):
     """How much of a request has arrived.
 
-    Of a `LARGE` one the head and more than most routes take: who wants the rest has to read it.
+    Of a `LARGE` one, the head and more than most routes take: a route that wants the rest reads it.
     An `UNREADABLE` one has an error.
     """
 

@@ -1,7 +1,7 @@
 """Answers to what nobody could read as a request, or had no room for.
 
-The event loop and the threads send them where no application was called. Whoever asked for an
-image gets the image, whoever asked the API its one error shape.
+The event loop and the threads send them where no application was called: the image for an image's
+path, the one error shape under the API's.
 """
 
 from __future__ import annotations

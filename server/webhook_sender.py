@@ -29,7 +29,7 @@ PAUSE_SECONDS = 1.0
 # A label may take five seconds, and is not sent again when it changes later.
 SETTLED_SECONDS = 5.0
 TURNS_AT_ONCE_MAX = 16
-# PostgreSQL's lock ends, unnoticed, with its connection: so it is taken anew now and then.
+# PostgreSQL's lock ends, unnoticed, with its connection: so it is taken again now and then.
 TERM_SECONDS = 30.0
 STOP_SECONDS_MAX = 5.0
 

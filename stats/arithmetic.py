@@ -451,7 +451,7 @@ def _by_set(
     """
     lengths = _lengths(starts, len(profile))
     sets, _ = _as_sets(profile, starts, lengths)
-    # A large set is its run's alone.
+    # A large set is not shared: its run gets a key of its own.
     own = np.where(lengths > SET_MAX, np.arange(1, len(starts) + 1), 0)
     keys = (*sets.T, own, *within)
     order = np.lexsort(keys)

@@ -54,7 +54,7 @@ def newest_ms() -> int:
 
 
 def look_again() -> None:
-    """Find the latest instant of any pixel's hits anew; call it inside `writing()`."""
+    """Look up the latest instant of any pixel's hits again; call it inside `writing()`."""
     newest = select(func.coalesce(func.max(Pixel.newest_ms), 0)).scalar_subquery()
     db.session.execute(update(Catalogue).values(future_ms=newest))
 

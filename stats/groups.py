@@ -214,7 +214,7 @@ class Tally:
                 self._add(place, group, each)
 
     def add_views(self, day: Day) -> None:
-        """Add a day's page views and visitors alone."""
+        """Add only a day's page views and visitors."""
         self._add(0, *day.hits(self.groups))
         group, visitor = day.members(self.groups)
         if self._members:

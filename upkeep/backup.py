@@ -122,7 +122,7 @@ def restore(engine: Engine, source: Path) -> None:
             database.execute("ROLLBACK")
             version = _version(database)
             backup.backup(database)
-            # Greater than both: what processes remember of pixels is asked for anew.
+            # Greater than both, so that processes forget what they remember of pixels.
             version = max(version, _version(database)) + 1
             database.execute("UPDATE catalogue SET version = ?", (version,))
 

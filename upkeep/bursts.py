@@ -1,11 +1,11 @@
-"""Hits of a gateway's burst labelled anew, wherever they are counted.
+"""Relabels the hits of a gateway's burst, wherever they are counted.
 
-Every process shares what it saw once a second, looks for bursts among what all have shared, and
-labels the hits of those that it had a part in: whoever shares last sees all of it. Nothing of it
-is on a hit's way, and nothing is kept for longer than a minute.
+Once a second every process shares what it saw, looks for bursts among what all have shared, and
+relabels the hits of the bursts that it saw a part of: the process that shares last sees a burst
+whole. None of this delays a hit, and nothing is kept for longer than a minute.
 
-Hits that are counted already are marked, by their profile, until their days have been counted
-anew, so that whoever is killed in between leaves no wrong count: the next start finishes it.
+Hits that are counted already are marked, by their profile, until their days have been recounted:
+a process that is killed in between leaves no wrong count, since the next start finishes the work.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _change_profiles(pixel_number: int, hits: list[int]) -> tuple[int, bool, lis
 
     Returns how many, whether any of them is counted already, and the days they are of.
 
-    The pixel's revision is raised in the same transaction, so that who is counting begins anew.
+    The pixel's revision is raised in the same transaction, so that a count under way starts over.
     """
     pixel = db.session.execute(
         select(Pixel.folded_through, Pixel.profile_count).where(Pixel.number == pixel_number)
@@ -205,6 +205,6 @@ def _burst_of(old: Profile, number: int) -> tuple[int, bool]:
 
 
 def _is_old(at: datetime) -> Any:
-    """Return the condition for what is not of this minute, be it that a clock was ahead."""
+    """Return the condition for what is not of this minute, or lies ahead by a clock's error."""
     at_ms = milliseconds(at)
     return (BurstSighting.at_ms < at_ms - KEPT_MS) | (BurstSighting.at_ms > at_ms + KEPT_MS)

@@ -3,7 +3,7 @@
 Newsletters go out on some days to a list of recipients; on other days and between them people
 come whom nobody knows. Machines come too: Apple's and Gmail's prefetches, crawlers, gateways.
 The same seed at the same moment makes the same hits. They are stored in the order of their ids,
-in whole transactions, so that whoever stops it leaves fewer hits and nothing else.
+in whole transactions, so that stopping it leaves fewer hits and no other trace.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Hits that a wrong clock has dated: which they are, and how they are dated anew or removed.
+"""Hits that a wrong clock has dated: finding them, and redating or removing them.
 
-Hits of a pixel are changed a chunk at a time, and its days made again afterwards. Whoever stops in
-between runs the same command once more: what is dated anew isn't in the range any longer, and days
-are made again for the whole range.
+Hits of a pixel are changed a chunk at a time, and its days rebuilt afterwards. After an
+interruption the same command is run once more: redated hits are no longer in the range, and the
+days of the whole range are rebuilt.
 """
 
 from __future__ import annotations

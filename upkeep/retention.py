@@ -1,7 +1,7 @@
-"""What leaves the disk, a chunk at a time: deleted pixels and old hits; and what outlives its use.
+"""What is removed from the disk, a chunk at a time: deleted pixels, old hits, expired rows.
 
-Each chunk is one short transaction, so that hits of other pixels wait for a moment only, and is
-whole by itself: whoever stops in between, or is killed, leaves work that the next run finishes.
+Each chunk is one short transaction, so that hits of other pixels wait only for a moment, and is
+complete by itself: a run that is stopped or killed leaves work that the next one finishes.
 
 Pruned hits stay in the daily totals, and so does what these name: agents, referrers, queries,
 recipients with their first and last opens. To forget those, delete the pixel.
@@ -122,9 +122,9 @@ def prune(before_day: int) -> Iterator[int]:
 def prune_by_itself(days: int, at: datetime) -> Iterator[int]:
     """Once a day, delete what is older than `days`, or than a pixel's own; yield after each step.
 
-    0 days keep all but of pixels that have days of their own. The first time nothing goes for a
-    day, so that who set this by mistake can take it back. Unverified names that have no hit left
-    go too; those who were issued to stay, since who hasn't opened is asked for.
+    With 0 days, only pixels that have days of their own lose hits. The first time nothing is
+    deleted for a day, so that a setting made by mistake can be taken back. Unverified names that
+    have no hit left go too; people whom links were issued to stay, to be listed as not opened.
     """
     own = db.session.execute(
         select(Pixel.number, Pixel.retention_days).order_by(Pixel.number)

@@ -27,8 +27,8 @@ class Forwarded:
     peer's.
 
     `path` is the public URL's, under which we stand where no proxy says another. It is taken off
-    a request's path where it stands there, so that proxies may strip it or not, and whoever asks
-    us directly finds the same; not where one of our own paths, `taken`, begins alike.
+    a request's path where it stands there, so that proxies may strip it or not, and direct
+    requests find the same; except where one of our own paths, `taken`, begins alike.
     """
 
     def __init__(

@@ -30,7 +30,7 @@ def public_base() -> str:
 
 
 def public_url_for(endpoint: str, **values: Any) -> str:
-    """Return the URL of a page for whoever reads it elsewhere, as in a mail."""
+    """Return the URL of a page for use elsewhere, as in a mail."""
     # Where we stand under a path, both parts have it.
     return public_base() + url_for(endpoint, **values).removeprefix(request.script_root)
 

@@ -50,7 +50,7 @@ def cookie_name(oldest_key: str) -> str:
 
 
 class CookieSession(SecureCookieSessionInterface):
-    """Flask's signed cookie, sent over TLS alone wherever TLS is in use."""
+    """Flask's signed cookie, sent only over TLS where TLS is in use."""
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         """Return the session of the cookie, or of the one that an earlier version has set."""
@@ -90,7 +90,7 @@ def _add_headers(response: Response) -> Response:
 
 
 def _compress_files(response: Response) -> Response:
-    """Compress our own files alone: beside a page's secrets its length would tell of them."""
+    """Compress only our own files: a page's length would give away the secrets on it."""
     if request.endpoint != "static":
         return response
     response.vary.add("Accept-Encoding")

@@ -55,7 +55,7 @@ class SharedAnswer:
 
     def _found(self, find: Callable[[], bytes]) -> bytes:
         answer = find()[:ANSWER_BYTES_MAX]
-        # Nothing is fresh while it is written, whoever is killed meanwhile.
+        # Nothing is fresh while it is written, even if the writer is killed meanwhile.
         _KEPT.pack_into(self._memory, 0, 0, 0)
         self._memory[_KEPT.size : _KEPT.size + len(answer)] = answer
         _KEPT.pack_into(self._memory, 0, time.monotonic_ns(), len(answer))

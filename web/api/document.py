@@ -1,8 +1,8 @@
 """The API's document as clients are made from it: what the routes declare, set right in places.
 
-A default in a request makes a property one that is always there, for those who make types of it;
-so none is named there, and what is left out is said in words. What a field or a parameter means is
-in `document_words`, from which the examples are made too.
+Generators of types take a property with a default for one that is always there; so requests name
+no defaults, and what leaving a property out means is said in words. What a field or a parameter
+means is in `document_words`, from which the examples are made too.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ blueprint = JsonBlueprint("pixels", __name__, url_prefix="/api", description="Tr
 @blueprint.arguments(PixelCreate)
 @blueprint.response(200, PixelCreated)
 def create_pixel(given: dict[str, Any]) -> Pixel:
-    """Create a pixel for the caller, or for a team of theirs."""
+    """Create a pixel for the caller, or for one of their teams."""
     owner = auth.first_owner(auth.caller(), given["teamId"])
     return pixels.create(given["name"], given["slug"], owner, given["id"])
 

@@ -186,7 +186,7 @@ class ExportArgs(ReportArgs):
 
 
 class ChartsArgs(RangeArgs):
-    """Which pixels, their ids repeated or apart by commas; the last seven days unless given."""
+    """Which pixels, by ids repeated or separated by commas; the last seven days by default."""
 
     range_needed = False
 

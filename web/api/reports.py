@@ -282,7 +282,7 @@ def _filter(dimension: str, text: str) -> Filter:
 
 
 def _alternatives(text: str) -> tuple[str, ...]:
-    """Return the values apart by commas, and the whole, which may be one value with commas."""
+    """Return the values between commas, and the whole, which may be one value with commas."""
     return tuple(dict.fromkeys([text, *text.split(",")]))
 
 

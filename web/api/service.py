@@ -18,8 +18,8 @@ from web.api.blueprint import JsonBlueprint
 blueprint = JsonBlueprint("service", __name__, description="The service itself")
 pages = Blueprint("service_pages", __name__)
 
-# Who follows a share's link may read there that it is not for an index; without, the link might
-# be listed by itself.
+# Crawlers that follow a share's link can read on the page that it is not to be indexed; otherwise
+# the bare link might be listed.
 ROBOTS = """User-agent: *
 Allow: /share/
 Disallow: /

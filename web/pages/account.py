@@ -48,7 +48,7 @@ def change_password() -> Rendered:
 
 @blueprint.post("/account/keys")
 def create_key() -> Rendered:
-    """POST: create an API key, shown in the answer alone. 200; 400."""
+    """POST: create an API key, shown only in the answer. 200; 400."""
     form = _key_form()
     if not form.errors:
         try:

@@ -237,7 +237,7 @@ def download_sheet(parts: Iterator[str], name: str) -> Response:
 
 
 def back_to(endpoint: str, **values: Any) -> BaseResponse:
-    """Answer a form that was carried out: the browser reads the page anew."""
+    """Answer a form that was carried out: the browser loads the page again."""
     return redirect(url_for(endpoint, **values), HTTPStatus.SEE_OTHER)
 
 

@@ -42,7 +42,7 @@ def show_webhooks() -> str:
 
 @blueprint.post("/webhooks")
 def create() -> Rendered:
-    """POST: make a webhook, whose secret is in the answer alone. 200; 400; 403; 404."""
+    """POST: make a webhook, whose secret is only in the answer. 200; 400; 403; 404."""
     form = Form(WebhookCreate)
     if "events" in form.errors:
         form.errors["events"] = ["Choose one at least."]

@@ -268,7 +268,7 @@ TEAM_ROLES = {
     "team-view-only": "Viewer",
 }
 
-# Names that neither capitals nor spaces alone make of Umami's words.
+# Names that capitals and spaces don't suffice to make of Umami's words.
 _WRITTEN = {
     "ios": "iOS",
     "ipados": "iPadOS",
