@@ -85,6 +85,7 @@ class KeptConnection:
         self.has_begun = False
         self._on_close()
         if connection is not None:
+            # In the pool it would be used again, with its settings and whatever is wrong with it.
             connection.invalidate()
             connection.close()
 
@@ -94,6 +95,7 @@ class KeptConnection:
         self.execute(BEGIN_SQLITE if self.is_sqlite else BEGIN_POSTGRESQL)
         self.has_begun = True
         if not self._identity:
+            # Read after BEGIN, when SQLite has certainly opened the file and its log.
             self._identity = file_identity(self._file)
 
     def _open(self) -> None:

@@ -74,6 +74,7 @@ def attributions(
 ) -> dict[Addressee, Attribution]:
     """Return whose the hits of some links of a pixel are."""
     old = {each: bare_visitor(pixel_number, each) for each in addressees if each.issue is None}
+    # Links of before have no issue: their visitor may be one of then, or found by the name below.
     numbers = {each.issue for each in addressees if each.issue is not None} | {*old.values()}
     rows = _rows(connection, pixel_number, Recipient.visitor.in_(numbers))
     by_number = {row.visitor: row for row in rows}
@@ -129,6 +130,7 @@ def _of_names(
     found = {}
     for each, person in persons.items():
         row = by_number.get(old[each])
+        # Issued again after being forgotten, the name is a new person, whom old links don't name.
         if row is None and person not in silenced:
             row = by_person.get((person, each.verified))
         if row is not None:

@@ -204,6 +204,8 @@ class Recorder:
         insert = self._insert_on_sqlite if connection.is_sqlite else self._insert_on_postgresql
         try:
             if not connection.is_sqlite and not connection.has_begun:
+                # Here the shared lock keeps others from changing a pixel until the commit; on
+                # SQLite a single statement is a transaction of its own.
                 connection.begin()
             for attempt in range(ATTEMPTS_MAX):
                 batch = None if attempt else self._make_from_memory(hits)
@@ -224,7 +226,9 @@ class Recorder:
         except Exception:
             connection.close()
             raise
+        # Not before the commit: rows of a transaction that failed are not stored.
         self._references.learn()
+        # After it, since the file may have been replaced at any moment until then.
         connection.require_same_file()
         stored = iter(inserted)
         return [next(stored) if is_found else None for is_found in batch.found]
@@ -245,6 +249,7 @@ class Recorder:
             for hit in hits
         ]
         if self._references.has_unstored:
+            # They have to be inserted with the hits, in one transaction.
             return None
         return Batch(rows, [True] * len(rows), day, at_ms)
 
@@ -260,6 +265,7 @@ class Recorder:
         catalogue = self._connection.execute(READ_CATALOGUE.format(clock)).fetchall()
         [(version, folded_through, at_ms)] = catalogue
         if version != self._version:
+            # Something has changed that hits must obey: a pixel, a person, or rows were deleted.
             self._forget()
         self._version, self._folded_through = version, folded_through
         self._references.use_salt_of(connection, at_ms)
