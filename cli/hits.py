@@ -52,7 +52,7 @@ def _range(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @main.group(cls=Commands)
 def hits() -> None:
-    """List hits that lie in the future, and date them anew or remove them.
+    """List hits that lie in the future, and redate or remove them.
 
     A clock that was wrong for a while dates the hits that were committed meanwhile. Those of one
     that was behind are named by --from and --to.

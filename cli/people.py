@@ -45,7 +45,7 @@ def create_user(username: str, role: str, password: str | None) -> None:
 @click.argument("username")
 @click.option("--password", help="Asked for unless given.")
 def set_password(username: str, password: str | None) -> None:
-    """Give a user a new password in place of a lost one; every token and session of theirs ends.
+    """Give a user a new password in place of a lost one; all of their tokens and sessions end.
 
     API keys stay.
     """

@@ -34,7 +34,7 @@ def pixel_commands() -> None:
 @pixel_commands.command("create")
 @click.argument("name")
 @click.argument("slug")
-@click.option("--user", "username", help="The owner; the first admin unless given.")
+@click.option("--user", "username", help="The owner; by default the first admin.")
 @click.option("--team", "team_id", type=click.UUID, help="The team that owns it instead.")
 def create_pixel(name: str, slug: str, username: str | None, team_id: UUID | None) -> None:
     """Create a pixel and print what to embed."""

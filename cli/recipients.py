@@ -56,10 +56,10 @@ def recipient_commands() -> None:
 @click.option("--from", "earlier", help="In place of a table: the people of an earlier pixel.")
 @status
 @click.option("--out", type=file_out, help="The file to write; - is standard output.")
-@click.option("--column", help="The column with the people, by name or number; found unless given.")
+@click.option("--column", help="The column with the people: name or number; detected by default.")
 @click.option("--header/--no-header", default=None, help="Whether the first row names the columns.")
-@click.option("--delimiter", help="What stands between the cells; found unless given.")
-@click.option("--encoding", help="How the text is encoded; found unless given.")
+@click.option("--delimiter", help="What separates the cells; detected by default.")
+@click.option("--encoding", help="How the text is encoded; detected by default.")
 @click.option(
     "--sent-at",
     help="When the mail goes out: now, or a date and time. Machines that fetch at delivery aren't"
@@ -133,10 +133,10 @@ def list_merges(slug: str, as_json: bool) -> None:
 
 @recipient_commands.command("take-back")
 @click.argument("slug")
-@click.option("--issued-at", help="Which merge, as `merges` lists it; the last unless given.")
+@click.option("--issued-at", help="Which merge, as `merges` lists it; by default the last.")
 @yes
 def take_back(slug: str, issued_at: str | None, yes: bool) -> None:
-    """Remove the people of a merge of whom nothing came yet; their links name nobody then."""
+    """Remove the people of a merge of whom nothing came yet; their links then name nobody."""
     pixel = pixel_named(slug)
     found = {at.isoformat(): (at, left) for at, _, left in recipients.issues(pixel)}
     if not found or (issued_at and issued_at not in found):
@@ -221,7 +221,7 @@ def opt_in(name: str) -> None:
 @click.option("--csv", "out", type=file_out, help="Write a CSV file; - is standard output.")
 @as_json
 def list_opt_outs(out: Path | None, as_json: bool) -> None:
-    """List who opted out, when and how; without a name if they are forgotten since."""
+    """List who opted out, when and how; without a name if they were forgotten since."""
     shape = OptOutOut()
     rows = (shape.dump(each) for each in opt_outs.every())
     if out is not None:

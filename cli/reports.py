@@ -21,14 +21,14 @@ from pixels import exports
 from stats import dimensions, questions, shapes
 
 days_back = click.option(
-    "--days", type=click.IntRange(1, 36_500), default=30, help="How far back; 30 unless given."
+    "--days", type=click.IntRange(1, 36_500), default=30, help="How far back; by default 30."
 )
 hit_class = click.option(
     "--class",
     "hit_class",
     type=click.Choice(["open", "prefetch", "bot", "all"]),
     default="open",
-    help="Which hits; opens unless given.",
+    help="Which hits; by default opens.",
 )
 
 

@@ -84,10 +84,12 @@ def check() -> None:
 @click.argument("path", type=click.Path(path_type=Path), metavar="FILE|DIRECTORY")
 @click.option("--with-key", is_flag=True, help="Put the signing key into a file beside it.")
 @click.option(
-    "--keep", type=click.IntRange(1, 10_000), help="Keep this many in DIRECTORY; older ones go."
+    "--keep",
+    type=click.IntRange(1, 10_000),
+    help="Keep this many in DIRECTORY, remove older ones.",
 )
 def back_up(path: Path, with_key: bool, keep: int | None) -> None:
-    """Copy the SQLite database while it is served, and verify the copy.
+    """Copy the SQLite database while the server runs, and verify the copy.
 
     In a DIRECTORY it gets a name by the time, and --keep removes the oldest that were so named.
     Without the signing key, in `secret_key` unless --with-key copies it, a backup's links name
@@ -124,10 +126,10 @@ def secret() -> None:
 
 
 @secret.command("rotate")
-@click.option("--drop-old", is_flag=True, help="End all that older keys have signed.")
+@click.option("--drop-old", is_flag=True, help="End everything that older keys have signed.")
 @yes
 def rotate_secret(drop_old: bool, yes: bool) -> None:
-    """Make a new signing key; older ones go on verifying unless they are dropped.
+    """Make a new signing key; older ones are still accepted unless they are dropped.
 
     Restart every server afterwards: each goes on with the keys that it started with.
     """
@@ -156,7 +158,7 @@ def rotate_secret(drop_old: bool, yes: bool) -> None:
 )
 @yes
 def prune(days: int | None, yes: bool) -> None:
-    """Delete old hits, keep their daily totals; and finish what deleted pixels left."""
+    """Delete old hits, keep their daily totals, and finish what deleted pixels left."""
     for _ in retention.finish_erasures():
         pass
     days = days or current_app.config["SETTINGS"].retention_days
@@ -180,11 +182,11 @@ def prune(days: int | None, yes: bool) -> None:
 @main.command()
 @yes
 def compact(yes: bool) -> None:
-    """Make the SQLite file as small as what it holds; stop the server first."""
+    """Shrink the SQLite file to what it holds; stop the server first."""
     path = sqlite_file(db.engine)
     if path is None:
         raise click.ClickException("PostgreSQL makes room by itself; `VACUUM FULL` shrinks it.")
-    confirm("Is the server stopped? Nothing can be stored while the file is written anew.", yes)
+    confirm("Is the server stopped? Nothing can be stored while the file is rewritten.", yes)
     before = path.stat().st_size
     try:
         alone = db.engine.execution_options(isolation_level="AUTOCOMMIT")

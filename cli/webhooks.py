@@ -44,7 +44,7 @@ def list_webhooks(as_json: bool) -> None:
 @click.argument("webhook_id", type=click.UUID)
 @as_json
 def list_deliveries(webhook_id: UUID, as_json: bool) -> None:
-    """List the newest hundred tries to deliver, the newest first."""
+    """List the newest hundred attempts to deliver, the newest first."""
     print_rows(webhooks.find(webhook_id).log[::-1], as_json)
 
 
@@ -73,7 +73,7 @@ def resume_webhook(webhook_id: UUID) -> None:
 @click.argument("webhook_id", type=click.UUID)
 @yes
 def delete_webhook(webhook_id: UUID, yes: bool) -> None:
-    """End a webhook; what it has not been told yet it won't be."""
+    """Delete a webhook; events that still wait are not delivered."""
     webhook = webhooks.find(webhook_id)
     confirm(f"Delete the webhook to {webhook.url}?", yes)
     webhooks.remove(webhook)

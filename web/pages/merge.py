@@ -87,7 +87,7 @@ def ask_to_take_back(pixel_id: uuid.UUID, issued_ms: int) -> str:  # noqa: ARG00
         Asking(
             "Take this merge back?",
             [
-                "Whoever it added and nothing came of goes from the list.",
+                "People whom it added, and of whom nothing came, are removed from the list.",
                 "Their links name nobody from then on; those of whom something came stay.",
             ],
             "Take it back",

@@ -99,7 +99,7 @@ def ask_to_end_share(pixel_id: uuid.UUID, share_id: uuid.UUID) -> str:
     return _ask(
         pixel,
         f"Stop sharing with “{found.name}”?",
-        ["Whoever has the link sees nothing any more, at once and for good."],
+        ["The link shows nothing any more, at once and for good."],
         "Stop sharing",
     )
 
@@ -134,7 +134,7 @@ def start_anew(pixel_id: uuid.UUID) -> Response:
     """POST: remove a pixel's hits; links and people stay. 303; 403; 404."""
     pixel = pixel_to_change(pixel_id)
     retention.remove_hits(pixel.number)
-    flash("It starts anew: nothing has been opened yet.")
+    flash("It starts over: nothing has been opened yet.")
     return back_to("report.show", pixel_id=pixel_id)
 
 
@@ -152,7 +152,7 @@ def ask_to_move(pixel_id: uuid.UUID) -> Rendered:
         pixel,
         f"Move {pixel.name} to {name}?",
         [
-            "Whoever it belongs to then sees its people and may change it.",
+            "Its new owner sees its people and may change it.",
             "Its image, its hits, its links and its shared links stay as they are.",
         ],
         "Move it",

@@ -52,7 +52,7 @@ DEEDS = {
         "Opt {whom} out?",
         (
             "From now on their opens are counted without a name, on all pixels of this owner.",
-            "Links that they have already obey too. What is known until now stays.",
+            "This holds for links that they already have. What is known until now stays.",
         ),
         "Opt out",
         "opted out",
