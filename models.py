@@ -179,6 +179,8 @@ class Pixel(Model):
     profile_count: Mapped[int] = mapped_column(default=0)
     pruned_before: Mapped[int] = mapped_column(default=0)
     revision: Mapped[int] = mapped_column(default=0)
+    # Raised when people are added or taken off, named or counted anew, but for what hits change.
+    people_version: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     # The latest instant of a hit taken in, in milliseconds: until then the newest day is whole.
     newest_ms: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
 
@@ -350,12 +352,22 @@ class Text(Model):
     value: Mapped[str] = mapped_column(String(500))
 
 
+def _where(switch: str, *conditions: str) -> dict[str, Any]:
+    """Return the options of an index over some rows only, as each database writes a condition."""
+    others = "".join(f" AND {each}" for each in conditions)
+    return {
+        "sqlite_where": text(f"{switch} IS 1{others}"),
+        "postgresql_where": text(f"{switch} IS true{others}"),
+    }
+
+
 class Recipient(Model):
     """Somebody a pixel was sent to: named by a signed link, or (unverified) by a plain one.
 
     The visitor of a signed link is the number of its issue, at random. `person` is what the key
     of people makes of the name, the same on all pixels. `last_profile` is the profile's number of
-    the last open, or else of the last fetch.
+    the last open, or else of the last fetch. Of somebody who was forgotten a row stays that says
+    nothing of who it was, with a visitor at random, so that a mailing's figures stay.
     """
 
     __tablename__ = "recipients"
@@ -366,12 +378,25 @@ class Recipient(Model):
             "ix_recipients_status",
             *("pixel_number", "verified", "opted_out", "status", "first_opened_at", "sent_at"),
         ),
+        # What lists are in the order of and searched by. Not for those whom plain links name: a
+        # sender could make hits dear by long names.
+        Index(
+            "ix_recipients_name",
+            *("pixel_number", "recipient", "visitor", "status", "opted_out"),
+            **_where("verified"),
+        ),
+        Index(
+            "ix_recipients_opened",
+            *("pixel_number", "last_opened_at", "recipient", "visitor", "opted_out"),
+            *("first_opened_at", "opens"),
+            **_where("verified", f"status = {OPENED}"),
+        ),
         CLUSTERED,
     )
 
     pixel_number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     visitor: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    recipient: Mapped[str] = mapped_column(String(200))
+    recipient: Mapped[str | None] = mapped_column(String(200))
     verified: Mapped[bool]
     first_opened_at: Mapped[datetime | None] = mapped_column(Instant)
     last_opened_at: Mapped[datetime | None] = mapped_column(Instant)
@@ -379,7 +404,7 @@ class Recipient(Model):
     prefetches: Mapped[int] = mapped_column(default=0)
     bots: Mapped[int] = mapped_column(default=0)
     number: Mapped[int | None]
-    # None until the next start gives it, in rows of older times.
+    # None of those who were forgotten, and of rows of older times until the next start gives it.
     person: Mapped[int | None] = mapped_column(BigInteger)
     status: Mapped[int] = mapped_column(default=UNOPENED)
     opted_out: Mapped[bool] = mapped_column(default=False)
@@ -497,6 +522,16 @@ class Erasure(Model):
     __tablename__ = "erasures"
 
     pixel_number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+
+
+class Restart(Model):
+    """A pixel that starts anew: its hits up to `through` are yet to be removed, in small steps."""
+
+    __tablename__ = "restarts"
+    __table_args__ = CLUSTERED
+
+    pixel_number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    through: Mapped[int] = mapped_column(BigInteger)
 
 
 class ImportedHit(Model):

@@ -81,7 +81,7 @@ def main() -> None:
         with running(["-m", "server.start"], env) as (process, _):
             wait_for(f"http://127.0.0.1:{port}/api/heartbeat")
             server = Variant("Pixelkeep", process, port)
-            _print_table(_ask_all(f"http://127.0.0.1:{port}", chosen.rounds))
+            print_table(_ask_all(f"http://127.0.0.1:{port}", chosen.rounds))
             print(f"{server.memory_mib():.0f} MiB in memory after these questions")
         size = sqlite_bytes(Path(directory) / "pixelkeep.db")
         print(f"{size / 1e6:.1f} MB on disk: {size / chosen.hits:.1f} bytes a hit")
@@ -114,9 +114,9 @@ def _make_hits(chosen: argparse.Namespace, env: dict[str, str]) -> None:
 
 def _ask_all(base: str, rounds: int) -> dict[str, list[tuple[float, int]]]:
     """Return, for each question, the milliseconds and the bytes of each answer."""
-    token = _post_json(f"{base}/api/auth/login", {"username": "admin", "password": PASSWORD})
+    token = post_json(f"{base}/api/auth/login", {"username": "admin", "password": PASSWORD})
     headers = {"Authorization": f"Bearer {token['token']}"}
-    pixels = json.loads(_get(f"{base}/api/pixels", headers))
+    pixels = json.loads(get(f"{base}/api/pixels", headers))
     pixel_id = pixels["data"][0]["id"]
     end = time.time_ns() // 1_000_000
     span = f"startAt={end - 31 * MS_PER_DAY}&endAt={end}"
@@ -127,11 +127,18 @@ def _ask_all(base: str, rounds: int) -> dict[str, list[tuple[float, int]]]:
 
     for name, route in ROUTES.items():
         url = f"{base}/api/pixels/{pixel_id}/{route}{'&' if '?' in route else '?'}{span}"
-        add(name, url, lambda url: _get(url, headers))
-    add("charts", f"{base}/api/pixels/charts?ids={pixel_id}&{span}", lambda url: _get(url, headers))
-    browse = _sign_in(base)
+        add(name, url, lambda url: get(url, headers))
+    add("charts", f"{base}/api/pixels/charts?ids={pixel_id}&{span}", lambda url: get(url, headers))
+    browse = sign_in(base)
     for name, path in PAGES.items():
         add(name, base + path.format(id=pixel_id), browse)
+    return ask_in_turn(questions, rounds)
+
+
+def ask_in_turn(
+    questions: dict[str, Callable[[], bytes]], rounds: int
+) -> dict[str, list[tuple[float, int]]]:
+    """Return, for each question, the milliseconds and the bytes of each answer."""
     for ask in questions.values():
         for _ in range(WARM_UPS):
             ask()
@@ -144,7 +151,7 @@ def _ask_all(base: str, rounds: int) -> dict[str, list[tuple[float, int]]]:
     return answers
 
 
-def _sign_in(base: str) -> Callable[[str], bytes]:
+def sign_in(base: str) -> Callable[[str], bytes]:
     """Return what gets a page as the signed-in admin's browser does."""
     cookies = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
     opener = urllib.request.build_opener(cookies)
@@ -154,27 +161,32 @@ def _sign_in(base: str) -> Callable[[str], bytes]:
     form = {"username": "admin", "password": PASSWORD, "form_token": token[1]}
     opener.open(f"{base}/sign-in", urllib.parse.urlencode(form).encode()).close()
 
-    def get(url: str) -> bytes:
+    def browse(url: str) -> bytes:
         request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip"})  # noqa: S310
         with opener.open(request) as answer:
             return bytes(answer.read())
 
-    return get
+    return browse
 
 
-def _get(url: str, headers: dict[str, str]) -> bytes:
+def get(url: str, headers: dict[str, str]) -> bytes:
+    """Return the body of an answer."""
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:  # noqa: S310
         return bytes(answer.read())
 
 
-def _post_json(url: str, given: dict[str, str]) -> dict[str, Any]:
+def post_json(url: str, given: dict[str, str], token: str = "") -> dict[str, Any]:
+    """Send a JSON body; return that of the answer."""
     headers = {"Content-Type": "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
     request = urllib.request.Request(url, json.dumps(given).encode(), headers)  # noqa: S310
     with urllib.request.urlopen(request) as answer:  # noqa: S310
         return dict(json.loads(answer.read()))
 
 
-def _print_table(answers: dict[str, list[tuple[float, int]]]) -> None:
+def print_table(answers: dict[str, list[tuple[float, int]]]) -> None:
+    """Print the times of each question as a table."""
     print("\n| | best ms | median ms | p95 ms | KB |\n|---|---|---|---|---|")
     for name, taken in answers.items():
         times = sorted(ms for ms, _ in taken)

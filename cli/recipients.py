@@ -32,7 +32,16 @@ from core.fields import SentAtField
 from core.files import whole_file
 from core.links import Links
 from models import EVERY_OWNER, STATUSES, Pixel
-from pixels import exports, forgetting, mail_merge, opt_outs, persons, recipients, tables
+from pixels import (
+    exports,
+    forgetting,
+    mail_merge,
+    opt_outs,
+    persons,
+    recipient_lists,
+    recipients,
+    tables,
+)
 from pixels.mail_merge import Check
 from schemas import OptOutOut, RecipientOut, WholePersonOut
 
@@ -162,7 +171,7 @@ def list_recipients(
         _write_csv(out, exports.as_csv(rows, exports.RECIPIENT_COLUMNS))
         return
     shape = RecipientOut()
-    print_rows((shape.dump(each) for each in recipients.every(pixel, search, status)), as_json)
+    print_rows((shape.dump(each) for each in recipient_lists.every(pixel, search, status)), as_json)
 
 
 @recipient_commands.command("show")
@@ -244,7 +253,7 @@ def _require_files(path: Path | None, earlier: str | None, out: Path | None, dry
 
 
 def _people_of(slug: str, status: str | None) -> tables.Table:
-    names = recipients.names_of(pixel_named(slug), status)
+    names = recipient_lists.names_of(pixel_named(slug), status)
     rows = [tables.TableRow(line, [name]) for line, name in enumerate(names, 2)]
     return tables.Table(tables.Format(), ["recipient"], True, rows)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from flask import current_app
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from cli.commands import Commands, as_json, confirm, main, print_rows, printable, yes
 from cli.pixels import new_pixel
@@ -20,7 +20,7 @@ from core.clock import database_now_ms, from_milliseconds, now
 from core.database import db
 from core.fields import iso
 from core.links import Links
-from core.locks import probe_write, write_lock
+from core.locks import is_busy, probe_write
 from core.settings import PREFIX, Settings
 from core.sqlite import has_wal_reset_bug, sqlite_file, sqlite_version
 from core.tables import tables_problem
@@ -29,7 +29,7 @@ from hits.classify import RULES_VERSION
 from pixels import numbering, pixels
 from server.prepare import migration_problem
 from stats import folding, future
-from upkeep import backup, demo, reclassify, retention
+from upkeep import backup, compaction, demo, reclassify, retention
 
 DISK_FREE_BYTES_MIN = 100 * 1024 * 1024
 
@@ -159,8 +159,9 @@ def rotate_secret(drop_old: bool, yes: bool) -> None:
 @yes
 def prune(days: int | None, yes: bool) -> None:
     """Delete old hits, keep their daily totals, and finish what deleted pixels left."""
-    for _ in retention.finish_erasures():
-        pass
+    for steps in (retention.finish_erasures(), retention.finish_restarts()):
+        for _ in steps:
+            pass
     days = days or current_app.config["SETTINGS"].retention_days
     if not days:
         click.echo("All hits are kept: PIXELKEEP_RETENTION_DAYS is 0, and --days is not given.")
@@ -182,21 +183,39 @@ def prune(days: int | None, yes: bool) -> None:
 @main.command()
 @yes
 def compact(yes: bool) -> None:
-    """Shrink the SQLite file to what it holds; stop the server first."""
+    """Shrink the SQLite file to what it holds, in small steps while it is served.
+
+    A file that an older version made is rewritten once, with the server stopped.
+    """
     path = sqlite_file(db.engine)
     if path is None:
         raise click.ClickException("PostgreSQL makes room by itself; `VACUUM FULL` shrinks it.")
-    confirm("Is the server stopped? Nothing can be stored while the file is rewritten.", yes)
     before = path.stat().st_size
     try:
-        alone = db.engine.execution_options(isolation_level="AUTOCOMMIT")
-        with write_lock(db.engine), alone.connect() as connection:
-            connection.exec_driver_sql("VACUUM")
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        if compaction.shrinks_in_steps(db.engine):
+            pages = compaction.free_pages(db.engine)
+            with click.progressbar(length=pages, label="Shrinking", file=sys.stderr) as bar:
+                for removed in compaction.shrink(db.engine):
+                    bar.update(removed)
+        else:
+            _write_anew(yes)
     except SQLAlchemyError as error:
-        raise click.ClickException(f"{error}; stop the server first") from None
+        raise click.ClickException(f"{getattr(error, 'orig', None) or error}.") from None
     after = path.stat().st_size
     click.echo(f"{path}: {before / 1024**2:.1f} MiB, now {after / 1024**2:.1f} MiB.")
+
+
+def _write_anew(yes: bool) -> None:
+    confirm("Write the whole file anew? Nothing can be stored meanwhile.", yes)
+    try:
+        compaction.write_anew(db.engine)
+    except OperationalError as error:
+        if not is_busy(error):
+            raise
+        raise click.ClickException(
+            "An older version made this file, which has to be written anew once. Stop the server"
+            " first; from then on `compact` works while it runs."
+        ) from None
 
 
 @main.command("reclassify")

@@ -60,6 +60,11 @@ def writing() -> Iterator[None]:
             raise
 
 
+def give_way() -> None:
+    """Let those who wait in line have their turn; between one short `writing()` and the next."""
+    time.sleep(4 * LOCK_POLL_SECONDS)
+
+
 @contextmanager
 def _marked_writing() -> Iterator[None]:
     db.session.info["writing"] = True

@@ -89,6 +89,8 @@ DOCUMENT: Final = 32
 HEADLESS: Final = 64
 # A hit of a file: it was no news when it was stored.
 IMPORTED: Final = 256
+# What fetched is not kept, only what was made of it: the verdict can't be made again.
+UNKEPT: Final = 512
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,15 +188,15 @@ class Intake:
         if rule is not None:
             verdict = rule.verdict(says)
         country = self._country_of(fetch.address) if verdict.own_machine else None
-        context, identity = HitContext(agent, signals, country), None
+        if pixel.anonymous:
+            return of_nobody(country, verdict), None
+        context, identity = of_person(HitContext(agent, signals, country), fetch), None
         if rule is not None:
             context = context._replace(verdict=verdict)
-        if not pixel.anonymous:
-            context = of_person(context, fetch)
-            if not (self._respect_dnt and fetch.opted_out):
-                identity = Identity(
-                    fetch.address, addressee, _is_watched(addressee, verdict, fetch.address)
-                )
+        if not (self._respect_dnt and fetch.opted_out):
+            identity = Identity(
+                fetch.address, addressee, _is_watched(addressee, verdict, fetch.address)
+            )
         kept = self._new_values.limited(
             pixel[:2],
             fetch.address,
@@ -214,7 +214,8 @@ class Intake:
 
         The age is in seconds since the mail was sent, None where the link doesn't say when.
         """
-        if fetch.token is None:
+        # A merge that left the token out means nobody's link, and no forged one.
+        if not fetch.token:
             name = kept_text(fetch.recipient.strip(), RECIPIENT_CHARACTERS_MAX).strip()
             if _MERGE_TAG.fullmatch(name):
                 return None, classify.MERGE_TAG, None
@@ -241,6 +242,11 @@ def _is_watched(addressee: Addressee | None, verdict: classify.Verdict, address:
         and verdict.reason in ("browser", "soon")
         and is_public(address)
     )
+
+
+def of_nobody(country: str | None, verdict: classify.Verdict, signals: int = 0) -> HitContext:
+    """Return all that an anonymous pixel keeps of a hit: its country, its class and the reason."""
+    return HitContext("", signals | classify.UNKEPT, country, verdict=verdict)
 
 
 def of_person(context: HitContext, fetch: Fetch) -> HitContext:

@@ -11,10 +11,15 @@ from __future__ import annotations
 import mmap
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 # Twice the workers that may be configured: a reload starts new ones beside the old.
@@ -30,7 +35,17 @@ _SLOT_NUMBERS = _SECONDS + len(BATCH_SECONDS_BOUNDS) + 2
 _NUMBER_BYTES = 8
 
 
-class Metrics(Collector):
+class _Families(Collector):
+    """Families that are known already."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+class Metrics:
     """Counts for one process, and tells the sums of all that were forked after it was made."""
 
     def __init__(self) -> None:
@@ -38,8 +53,6 @@ class Metrics(Collector):
         self._numbers = memoryview(memory).cast("d")
         self._start = 0
         self._lock = threading.Lock()
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
 
     def take_slot(self, slot: int) -> None:
         """Count in `slot` from now on; no other living process may."""
@@ -67,12 +80,14 @@ class Metrics(Collector):
         """Say how many hits wait for a commit."""
         self._numbers[self._start + _WAITING] = hits
 
-    def text(self) -> bytes:
-        """Return all numbers in Prometheus' text format."""
-        return generate_latest(self._registry)
+    def text(self, others: Iterable[Metric] = ()) -> bytes:
+        """Return all numbers in Prometheus' text format, and those of other families."""
+        registry = CollectorRegistry()
+        registry.register(_Families([*self.collect(), *others]))
+        return generate_latest(registry)
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
-        """Yield the families, as prometheus-client asks for them."""
+        """Yield the families, as prometheus-client has them."""
         hits = CounterMetricFamily(
             "pixelkeep_hits", "Image requests by what became of the hit.", labels=["result"]
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import update
+from sqlalchemy import ColumnElement, update
 
 from core.database import db
-from models import Catalogue
+from models import Catalogue, Pixel
 
 
 def raise_version() -> None:
@@ -14,3 +14,16 @@ def raise_version() -> None:
     Call it inside `writing()`.
     """
     db.session.execute(update(Catalogue).values(version=Catalogue.version + 1))
+
+
+def raise_people_version(pixels: ColumnElement[bool]) -> None:
+    """Let those who counted the people of some pixels count them anew, with this commit.
+
+    Call it inside `writing()`.
+    """
+    db.session.execute(
+        update(Pixel)
+        .where(pixels)
+        .values(people_version=Pixel.people_version + 1)
+        .execution_options(synchronize_session=False)
+    )

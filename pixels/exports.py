@@ -13,7 +13,8 @@ from typing import Any
 
 from core.fields import iso
 from models import Pixel
-from pixels import recipients
+from pixels import recipient_lists
+from pixels.recipient_lists import RecipientRow
 from pixels.spreadsheets import defused
 from schemas import RecipientOut
 from stats import questions
@@ -35,8 +36,7 @@ def hits(pixel: Pixel, question: Question) -> Iterator[dict[str, Any]]:
 
 def recipients_of(pixel: Pixel, search: str, status: str | None = None) -> Iterator[dict[str, Any]]:
     """Yield every recipient of a pixel that is asked for, in no order."""
-    shape = RecipientOut()
-    return (shape.dump(each) for each in recipients.every(pixel, search, status))
+    return map(_recipient, recipient_lists.every(pixel, search, status))
 
 
 def as_csv(
@@ -66,6 +66,24 @@ def as_json_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
 def _plain(value: Any) -> Any:
     """Return a value as JSON writes it too, not as Python does."""
     return str(value).lower() if isinstance(value, bool) else value
+
+
+def _recipient(row: RecipientRow) -> dict[str, Any]:
+    """Return what `RecipientOut` makes of a row, in a tenth of the time."""
+    return {
+        "recipient": row.recipient,
+        "verified": row.verified,
+        "status": row.status,
+        "sentAt": row.sent_at and iso(row.sent_at),
+        "optedOut": row.opted_out,
+        "firstOpenedAt": row.first_opened_at and iso(row.first_opened_at),
+        "lastOpenedAt": row.last_opened_at and iso(row.last_opened_at),
+        "opens": row.opens,
+        "prefetches": row.prefetches,
+        "bots": row.bots,
+        "client": row.client,
+        "reason": row.reason,
+    }
 
 
 def _hit(pixel: Pixel, hit: Event) -> dict[str, Any]:

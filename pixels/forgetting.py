@@ -1,7 +1,8 @@
 """Forgetting a person: the name goes from everywhere, and what was counted stays counted.
 
 Their hits belong from then on to a visitor of a random number, and whatever link they had is a hit
-of nobody for good, which a number in `forgotten` sees to, that says nothing without its key.
+of nobody for good, which a number in `forgotten` sees to, that says nothing without its key. Who
+was issued to stays in the mailing's figures: their row goes on without a name.
 """
 
 from __future__ import annotations
@@ -14,19 +15,39 @@ from collections.abc import Collection
 from urllib.parse import quote, quote_plus
 
 from sqlalchemy import ColumnElement, and_, delete, or_, select, true, update
+from sqlalchemy.orm import InstrumentedAttribute
 
 from core.database import db, insert_unless_there
 from core.links import Links
 from core.locks import empty_log, writing
 from hits.people import people_key
-from models import EVERY_OWNER, Forgotten, Hit, OptOut, Pixel, Recipient, Text, Visitor
-from pixels.catalogue import raise_version
+from models import (
+    EVERY_OWNER,
+    Forgotten,
+    Hit,
+    OptOut,
+    Pixel,
+    Profile,
+    Recipient,
+    Text,
+    UserAgent,
+    Visitor,
+)
+from pixels.catalogue import raise_people_version, raise_version
 from stats import folding
 
 HITS_AT_ONCE = 20_000
 # How long a reader may be in the way of emptying SQLite's log.
 LOG_SECONDS_MAX = 2.0
 REDACTED = "forgotten"
+# What of a person's row says who it was, or could be told from when the link was made.
+NAMELESS = {
+    "recipient": None,
+    "person": None,
+    "consent": False,
+    "issued_at": None,
+    "last_profile": None,
+}
 
 
 def forget(
@@ -69,7 +90,7 @@ def _pixels_of(owners: Collection[uuid.UUID] | None) -> ColumnElement[bool]:
 
 
 def _forget_on(pixel_number: int, person: int) -> None:
-    """Give a person's hits on a pixel to a visitor of a random number; then the name goes.
+    """Give a person's hits and row on a pixel to a visitor of a random number, without the name.
 
     Both visitors are of one number meanwhile, so that whatever counts them counts one.
     """
@@ -94,16 +115,19 @@ def _forget_on(pixel_number: int, person: int) -> None:
             _add_visitor(pixel_number, old, new)
         theirs = and_(Visitor.pixel_number == pixel_number, Visitor.visitor.in_(replaced))
         db.session.execute(delete(Visitor).where(theirs))
-        db.session.execute(
-            delete(Recipient).where(
-                Recipient.pixel_number == pixel_number, Recipient.visitor.in_(replaced)
+        for old, new in replaced.items():
+            db.session.execute(
+                update(Recipient)
+                .where(Recipient.pixel_number == pixel_number, Recipient.visitor == old)
+                .values(visitor=new, **NAMELESS)
+                .execution_options(synchronize_session=False)
             )
-        )
         _note([pixel_number], person)
         # Names are kept in memory by revision.
         db.session.execute(
             update(Pixel).where(Pixel.number == pixel_number).values(revision=Pixel.revision + 1)
         )
+        raise_people_version(Pixel.number == pixel_number)
         raise_version()
 
 
@@ -161,23 +185,32 @@ def _forget_in_opt_outs(said: ColumnElement[bool]) -> None:
 
 
 def _redact(pixel_number: int, name: str) -> None:
-    """Take the name out of what queries and referrers of a pixel say."""
+    """Take the name out of what queries, referrers and user agents of a pixel say."""
     spellings = {name, quote(name, safe=""), quote(name, safe="@"), quote_plus(name)}
-    holds = or_(*(Text.value.icontains(each, autoescape=True) for each in spellings))
-    statement = select(Text.id, Text.value).where(Text.pixel_number == pixel_number, holds)
-    found = db.session.execute(statement).all()
-    if not found:
+
+    def holding(value: InstrumentedAttribute[str]) -> ColumnElement[bool]:
+        return or_(*(value.icontains(each, autoescape=True) for each in spellings))
+
+    ours = Text.pixel_number == pixel_number
+    texts = db.session.execute(select(Text.id, Text.value).where(ours, holding(Text.value))).all()
+    agents = db.session.execute(
+        select(UserAgent.id, UserAgent.user_agent)
+        .join(Profile, Profile.agent == UserAgent.id)
+        .where(Profile.pixel_number == pixel_number, holding(UserAgent.user_agent))
+        .distinct()
+    ).all()
+    if not texts and not agents:
         return
     # A word by itself, though an escape may stand before it.
     words = "|".join(re.escape(each) for each in sorted(spellings, key=len, reverse=True))
     pattern = re.compile(rf"(?:(?<!\w)|(?<=%[0-9a-f]{{2}}))(?:{words})(?!\w)", re.IGNORECASE)
     with writing():
-        for id, value in found:
-            db.session.execute(
-                update(Text)
-                .where(Text.pixel_number == pixel_number, Text.id == id)
-                .values(value=pattern.sub(REDACTED, value))
-            )
+        for id, value in texts:
+            without_name = {"value": pattern.sub(REDACTED, value)}
+            db.session.execute(update(Text).where(ours, Text.id == id).values(without_name))
+        for id, agent in agents:
+            without_name = {"user_agent": pattern.sub(REDACTED, agent)}
+            db.session.execute(update(UserAgent).where(UserAgent.id == id).values(without_name))
         db.session.execute(
             update(Pixel).where(Pixel.number == pixel_number).values(revision=Pixel.revision + 1)
         )

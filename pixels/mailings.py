@@ -2,6 +2,9 @@
 
 Where people were issued links of their own, the figures are about them: each person is opened,
 machine only or unopened. Else they are about opens, beside a count that the owner tells.
+
+Who opted out is in none of them: neither as a person, nor by the opens that came under their name
+until then. Those that came since have no name, and count as anybody's.
 """
 
 from __future__ import annotations
@@ -13,13 +16,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import BigInteger, ColumnElement, and_, func, select, type_coerce
+from sqlalchemy.orm import aliased
 
 from core.clock import from_milliseconds, milliseconds
 from core.database import db
 from models import OPENED, Pixel, Recipient
-from pixels.recipients import Counts, counts, issued_to
-from stats import opens
-from stats.days import MS_PER_HOUR
+from pixels.recipient_lists import Counts, counts, issued_to
+from stats import folding, opens
+from stats.days import MS_PER_HOUR, Array
 from stats.shapes import Question
 
 HOURS_COUNTED = 168
@@ -58,7 +62,7 @@ class Mailing(NamedTuple):
 def of_pixel(pixel: Pixel) -> Mailing:
     """Return how a pixel's mailing did, exact to the last committed hit."""
     question = _question(pixel)
-    all_opens, visitors = opens.count(question)
+    all_opens, visitors = opens_of(question)
     if _has_recipients(pixel):
         return _of_people(pixel, counts(pixel.number), all_opens)
     first_at, median = _times_of_visitors(question, pixel.sent_at)
@@ -81,18 +85,29 @@ def hours_of(pixel: Pixel) -> list[Hour]:
     """Return the first week of a mailing by hours since it was sent; none if that isn't known."""
     if pixel.sent_at is None:
         return []
-    question = _question(pixel)
-    by_hour = opens.by_hour(question, pixel.sent_at, HOURS_COUNTED)
+    question, sent_ms = _question(pixel), milliseconds(pixel.sent_at)
+    # First, so that whoever opted out has a number.
+    folding.fold_for_question(pixel.number)
+    numbers = _opted_out(pixel.number).numbers
+    by_hour = opens.by_hour(question, pixel.sent_at, HOURS_COUNTED, numbers)
     if _has_recipients(pixel):
         opened = _opened_by_hour(pixel, pixel.sent_at)
     else:
-        opened = opens.in_hours(
-            opens.first_of_each(question) - milliseconds(pixel.sent_at), HOURS_COUNTED
-        )
+        opened = opens.in_hours(opens.first_of_each(question, numbers) - sent_ms, HOURS_COUNTED)
     return [
         Hour(*each)
         for each in zip(range(HOURS_COUNTED), opened.tolist(), by_hour.tolist(), strict=True)
     ]
+
+
+def opens_of(question: Question) -> tuple[int, int]:
+    """Return how many opens a question is about, and of how many visitors, none who opted out.
+
+    It has to be about all of a pixel's time.
+    """
+    all_opens, visitors = opens.count(question)
+    out = _opted_out(question.pixel_number)
+    return max(all_opens - out.opens, 0), max(visitors - out.openers, 0)
 
 
 def of_pixels(pixels: Iterable[Pixel]) -> list[Mailing]:
@@ -107,6 +122,39 @@ def before(pixel: Pixel) -> Pixel | None:
     same_owner = Pixel.team_id == pixel.team_id if pixel.team_id else Pixel.user_id == pixel.user_id
     statement = select(Pixel).where(same_owner, Pixel.sent_at < pixel.sent_at)
     return db.session.scalar(statement.order_by(Pixel.sent_at.desc(), Pixel.number.desc()).limit(1))
+
+
+class _OptedOut(NamedTuple):
+    """Visitors who opted out since: their numbers, their opens until then, how many had some."""
+
+    numbers: Array
+    opens: int
+    openers: int
+
+
+def _opted_out(pixel_number: int) -> _OptedOut:
+    rows = [
+        row
+        # One after the other, so that an index serves.
+        for verified in (True, False)
+        for row in db.session.execute(
+            select(Recipient.number, Recipient.opens).where(
+                Recipient.pixel_number == pixel_number,
+                Recipient.visitor.in_(_visitors_out(pixel_number, verified)),
+                Recipient.number.is_not(None),
+            )
+        )
+    ]
+    counted = [row.opens for row in rows]
+    numbers = np.array([row.number for row in rows], np.int64)
+    return _OptedOut(numbers, sum(counted), sum(count > 0 for count in counted))
+
+
+def _visitors_out(pixel_number: int, verified: bool) -> Any:
+    out = aliased(Recipient)
+    return select(out.visitor).where(
+        out.pixel_number == pixel_number, out.verified.is_(verified), out.opted_out.is_(True)
+    )
 
 
 def _of_people(pixel: Pixel, people: Counts, all_opens: int) -> Mailing:
@@ -168,7 +216,7 @@ def _times_of_visitors(
     question: Question, sent_at: datetime | None
 ) -> tuple[datetime | None, int | None]:
     """Return when the first visitor opened, and the median time that they took."""
-    firsts = opens.first_of_each(question)
+    firsts = opens.first_of_each(question, _opted_out(question.pixel_number).numbers)
     if not len(firsts):
         return None, None
     if sent_at is None:

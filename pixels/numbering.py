@@ -76,10 +76,13 @@ def _replace_key(links: Links) -> None:
 def _number_some(key: PeopleKey) -> int:
     """Give some recipients the number that the key makes of their names; return how many."""
     statement = select(Recipient.pixel_number, Recipient.visitor, Recipient.recipient)
-    unnumbered = statement.where(Recipient.person.is_(None)).limit(ROWS_AT_ONCE)
+    unnumbered = statement.where(
+        Recipient.person.is_(None), Recipient.recipient.is_not(None)
+    ).limit(ROWS_AT_ONCE)
     rows = [
         {"of": number, "who": visitor, "given": key.person(name)}
         for number, visitor, name in db.session.execute(unnumbered)
+        if name is not None
     ]
     if rows:
         with writing():

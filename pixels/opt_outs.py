@@ -20,7 +20,7 @@ from core.locks import writing
 from core.people_key import OptOutLink, PeopleKey
 from hits.people import people_key
 from models import EVERY_OWNER, OptOut, Pixel, Recipient
-from pixels.catalogue import raise_version
+from pixels.catalogue import raise_people_version, raise_version
 
 SaidBy = Literal["link", "owner", "operator"]
 OPT_OUT_PATH = "/opt-out/"
@@ -105,7 +105,9 @@ def take_along(pixel_number: int, owner: uuid.UUID) -> None:
     """Let what people said hold for a pixel's next owner too, inside the caller's `writing()`."""
     connection = db.session.connection()
     out = select(Recipient.person, Recipient.recipient).where(
-        Recipient.pixel_number == pixel_number, Recipient.opted_out.is_(True)
+        Recipient.pixel_number == pixel_number,
+        Recipient.opted_out.is_(True),
+        Recipient.person.is_not(None),
     )
     rows = [
         {
@@ -158,6 +160,8 @@ def _of_owner(owner: uuid.UUID) -> ColumnElement[bool]:
 
 
 def _mark(condition: ColumnElement[bool], opted_out: bool) -> None:
+    theirs = select(Recipient.pixel_number).where(condition)
+    raise_people_version(Pixel.number.in_(theirs))
     db.session.execute(
         update(Recipient)
         .where(condition)

@@ -18,7 +18,8 @@ from core.database import db
 from core.lists import ListQuery, Page
 from models import OPENED, Pixel, Recipient
 from pixels import mailings, persons, pixels
-from stats import opens, questions
+from pixels.recipient_lists import IS_OPENED, issued_to
+from stats import questions
 from stats.days import MS_PER_HOUR
 from stats.shapes import Question
 
@@ -95,7 +96,7 @@ def _figures(found: Sequence[Pixel], at: datetime) -> dict[int, Figures]:
 def _figures_of_people(numbers: Collection[int]) -> dict[int, Figures]:
     opened = func.sum(case((Recipient.status == OPENED, 1), else_=0))
     statement = (
-        select(Recipient.pixel_number, func.count(), opened, func.max(Recipient.last_opened_at))
+        select(Recipient.pixel_number, func.count(), opened)
         .where(
             Recipient.pixel_number.in_(numbers),
             Recipient.verified.is_(True),
@@ -104,14 +105,23 @@ def _figures_of_people(numbers: Collection[int]) -> dict[int, Figures]:
         .group_by(Recipient.pixel_number)
     )
     return {
-        number: Figures(sent, int(count), last, has_people=True)
-        for number, sent, count, last in db.session.execute(statement)
+        number: Figures(sent, int(count), _last_open(number), has_people=True)
+        for number, sent, count in db.session.execute(statement)
     }
+
+
+def _last_open(pixel_number: int) -> datetime | None:
+    """Return when somebody opened last, from the end of an index."""
+    statement = select(Recipient.last_opened_at).where(
+        issued_to(pixel_number), IS_OPENED, Recipient.last_opened_at.is_not(None)
+    )
+    last = statement.order_by(Recipient.last_opened_at.desc()).limit(1)
+    return db.session.scalar(last)
 
 
 def _figures_of_opens(pixel: Pixel, at: datetime) -> Figures:
     question = Question(pixel.number, mailings.EVER[0], max(at, mailings.EVER[0]))
-    _, unique = opens.count(question)
+    _, unique = mailings.opens_of(question)
     newest = questions.events(question, page_size=1) if unique else []
     return Figures(pixel.sent_count, unique, newest[0].at if newest else None, has_people=False)
 

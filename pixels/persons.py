@@ -7,7 +7,18 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Integer, case, cast, exists, func, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    and_,
+    case,
+    cast,
+    exists,
+    func,
+    select,
+    true,
+    union_all,
+)
 
 from core.database import db
 from core.errors import NotFound
@@ -15,10 +26,12 @@ from core.links import Links
 from core.lists import ListQuery, Page
 from hits.people import people_key
 from models import EVERY_OWNER, OPENED, Hit, OptOut, Pixel, Recipient
-from pixels.recipients import COLUMNS, RecipientRow, rows_told
+from pixels.recipient_lists import COLUMNS, RecipientRow, holds, rows_told
 from stats import folding
 from stats.shapes import Event
 from stats.view import events_by_id
+
+PEOPLE_SORTED_MAX = 20_000
 
 
 class PersonRow(NamedTuple):
@@ -51,29 +64,17 @@ class Person(NamedTuple):
 
 
 def listing(owners: Collection[uuid.UUID] | None, query: ListQuery) -> Page[PersonRow]:
-    """Return a page of the people of some owners' pixels, None for all, by name."""
+    """Return a page of the people of some owners' pixels, None for all, by name.
+
+    More people than can be sorted at once come in the order of their numbers.
+    """
     fold_all(owners)
-    wanted = _theirs(owners)
-    if query.search:
-        wanted &= Recipient.recipient.icontains(query.search, autoescape=True)
-    name = func.min(Recipient.recipient)
-    statement = (
-        select(
-            name,
-            func.count(Recipient.pixel_number.distinct()),
-            func.count(case((Recipient.status == OPENED, Recipient.pixel_number)).distinct()),
-            func.max(Recipient.last_opened_at),
-            func.max(cast(Recipient.opted_out, Integer)) == 1,
-        )
-        .where(wanted)
-        .group_by(Recipient.person)
-        .order_by(name, Recipient.person)
-        .limit(query.page_size)
-        .offset(query.offset)
-    )
-    count = db.session.scalar(select(func.count(Recipient.person.distinct())).where(wanted)) or 0
-    rows = [PersonRow(*row[:-1], bool(row[-1])) for row in db.session.execute(statement)]
-    return query.page_of(rows, count)
+    people = _found(owners, query.search) if query.search else _everybody(owners)
+    count = db.session.scalar(select(func.count()).select_from(people.subquery())) or 0
+    if count <= PEOPLE_SORTED_MAX:
+        people = people.order_by(func.min(Recipient.recipient))
+    some = people.order_by(Recipient.person).limit(query.page_size).offset(query.offset)
+    return query.page_of(_rows(owners, list(db.session.scalars(some))), count)
 
 
 def find(links: Links, owners: Collection[uuid.UUID] | None, name: str) -> Person:
@@ -123,6 +124,55 @@ def fold_all(owners: Collection[uuid.UUID] | None) -> None:
         folding.fold_for_question(number)
 
 
+def _everybody(owners: Collection[uuid.UUID] | None) -> Any:
+    """Return the statement for the numbers of people, each once, by an index of nothing else."""
+    known = select(Recipient.person).where(Recipient.person.is_not(None), _by_person(owners))
+    return known.group_by(Recipient.person)
+
+
+def _found(owners: Collection[uuid.UUID] | None, search: str) -> Any:
+    """Return the statement for people by their names, of which an index has the signed ones."""
+    plain = select(Recipient.visitor).where(_theirs(owners), Recipient.verified.is_(False))
+    has_plain = db.session.scalar(plain.limit(1)) is not None
+    named = union_all(
+        *(
+            select(Recipient.pixel_number, Recipient.visitor).where(
+                _theirs(owners),
+                Recipient.verified.is_(verified),
+                Recipient.recipient.is_not(None),
+                holds(search),
+            )
+            for verified in ((True, False) if has_plain else (True,))
+        )
+    ).subquery()
+    same = and_(
+        Recipient.pixel_number == named.c.pixel_number, Recipient.visitor == named.c.visitor
+    )
+    return select(Recipient.person).join(named, same).group_by(Recipient.person)
+
+
+def _rows(owners: Collection[uuid.UUID] | None, persons: list[int]) -> list[PersonRow]:
+    """Return rows of some people, in the order of these."""
+    statement = (
+        select(
+            Recipient.person,
+            func.min(Recipient.recipient),
+            func.count(Recipient.pixel_number.distinct()),
+            func.count(case((Recipient.status == OPENED, Recipient.pixel_number)).distinct()),
+            func.max(Recipient.last_opened_at),
+            func.max(cast(Recipient.opted_out, Integer)) == 1,
+        )
+        .where(_by_person(owners), Recipient.person.in_(persons))
+        .group_by(Recipient.person)
+    )
+    rows: Any = db.session.execute(statement)
+    found = {
+        person: PersonRow(name, pixels, opened, last_opened_at, bool(opted_out))
+        for person, name, pixels, opened, last_opened_at, opted_out in rows
+    }
+    return [found[person] for person in persons if person in found]
+
+
 def _of_pixel(
     pixel: Pixel, consent: bool, issued_at: datetime | None, visitor: int, row: Iterable[Any]
 ) -> OfPixel:
@@ -138,3 +188,13 @@ def _owned(owners: Collection[uuid.UUID] | None) -> ColumnElement[bool]:
 
 def _theirs(owners: Collection[uuid.UUID] | None) -> ColumnElement[bool]:
     return Recipient.pixel_number.in_(select(Pixel.number).where(_owned(owners)))
+
+
+def _by_person(owners: Collection[uuid.UUID] | None) -> ColumnElement[bool]:
+    """Return what `_theirs` does, so that rows are read in the order of their persons.
+
+    Else SQLite looks for them by pixel, and sorts.
+    """
+    if owners is None:
+        return true()
+    return (Recipient.pixel_number + 0).in_(select(Pixel.number).where(_owned(owners)))

@@ -10,47 +10,32 @@ from __future__ import annotations
 import html
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, true, update
+from sqlalchemy import and_, bindparam, delete, func, select, update
 
 from core.clock import now
 from core.database import db
 from core.errors import BadRequest, NotFound
 from core.links import NOBODY_ISSUE, UNNAMED_ISSUE, Links
-from core.lists import ListQuery, Page
-from core.locks import writing
+from core.locks import give_way, writing
 from core.people_key import OptOutLink, PeopleKey, folded
 from hits.people import people_key
-from models import EVERY_OWNER, STATUSES, OptOut, Pixel, Recipient
-from pixels.catalogue import raise_version
-from stats import folding, labels, store
+from models import EVERY_OWNER, OptOut, Pixel, Recipient
+from pixels.catalogue import raise_people_version, raise_version
+from stats import folding
 
 # Ids are stored so many at a time, so that hits wait for a moment only.
 STORED_AT_ONCE_MAX = 2_000
-ROWS_READ_AT_ONCE = 2_000
-ORDERS = {
-    "recipient": Recipient.recipient,
-    "firstOpenedAt": Recipient.first_opened_at,
-    "lastOpenedAt": Recipient.last_opened_at,
-    "opens": Recipient.opens,
-}
 OPT_OUT_PATH = "/opt-out/"
 # An issue's number, at random; those below are no issue's.
 _ISSUE_BITS, _ISSUE_MIN = 62, 1 << 62
 # Browsers and proxies rewrite dots, slashes and percent signs in paths, never in a query.
 _PLAIN_SLUG = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
 _RECIPIENTS: Any = Recipient.__table__
-# What `rows_told` turns into rows.
-COLUMNS = (
-    *(Recipient.recipient, Recipient.verified, Recipient.status, Recipient.sent_at),
-    *(Recipient.opted_out, Recipient.first_opened_at, Recipient.last_opened_at),
-    *(Recipient.opens, Recipient.prefetches, Recipient.bots, Recipient.last_profile),
-)
 
 
 class Link(NamedTuple):
@@ -61,42 +46,6 @@ class Link(NamedTuple):
     html: str
     opt_out_url: str | None = None
     opted_out: bool = False
-
-
-class RecipientRow(NamedTuple):
-    """A recipient of a pixel, with their hits by class, and what fetched last.
-
-    `client` and `reason` are those of the last open, else of the last fetch.
-    """
-
-    recipient: str
-    verified: bool
-    status: str
-    sent_at: datetime | None
-    opted_out: bool
-    first_opened_at: datetime | None
-    last_opened_at: datetime | None
-    opens: int
-    prefetches: int
-    bots: int
-    client: str | None
-    reason: str | None
-
-
-class Counts(NamedTuple):
-    """How many people a pixel was issued to, without those who opted out, by status."""
-
-    all: int
-    opened: int
-    machine: int
-    unopened: int
-
-
-@dataclass(frozen=True, slots=True)
-class RecipientPage(Page[RecipientRow]):
-    """A page of recipients, and how many people there are whatever was asked for."""
-
-    counts: Counts
 
 
 def issue(
@@ -148,16 +97,22 @@ def take_back(pixel: Pixel, issued_at: datetime) -> int:
     Their links name nobody from then on.
     """
     folding.fold_for_question(pixel.number)
-    with writing():
-        removed = db.session.execute(
-            Recipient.__table__.delete().where(  # type: ignore[attr-defined]
-                Recipient.pixel_number == pixel.number,
-                Recipient.issued_at == issued_at,
-                Recipient.number.is_(None),
-            )
-        ).rowcount
-        raise_version()
-    return int(removed)
+    untouched = and_(
+        Recipient.pixel_number == pixel.number,
+        Recipient.issued_at == issued_at,
+        Recipient.number.is_(None),
+    )
+    some = select(Recipient.visitor).where(untouched).limit(STORED_AT_ONCE_MAX)
+    removed = 0
+    while visitors := db.session.scalars(some).all():
+        with writing():
+            # Of whom something came meanwhile, and is counted, stays.
+            found = delete(_RECIPIENTS).where(untouched, Recipient.visitor.in_(visitors))
+            removed += db.session.connection().execute(found).rowcount
+            raise_people_version(Pixel.number == pixel.number)
+            raise_version()
+        give_way()
+    return removed
 
 
 def issues(pixel: Pixel) -> list[tuple[datetime, int, int]]:
@@ -175,78 +130,6 @@ def issues(pixel: Pixel) -> list[tuple[datetime, int, int]]:
     )
     rows: Any = db.session.execute(statement)
     return [(at, count, left) for at, count, left in rows]
-
-
-def listing(
-    pixel: Pixel, query: ListQuery, *, status: str | None = None, opens_min: int = 0
-) -> RecipientPage:
-    """Return a page of a pixel's recipients, the last to open first unless ordered otherwise.
-
-    Those who have not opened come last. People who opted out have no status that is asked for.
-    """
-    folding.fold_for_question(pixel.number)
-    wanted = _wanted(pixel, query.search, status, opens_min)
-    columns: tuple[Any, ...] = COLUMNS
-    statement = _ordered(select(*columns).where(wanted), query)
-    rows = db.session.execute(statement.limit(query.page_size).offset(query.offset)).all()
-    count = db.session.scalar(select(func.count()).select_from(Recipient).where(wanted)) or 0
-    told = list(rows_told(pixel.number, rows))
-    return RecipientPage(told, count, query.page, query.page_size, counts(pixel.number))
-
-
-def counts(pixel_number: int) -> Counts:
-    """Return how many people a pixel was issued to by status, as far as hits are folded."""
-    statement = select(Recipient.status, func.count()).where(issued_to(pixel_number))
-    rows: Any = db.session.execute(statement.group_by(Recipient.status)).all()
-    found = dict(rows)
-    unopened, machine, opened = (found.get(status, 0) for status in range(len(STATUSES)))
-    return Counts(unopened + machine + opened, opened, machine, unopened)
-
-
-def issued_to(pixel_number: int) -> ColumnElement[bool]:
-    """Return the condition for the people that a mailing's figures are about."""
-    return and_(
-        Recipient.pixel_number == pixel_number,
-        Recipient.verified.is_(True),
-        Recipient.opted_out.is_(False),
-    )
-
-
-def rows_told(pixel_number: int, rows: Iterable[Any]) -> Iterator[RecipientRow]:
-    """Yield rows of `COLUMNS` with words for their numbers."""
-    state = store.state_of(pixel_number)
-    if state is None:
-        return
-    words = labels.of_pixel(pixel_number, state.revision, state.profile_count).profiles
-    for recipient, verified, status, *others, profile in rows:
-        fetched_with = [words[name].of(profile or 0) for name in ("browser", "reason")]
-        yield RecipientRow(recipient, verified, STATUSES[status], *others, *fetched_with)
-
-
-def every(pixel: Pixel, search: str = "", status: str | None = None) -> Iterator[RecipientRow]:
-    """Yield all of a pixel's recipients that are asked for, in no order but their numbers'.
-
-    A chunk is read at a time, so that a slow reader holds nothing open.
-    """
-    folding.fold_for_question(pixel.number)
-    wanted, last = _wanted(pixel, search, status, 0), -(1 << 63)
-    statement = select(*COLUMNS, Recipient.visitor).order_by(Recipient.visitor)
-    while rows := db.session.execute(
-        statement.where(wanted, Recipient.visitor > last).limit(ROWS_READ_AT_ONCE)
-    ).all():
-        last = rows[-1].visitor
-        found = list(rows_told(pixel.number, [row[:-1] for row in rows]))
-        db.session.commit()
-        yield from found
-
-
-def names_of(pixel: Pixel, status: str | None = None) -> list[str]:
-    """Return the people that a pixel was issued to, less those who opted out, by name."""
-    folding.fold_for_question(pixel.number)
-    statement = select(Recipient.recipient).where(issued_to(pixel.number))
-    if status is not None:
-        statement = statement.where(Recipient.status == STATUSES.index(status))
-    return list(db.session.scalars(statement.order_by(Recipient.recipient)))
 
 
 def url_of(base: str, slug: str, **query: str | None) -> str:
@@ -312,6 +195,7 @@ class _Issue(NamedTuple):
             found.append((name, number))
         if new:
             db.session.connection().execute(_RECIPIENTS.insert(), new)
+            raise_people_version(Pixel.number == self.pixel.number)
         return found
 
     def link(self, name: str, number: int, base: str) -> Link:
@@ -369,23 +253,3 @@ class _Issue(NamedTuple):
 _one = update(_RECIPIENTS).where(
     Recipient.pixel_number == bindparam("of"), Recipient.visitor == bindparam("who")
 )
-
-
-def _wanted(pixel: Pixel, search: str, status: str | None, opens_min: int) -> ColumnElement[bool]:
-    conditions: list[ColumnElement[bool]] = [Recipient.pixel_number == pixel.number]
-    if search:
-        conditions.append(Recipient.recipient.icontains(search, autoescape=True))
-    if status is not None:
-        conditions += (Recipient.status == STATUSES.index(status), Recipient.opted_out.is_(False))
-    if opens_min:
-        conditions.append(Recipient.opens >= opens_min)
-    return and_(true(), *conditions)
-
-
-def _ordered(statement: Select[Any], query: ListQuery) -> Select[Any]:
-    column = ORDERS[query.order_by or "lastOpenedAt"]
-    return statement.order_by(
-        (column.desc() if query.is_descending() else column).nulls_last(),
-        Recipient.recipient,
-        Recipient.visitor,
-    )

@@ -218,7 +218,12 @@ def _parsed(
     form = Format(
         form.encoding, form.mark, delimiter, _line_end_of(text), start[0] if start else ""
     )
-    rows = list(_rows(text, delimiter, 2 if start else 1))
+    first_line = 2 if start else 1
+    rows = list(_rows(text, delimiter, first_line))
+    if '"' in text and not has_header:
+        # Mail programs put a blank before a name in quotes, which is none in a table.
+        listed = list(_rows(text, delimiter, first_line, skips_blanks=True))
+        rows = listed if is_list(listed) else rows
     while rows and rows[-1].is_blank:
         rows.pop()
     if not rows:
@@ -234,13 +239,17 @@ def _parsed(
     return Table(form, [each.strip() for each in columns], has_header, kept)
 
 
-def _rows(text: str, delimiter: str, first_line: int) -> Iterator[TableRow]:
-    """Yield all rows, blank ones too.
+def _rows(
+    text: str, delimiter: str, first_line: int, *, skips_blanks: bool = False
+) -> Iterator[TableRow]:
+    """Yield all rows, blank ones too; with or without the blanks after delimiters.
 
     Not in the strict way, which refuses `"Doe, B" <b@example.org>` as mail programs write it; a
     quote that is never closed is refused all the same, since it takes in all that follows.
     """
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=skips_blanks
+    )
     line, cells = first_line, list[str]()
     try:
         for count, cells in enumerate(reader):

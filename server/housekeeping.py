@@ -100,6 +100,9 @@ class Housekeeper(threading.Thread):
             # What was deleted is in the log still.
             self._log_emptied_on = -1
             yield erased
+        for removed in retention.finish_restarts():
+            self._log_emptied_on = -1
+            yield removed
         # What is deleted too early can't be brought back when a clock that jumped is right again.
         at = from_milliseconds(self._believed(shown_ms))
         yield retention.forget_revoked_tokens(at)

@@ -17,6 +17,7 @@ from stats.days import MS_PER_HOUR, NO_VISITOR, Array, Columns
 from stats.shapes import Question
 from stats.view import View
 
+NO_ONE: Array = np.zeros(0, np.int64)
 NEVER = np.iinfo(np.int64).max
 
 
@@ -32,13 +33,18 @@ def count(question: Question) -> tuple[int, int]:
     return int(hits[1]), int(visitors[1])
 
 
-def by_hour(question: Question, since: datetime, hours: int) -> Array:
-    """Return how many hits of a question each of the hours since an instant has."""
+def by_hour(question: Question, since: datetime, hours: int, without: Array = NO_ONE) -> Array:
+    """Return how many hits of a question each of the hours since an instant has.
+
+    `without` are the numbers of visitors who are left out.
+    """
     counts, since_ms = np.zeros(hours, np.int64), milliseconds(since)
     view = View.of(question)
     if view is None:
         return counts
     of_profile = view.groups().of_profile
+    is_left_out = np.zeros(view.state.visitor_count + 1, bool)
+    is_left_out[without] = True
     first, last = since_ms // MS_PER_DAY, (since_ms + hours * MS_PER_HOUR) // MS_PER_DAY
     days = [day for day in store.days_of(question.pixel_number) if first <= day <= last]
     pruned = [day for day in days if day < view.state.pruned_before]
@@ -47,14 +53,24 @@ def by_hour(question: Question, since: datetime, hours: int) -> Array:
         hour = max(day * MS_PER_DAY - since_ms, 0) // MS_PER_HOUR
         if hour < hours:
             counts[hour] += int(hits.sum())
+    for day, remains in store.read_remains(question.pixel_number, pruned if len(without) else []):
+        pairs = remains.pairs
+        hits = pairs.hits[(of_profile[pairs.profile] > 0) & is_left_out[pairs.visitor]]
+        hour = max(day * MS_PER_DAY - since_ms, 0) // MS_PER_HOUR
+        if hour < hours:
+            counts[hour] -= int(hits.sum())
     for day, columns in store.read(Columns, question.pixel_number, days):
-        at_ms = columns.at[of_profile[columns.profile] > 0].astype(np.int64)
+        kept = (of_profile[columns.profile] > 0) & ~is_left_out[columns.visitor]
+        at_ms = columns.at[kept].astype(np.int64)
         counts += in_hours(at_ms + (day * MS_PER_DAY - since_ms), hours)
     return counts
 
 
-def first_of_each(question: Question) -> Array:
-    """Return when each visitor's first hit of a question was, in milliseconds, in no order."""
+def first_of_each(question: Question, without: Array = NO_ONE) -> Array:
+    """Return when each visitor's first hit of a question was, in milliseconds, in no order.
+
+    `without` are the numbers of visitors who are left out.
+    """
     view = View.of(question)
     if view is None:
         return np.zeros(0, np.int64)
@@ -71,6 +87,7 @@ def first_of_each(question: Question) -> Array:
         at_ms = columns.at[kept].astype(np.int64) + day * MS_PER_DAY
         np.minimum.at(found, columns.visitor[kept], at_ms)
     found[NO_VISITOR] = NEVER
+    found[without] = NEVER
     return found[found < NEVER]
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, delete, exists, func, literal, or_, select, tu
 
 from core.clock import from_milliseconds
 from core.database import Instant, begin_snapshot, db
-from core.locks import writing
+from core.locks import give_way, writing
 from models import MACHINE, MS_PER_DAY, OPENED, UNOPENED, Hit, Pixel, Profile, Recipient, Segment
 from stats.arithmetic import group_hits, join_pieces, remains_of, sort_columns
 from stats.days import CLASSES, PIECE_HITS_MAX, Array, Columns, pack
@@ -174,6 +174,9 @@ def _recount_recipients(pixel_number: int) -> None:
         if state is None:
             return
         done = _recount_after(pixel_number, done, state)
+    with writing():
+        raised = update(Pixel).where(Pixel.number == pixel_number)
+        db.session.execute(raised.values(people_version=Pixel.people_version + 1))
 
 
 def _recount_after(pixel_number: int, done: int, state: State) -> int | None:
@@ -222,6 +225,7 @@ def _recount_after(pixel_number: int, done: int, state: State) -> int | None:
             if state_of(pixel_number) != state:
                 return done
             db.session.connection().execute(_recounted_recipient(pixel_number), rows)
+        give_way()
         done = some[-1].visitor
     return None
 

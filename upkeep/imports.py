@@ -25,7 +25,7 @@ from core.locks import writing
 from hits import classify
 from hits.agent_names import OTHER
 from hits.classify import CLASS_OF_REASON, HitClass, Verdict, classify_agent, classify_hit
-from hits.intake import Fetch, kept_query, kept_text, of_person
+from hits.intake import Fetch, kept_query, kept_text, of_nobody, of_person
 from hits.operator_rules import OperatorRules
 from hits.people import Addressee, attributions
 from hits.recorder import next_id
@@ -169,16 +169,18 @@ class _Importer:
         agent = kept_text(row.user_agent, classify.USER_AGENT_CHARACTERS_MAX)
         signals = SIGNALS.get(row.reason, 0) | classify.IMPORTED
         verdict, rule = classify_hit(classify_agent(agent), signals), self._rules.find(agent)
-        if agent == OTHER:
+        is_known = agent != OTHER and (agent or row.reason in ("", "no-agent"))
+        if not is_known:
             # What it was is not known; what was made of it stays.
-            verdict = _said(row)
+            verdict, signals = _said(row), signals | classify.UNKEPT
         elif rule is not None:
             verdict = rule.verdict(classify_agent(agent))
-        context = HitContext(agent, signals, (verdict.own_machine and row.country) or None)
-        if agent == OTHER or rule is not None:
-            context = context._replace(verdict=verdict)
+        country = (verdict.own_machine and row.country) or None
         if privacy == "anonymous":
-            return context
+            return of_nobody(country, verdict, signals)
+        context = HitContext(agent, signals, country)
+        if rule is not None or not is_known:
+            context = context._replace(verdict=verdict)
         query = kept_query(row.query)
         return of_person(context, Fetch("", agent, row.language, row.hostname, row.referrer, query))
 

@@ -16,7 +16,7 @@ from core.database import db
 from core.errors import Unavailable
 from core.locks import sole, writing
 from hits.agent_names import OTHER, names_of
-from hits.classify import RULES_VERSION, Verdict, classify_agent, classify_hit
+from hits.classify import RULES_VERSION, UNKEPT, Verdict, classify_agent, classify_hit
 from hits.operator_rules import OperatorRules
 from models import MS_PER_DAY, Hit, Profile, UserAgent
 from stats import rebuilding
@@ -77,7 +77,8 @@ def _classify(profiles: Sequence[Any], rules: OperatorRules) -> int:
 
 
 def _change(profile: Any, rules: OperatorRules) -> dict[str, Any]:
-    if profile.user_agent == OTHER:  # What it was is not kept; what was made of it stays.
+    if profile.user_agent == OTHER or profile.signals & UNKEPT:
+        # What it was is not kept; what was made of it stays.
         verdict = Verdict(profile.hit_class, profile.reason, profile.country is not None)
     elif rule := rules.find_again(profile.user_agent, profile.reason):
         verdict = rule.verdict(classify_agent(profile.user_agent))

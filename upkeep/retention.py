@@ -10,6 +10,7 @@ recipients with their first and last opens. To forget those, delete the pixel.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,7 +32,7 @@ from sqlalchemy import (
 from core.clock import JUMP_TRUSTED_AFTER_MS, from_milliseconds, milliseconds
 from core.database import db
 from core.fields import iso
-from core.locks import writing
+from core.locks import give_way, writing
 from hits.references import is_over
 from models import (
     MS_PER_DAY,
@@ -42,6 +43,7 @@ from models import (
     Pixel,
     Profile,
     Recipient,
+    Restart,
     RetentionRun,
     RevokedToken,
     Salt,
@@ -56,6 +58,8 @@ from stats.instants import dated, undated
 ROWS_AT_ONCE_MAX = 5_000
 # A row that holds a day's arrays may be megabytes.
 BLOBS_AT_ONCE_MAX = 8
+# How long a request removes what it is told to before it leaves the rest to the housekeeper.
+RESTART_SECONDS_MAX = 5.0
 # How long nothing goes after the first start that would delete old hits.
 WARNED_FOR = timedelta(days=1)
 RUN_ID = 1
@@ -220,18 +224,42 @@ def _forget_names(pixel_number: int) -> int:
     return len(gone)
 
 
-def remove_hits(pixel_number: int) -> None:
-    """Remove all hits that a pixel has by now, and what was counted of them.
+def start_anew(pixel_number: int) -> bool:
+    """Remove all hits that a pixel has by now, and what was counted of them; tell if all are gone.
 
-    Its links, its people and its shares stay. What comes meanwhile stays too.
+    Its links, its people and its shares stay, and what comes meanwhile stays too. It begins at
+    once; what can't be done in seconds the housekeeper does.
     """
     last = questions.newest_id(pixel_number) or 0
-    for _ in _delete_rows(Hit.__table__, (Hit.pixel_number == pixel_number) & (Hit.id <= last)):
-        pass
-    for _ in _delete_rows(ImportedHit.__table__, ImportedHit.pixel_number == pixel_number):
-        pass
+    with writing():
+        db.session.merge(Restart(pixel_number=pixel_number, through=last))
+    give_up_at = time.monotonic() + RESTART_SECONDS_MAX
+    for _ in _restart(pixel_number, last):
+        if time.monotonic() > give_up_at:
+            return False
+        give_way()
+    return True
+
+
+def finish_restarts() -> Iterator[int]:
+    """Remove what pixels that start anew had; yield after each step how many rows it removed."""
+    for number, through in db.session.execute(select(Restart.pixel_number, Restart.through)).all():
+        yield from _restart(number, through)
+
+
+def _restart(pixel_number: int, through: int) -> Iterator[int]:
+    """Remove a pixel's hits up to one, and count anew; whoever stops in between may begin again."""
+    ours = Hit.pixel_number == pixel_number
+    yield from _delete_rows(Hit.__table__, ours & (Hit.id <= through))
+    yield from _delete_rows(ImportedHit.__table__, ImportedHit.pixel_number == pixel_number)
+    # There are no figures any more for which those who were forgotten would have to stay.
+    nameless = (Recipient.pixel_number == pixel_number) & Recipient.recipient.is_(None)
+    yield from _delete_rows(Recipient.__table__, nameless)
     rebuilding.forget_pruned(pixel_number)
     rebuilding.rebuild(pixel_number)
+    is_done = (Restart.pixel_number == pixel_number) & (Restart.through <= through)
+    with writing():
+        db.session.execute(delete(Restart).where(is_done))
 
 
 def forget_salts(today: int) -> int:

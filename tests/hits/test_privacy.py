@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
-from tests.conftest import Client, Server, wait_until
+from tests.conftest import Client, Server, verdicts, wait_until
 
 OUTLOOK = "Outlook-Android/2.0"
 FACTS = ("country", "language", "hostname", "referrer", "query")
@@ -33,6 +34,17 @@ def visitors(server: Server, pixel: dict[str, Any]) -> list[int | None]:
     number = server.number_of(pixel)
     statement = f"SELECT visitor FROM hits WHERE pixel_number = {number} ORDER BY id"
     return [visitor for (visitor,) in server.query(statement)]
+
+
+def agents_of(server: Server, pixel: dict[str, Any]) -> set[str]:
+    """Return the user agents that a pixel's profiles have."""
+    return {
+        agent
+        for (agent,) in server.query(
+            "SELECT user_agent FROM agents JOIN profiles ON profiles.agent = agents.id"
+            f" WHERE pixel_number = {server.number_of(pixel)}"
+        )
+    }
 
 
 def facts(server: Server, pixel: dict[str, Any]) -> dict[str, Any]:
@@ -143,6 +155,33 @@ def test_anonymous_pixel_keeps_the_country_only(proxied: Server) -> None:
     assert (ann["recipient"], ann["status"], ann["opens"]) == ("ann", "unopened", 0)
     number = proxied.number_of(pixel)
     assert proxied.query(f"SELECT * FROM texts WHERE pixel_number = {number}") == []
+    assert agents_of(proxied, pixel) == {""}
+
+
+def test_anonymous_pixel_keeps_class_and_reason_for_good(
+    start_server: Callable[..., Server], database: str
+) -> None:
+    server = start_server(database)
+    pixel, full = server.admin.create_pixel(), server.admin.create_pixel()
+    path = f"/api/pixels/{pixel['id']}"
+    server.admin.post(path, {"privacy": "anonymous"})
+    for agent in (OUTLOOK, "curl/8.5.0", "Mozilla/5.0", ""):
+        fetch(server.admin, pixel, "s=forged" if agent == "curl/8.5.0" else "", User_Agent=agent)
+    fetch(server.admin, full, User_Agent="")
+    expected = [
+        ("open", "mail-client", None),
+        ("bot", "forged-token", None),
+        ("prefetch", "apple-mpp", None),
+        ("bot", "no-agent", None),
+    ]
+    assert verdicts(server, pixel) == expected
+    server.execute("UPDATE profiles SET rules_version = rules_version + 1")
+    server.cli("reclassify")
+    assert verdicts(server, pixel) == expected
+    (hit,) = server.admin.get(f"{path}/events?startAt=0&endAt=4000000000000").json["data"]
+    assert [hit[name] for name in ("browser", "os", "device", "country")] == [None] * 4
+    rows = server.admin.get(f"{path}/export?format=jsonl&class=all").body.decode().splitlines()
+    assert {json.loads(row)["userAgent"] for row in rows} == {""}
 
 
 def test_privacy_mode_holds_for_the_next_hit(proxied: Server) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from pixels.mail_merge import Check
 from pixels.recipients import Link
 from pixels.tables import TableError
 from tests.conftest import Client, Server, unique
+from tests.web.pages.test_pages import Browser, text_of
 
 ADDED = ["url", "html", "opt_out_url"]
 ANN, BEN, ZOE = "ann@example.org", "ben@example.org", "zoe@example.org"
@@ -96,6 +99,103 @@ FILES: dict[str, tuple[bytes, list[str], str]] = {
     "UTF-16 without a mark": (f"email;x\n{ANN};ä\n".encode("utf-16-be"), [ANN], "email"),
     "no header": (f"1,{ANN},Ann\n2,{BEN},Ben\n".encode(), [ANN, BEN], "Column 2"),
     "names alone": (b"recipient,note\nann,\nbob,x\n", ["ann", "bob"], "recipient"),
+    "Excel, text cut at tabs": (
+        f'Name\tE-Mail-Adresse\r\nJörg\t{ANN}\r\n"Ben, B"\t{BEN}\r\n'.encode("cp1252"),
+        [ANN, BEN],
+        "E-Mail-Adresse",
+    ),
+    "Excel, with columns that were emptied": (
+        f"Email,Name,,\r\n{ANN},Ann,,\r\n{BEN},Ben,,\r\n,,,\r\n,,,\r\n".encode("utf-8-sig"),
+        [ANN, BEN],
+        "Email",
+    ),
+    "Excel, numbers and dates of its country": (
+        (
+            f"Kunde;Umsatz;Seit;Mail\r\n00042;1.234,50;01.02.2026;{ANN}\r\n00043;-5,00;03.04.2026;{BEN}\r\n"
+        ).encode("cp1252"),
+        [ANN, BEN],
+        "Mail",
+    ),
+    "Excel, cells of several lines": (
+        f'Address,E-mail\r\n"1 Main St\nTown",{ANN}\r\n"2 Main St\nTown",{BEN}\r\n'.encode(
+            "utf-8-sig"
+        ),
+        [ANN, BEN],
+        "E-mail",
+    ),
+    "LibreOffice, UTF-16": (
+        f"Vorname,E-Mail\nÅsa,{ANN}\nZoë,{ZOE}\n".encode("utf-16"),
+        [ANN, ZOE],
+        "E-Mail",
+    ),
+    "LibreOffice, cut at tabs, without a header": (
+        f"1\t{ANN}\n2\t{BEN}\n".encode(),
+        [ANN, BEN],
+        "Column 2",
+    ),
+    "LibreOffice, blanks around the cells": (
+        f"id, email\n1, {ANN}\n2, {BEN}\n".encode(),
+        [ANN, BEN],
+        "email",
+    ),
+    "Google Sheets, cut at tabs": (
+        (
+            f"Timestamp\tEmail Address\tAgree?\n1/2/2026 3:04:05\t{ANN}\tYes\n1/2/2026 "
+            f"3:05:05\t{BEN}\tYes"
+        ).encode(),
+        [ANN, BEN],
+        "Email Address",
+    ),
+    "Google Contacts": (
+        (
+            "First Name,Last Name,Labels,E-mail 1 - Label,E-mail 1 - Value,E-mail 2 "
+            f"- Value,Phone 1 - Value\r\nAnn,A,* myContacts ::: News,* ,{ANN},,+43 1 "
+            f"234\r\nBen,B,* myContacts,Work,{BEN},second@example.org,\r\n"
+        ).encode(),
+        [ANN, BEN],
+        "E-mail 1 - Value",
+    ),
+    "Mailchimp, with tags and notes": (
+        (
+            "Email Address,First Name,Last Name,MEMBER_RATING,OPTIN_TIME,OPTIN_IP,"
+            f'NOTES,TAGS\n{ANN},Ann,A,2,"2026-01-02 03:04:05",203.0.113.5,"said ""hello"",'
+            f' twice","""News"",""Beta, closed"""\n{BEN},,,3,,,,\n'
+        ).encode(),
+        [ANN, BEN],
+        "Email Address",
+    ),
+    "Mailchimp, who unsubscribed": (
+        f'Email Address,UNSUB_REASON,UNSUB_REASON_OTHER\n"{ANN}","NORMAL (NORMAL)",""\n'.encode(),
+        [ANN],
+        "Email Address",
+    ),
+    "Thunderbird, cut at tabs": (
+        (
+            f"First Name\tLast Name\tPrimary Email\tNotes\nAnn\tA\t{ANN}\t\nBen\tB\t{BEN}\t"
+            "met @fair\n"
+        ).encode(),
+        [ANN, BEN],
+        "Primary Email",
+    ),
+    "Thunderbird, a list of recipients": (
+        f'Ann A <{ANN}>, "Doe, Ben" <{BEN}>,\r\n  {ZOE}\r\n'.encode(),
+        [ANN, BEN, ZOE],
+        "Column 1",
+    ),
+    "Outlook's contacts": (
+        (
+            '"First Name","Last Name","E-mail Address","E-mail Type","E-mail Display '
+            f'Name"\r\n"Ann","A","{ANN}","SMTP","Ann A ({ANN})"\r\n"Ben","B","{BEN}",'
+            '"SMTP","Ben B"\r\n'
+        ).encode("cp1252"),
+        [ANN, BEN],
+        "E-mail Address",
+    ),
+    "our own export, opened and saved": (
+        f"recipient,status\r\n'+{ANN},opened\r\n{BEN},unopened\r\n".encode("utf-8-sig"),
+        ["+" + ANN, BEN],
+        "recipient",
+    ),
 }
 
 
@@ -112,6 +212,11 @@ def test_file_gives_the_right_people_and_every_cell_back(name: str) -> None:
     if found.table.has_header:
         assert rows.pop(0) == [*found.table.columns, *ADDED]
     assert [row[:-3] for row in rows] == [row.cells for row, _ in found.rows]
+    if found.table.has_header:
+        whole = cells_of(data[len(form.mark) :], form.encoding, form.delimiter)[bool(form.start) :]
+        width = len(found.table.columns)
+        kept = [row + [""] * (width - len(row)) for row in whole if any(row)]
+        assert [row[:-3] for row in rows] == kept[1:]
     assert [row[-3] for row in rows] == [f"http://x/{person}" for person in people]
 
 
@@ -204,7 +309,32 @@ def test_any_cells_go_out_as_they_came(rows: list[tuple[str, str, str]]) -> None
     assert [tuple(row[:3]) for row in cells_of(merged(found))[1:]] == rows
 
 
-# The command line
+# The browser and the command line
+
+
+def test_browser_and_command_line_give_the_same_file_back(
+    shared_server: Callable[[str], Server], tmp_path: Path
+) -> None:
+    server = shared_server("sqlite")
+    admin = server.admin
+    browser = Browser(Client(server.base)).sign_in("admin")
+    for name, (data, people, _) in FILES.items():
+        pixel, table = admin.create_pixel(), tmp_path / "in.csv"
+        page, encoded = f"/pixels/{pixel['id']}/links", b64encode(data).decode()
+        table.write_bytes(data)
+        assert f", {len(people)} pe" in text_of(browser.send(page, data=encoded)), name
+        made = browser.send(f"{page}/make", page, data=encoded)
+        assert made.status == 200, name
+        done = server.cli(
+            *("recipients", "links", pixel["slug"], "--csv", str(table)),
+            *("--out", str(tmp_path / "out.csv")),
+        )
+        assert f", {len(people)} pe" in done.stderr, name
+        out = (tmp_path / "out.csv").read_bytes()
+        listed = admin.get(f"/api/pixels/{pixel['id']}/recipients?pageSize=100").json["data"]
+        assert sorted(row["recipient"] for row in listed) == sorted(people), name
+        # A bare list comes back from the browser under names.
+        assert made.body.endswith(out), name
 
 
 def test_command_writes_links_that_open_and_are_listed(

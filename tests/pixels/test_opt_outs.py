@@ -13,8 +13,9 @@ import pytest
 
 from core.links import Links
 from tests.conftest import Client, Server, unique, verdicts
-from tests.pixels.test_mailings import fetch, links_of, mailing, people
+from tests.pixels.test_mailings import ago, fetch, links_of, mailing, people
 from tests.pixels.test_recipients import old_token
+from tests.upkeep.test_retention import age
 
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)"
@@ -123,6 +124,61 @@ def test_whoever_opted_out_is_named_on_none_of_the_owners_pixels(
     assert (said["recipient"], said["saidBy"]) == (name, "link")
 
 
+def test_opens_of_whoever_opted_out_are_in_no_figure_of_the_mailing(
+    server: Server, stranger: Client
+) -> None:
+    pixel, name, other = stranger.create_pixel(), somebody(), somebody()
+    links = links_of(stranger, pixel, name, other, sentAt=ago(hours=1, minutes=30))
+    for link in (links[name], links[name], links[other], f"/p/{pixel['slug']}?r={name}"):
+        fetch(stranger, link)
+    before = mailing(stranger, pixel)
+    assert (before["sent"], before["opened"], before["opens"]) == (2, 2, 4)
+    follow(stranger, links[name])
+    found = mailing(stranger, pixel)
+    assert (found["sent"], found["opened"], found["openRate"], found["opens"]) == (1, 1, 1.0, 1)
+    assert found["hours"][1] == {"hour": 1, "opened": 1, "opens": 1}
+    assert sum(hour["opens"] for hour in found["hours"]) == 1
+    (listed,) = stranger.get(f"/api/pixels/mailings?ids={pixel['id']}").json["data"]
+    assert listed["opens"] == 1
+    shown = json.loads(server.cli("mailings", "show", pixel["slug"], "--json").stdout)
+    assert shown == found
+    # Hits that came since have no name, and count as anybody's.
+    fetch(stranger, links[name])
+    assert mailing(stranger, pixel)["opens"] == 2
+
+
+def test_opens_of_whoever_opted_out_leave_days_whose_hits_are_pruned(
+    server: Server, stranger: Client
+) -> None:
+    pixel, name, other = stranger.create_pixel(), somebody(), somebody()
+    links = links_of(stranger, pixel, name, other, sentAt=ago(days=40, hours=1))
+    for link in (links[name], links[name], links[other]):
+        fetch(stranger, link)
+    age(server, pixel, 40)
+    server.cli("prune", "--days", "30", "--yes")
+    found = mailing(stranger, pixel)
+    assert (found["opens"], sum(hour["opens"] for hour in found["hours"])) == (3, 3)
+    follow(stranger, links[name])
+    found = mailing(stranger, pixel)
+    assert (found["opens"], sum(hour["opens"] for hour in found["hours"])) == (1, 1)
+
+
+def test_whoever_opted_out_of_a_mailing_with_a_count_is_not_counted(stranger: Client) -> None:
+    pixel, name, other = stranger.create_pixel(), somebody(), somebody()
+    values = {"sentCount": 10, "sentAt": ago(minutes=30)}
+    stranger.post(f"/api/pixels/{pixel['id']}", values)
+    for each in (name, name, other):
+        fetch(stranger, f"/p/{pixel['slug']}?r={each}")
+    elsewhere = stranger.create_pixel()
+    follow(stranger, links_of(stranger, elsewhere, name)[name])
+    found = mailing(stranger, pixel)
+    assert (found["basis"], found["opened"], found["opens"], found["openRate"]) == (
+        *("count", 1, 1),
+        0.1,
+    )
+    assert found["hours"][0] == {"hour": 0, "opened": 1, "opens": 1}
+
+
 def test_operator_opts_out_for_every_owner_and_back_in(
     server: Server, admin: Client, stranger: Client
 ) -> None:
@@ -211,6 +267,48 @@ def test_forgotten_person_leaves_the_totals_and_no_name(server: Server, admin: C
     assert names(server, pixel)[-2:] == [None, name]
 
 
+def test_figures_of_a_mailing_stay_when_somebody_is_forgotten(
+    server: Server, admin: Client
+) -> None:
+    pixel, sent_at = admin.create_pixel(), ago(hours=1, minutes=30)
+    opener, other, out = somebody(), somebody(), somebody()
+    links = links_of(admin, pixel, opener, other, out, sentAt=sent_at)
+    for name in (opener, opener, out):
+        fetch(admin, links[name])
+    follow(admin, links[out])
+    before, counts = mailing(admin, pixel), people(admin, pixel)["counts"]
+    assert (before["sent"], before["opened"], before["opens"]) == (2, 1, 2)
+    for name in (opener, other, out):
+        assert admin.delete(f"/api/recipient?name={name}").status == 200
+    assert mailing(admin, pixel) == before
+    found = people(admin, pixel)
+    assert (found["data"], found["count"], found["counts"]) == ([], 0, counts)
+    assert people(admin, pixel, "orderBy=opens&status=opened")["count"] == 0
+    exported = admin.get(f"/api/pixels/{pixel['id']}/recipients/export?format=jsonl")
+    assert exported.body == b""
+    known = admin.get("/api/recipients?pageSize=100").json
+    assert not {opener, other, out} & {row["recipient"] for row in known["data"]}
+    # Their link is nobody's, and issued again they are somebody new.
+    fetch(admin, links[other])
+    new = links_of(admin, pixel, opener, sentAt=sent_at)[opener]
+    assert new["url"] != links[opener]["url"]
+    after = mailing(admin, pixel)
+    assert (after["sent"], after["opened"], after["unopened"]) == (3, 1, 2)
+    fetch(admin, new)
+    assert mailing(admin, pixel)["opened"] == 2
+    number = server.number_of(pixel)
+    rows = server.query(
+        "SELECT recipient, person, issued_at FROM recipients"
+        f" WHERE pixel_number = {number} AND recipient IS NULL"
+    )
+    assert rows == [(None, None, None)] * 3
+    # Reclassified, all is counted anew.
+    server.execute(f"UPDATE profiles SET rules_version = -1 WHERE pixel_number = {number}")
+    before = mailing(admin, pixel)
+    server.cli("reclassify")
+    assert mailing(admin, pixel) == before
+
+
 def test_person_is_forgotten_on_one_pixel_alone(server: Server, admin: Client) -> None:
     first, second, name = admin.create_pixel(), admin.create_pixel(), somebody()
     for pixel in (first, second):
@@ -254,6 +352,45 @@ def test_no_file_holds_the_name_of_somebody_forgotten(
     assert many[0].encode() in (server.data_dir / "pixelkeep.db").read_bytes()
     for path in ("export", "recipients/export"):
         assert needle not in admin.get(f"/api/pixels/{pixel['id']}/{path}").body.lower()
+
+
+def test_no_query_finds_the_name_of_somebody_forgotten_on_postgresql(
+    start_server: Callable[..., Server],
+) -> None:
+    server = start_server("postgresql", webhook_private="1")
+    admin, name = server.admin, f"{unique('unforgettable')}@example.org"
+    pixel = admin.create_pixel()
+    for events in (["hit"], ["first-open"]):
+        hook = {"url": "http://127.0.0.1:9/", "events": events}
+        assert admin.post("/api/webhooks", hook).status == 200
+    link = links_of(admin, pixel, name, "ann", sentAt="2026-11-01T00:00Z")[name]
+    fetch(admin, link)
+    fetch(admin, f"/p/{pixel['slug']}?r={name}&utm_content={quote(name)}&x={name}")
+    headers = {"User-Agent": f"Reader/1 ({name})", "Referer": f"https://x.example/{name}?a={name}"}
+    assert admin.get(f"/p/{pixel['slug']}", headers=headers).status == 200
+    follow(admin, link)
+    needle = name.partition("@")[0].lower()
+    assert {"recipients", "texts", "agents", "opt_outs"} <= tables_holding(server, needle)
+    assert admin.delete(f"/api/recipient?name={name.upper()}").status == 200
+    for _ in range(4):
+        fetch(admin, link)
+        fetch(admin, f"/p/{pixel['slug']}?r={name}")
+    assert tables_holding(server, needle) == set()
+    assert needle not in server.log.lower()
+    for path in ("export?class=all", "recipients/export"):
+        assert needle not in admin.get(f"/api/pixels/{pixel['id']}/{path}").body.decode().lower()
+
+
+def tables_holding(server: Server, needle: str) -> set[str]:
+    """Return the tables of which any column of any row holds a text, whatever its type."""
+    tables = server.query(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+    )
+    return {
+        table
+        for (table,) in tables
+        if any(needle in repr(row).lower() for row in server.query(f'SELECT * FROM "{table}"'))
+    }
 
 
 def test_link_of_older_times_names_until_forgotten(server: Server, admin: Client) -> None:

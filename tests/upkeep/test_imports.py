@@ -195,6 +195,18 @@ def test_import_into_an_anonymous_pixel_keeps_nothing_of_anybody(
     [hit] = events_of(server, pixel["slug"])
     kept = [hit[name] for name in ("recipient", "visitor", "query", "hostname", "language")]
     assert kept == [None] * 5
+    assert (hit["userAgent"], hit["class"], hit["reason"]) == ("", "open", "browser")
+
+
+def test_export_of_an_anonymous_pixel_comes_back_as_it_was(server: Server, tmp_path: Path) -> None:
+    pixel, other = server.admin.create_pixel(), server.admin.create_pixel()
+    server.admin.post(f"/api/pixels/{pixel['id']}", {"privacy": "anonymous"})
+    headers = {"User-Agent": "Outlook-Android/2.0"}
+    assert server.admin.get(f"/p/{pixel['slug']}", headers=headers).status == 200
+    assert server.admin.get(f"/p/{pixel['slug']}", headers={"User-Agent": ""}).status == 200
+    file = json_lines(tmp_path / "hits.jsonl", events_of(server, pixel["slug"]))
+    server.cli("import", other["slug"], "--from", "jsonl", str(file))
+    assert sorted(verdicts(server, other)) == sorted(verdicts(server, pixel))
 
 
 def test_import_of_umamis_dump(server: Server, tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pysqlite3
 import pytest
 
 import models
 from core.database import db
 from tests.conftest import Client, Server, verdicts, wait_until
+from tests.web.pages.test_pages import Browser
 
 DAY = models.MS_PER_DAY << models.HIT_ID_SHIFT
 OUTLOOK = "Outlook-Android/2.0"
@@ -111,6 +113,55 @@ def test_prune_finishes_erasures(start_server: Callable[..., Server], database: 
     assert server.query("SELECT count(*) FROM agents") == [(0,)]
 
 
+# Pixels that start anew
+
+
+def test_hits_are_stored_while_a_pixel_starts_anew(server: Server, admin: Client) -> None:
+    pixel, other = admin.create_pixel(), admin.create_pixel()
+    fetch(admin, pixel)
+    multiply(server, pixel, 20_000)
+    browser = Browser(Client(server.base)).sign_in("admin")
+    path, stopping, answered = f"/pixels/{pixel['id']}/start-anew", threading.Event(), 0
+
+    def keep_fetching() -> None:
+        nonlocal answered
+        while not stopping.is_set():
+            fetch(admin, other, f"q={answered % 30}")
+            answered += 1
+
+    thread = threading.Thread(target=keep_fetching)
+    thread.start()
+    try:
+        assert browser.send(path).status == 303
+        number = server.number_of(pixel)
+        wait_until(lambda: "restarts" not in rows_of(server, number))
+    finally:
+        stopping.set()
+        thread.join()
+    assert verdicts(server, pixel) == []
+    assert len(verdicts(server, other)) == answered
+
+
+def test_what_a_pixel_had_goes_by_itself_when_it_was_left(server: Server, admin: Client) -> None:
+    pixel = admin.create_pixel()
+    issued = admin.post(f"/api/pixels/{pixel['id']}/recipients", {"recipients": ["ann", "bob"]})
+    for link in issued.json["data"]:
+        path = link["url"].removeprefix(admin.base)
+        assert admin.get(path, headers={"User-Agent": OUTLOOK}).status == 200
+    path = f"/api/pixels/{pixel['id']}/mailing"
+    assert admin.delete(f"/api/pixels/{pixel['id']}/recipient?name=bob").status == 200
+    assert (admin.get(path).json["opened"], admin.get(path).json["sent"]) == (2, 2)
+    number = server.number_of(pixel)
+    last = f"SELECT pixel_number, max(id) FROM hits WHERE pixel_number = {number} GROUP BY 1"
+    server.execute(f"INSERT INTO restarts (pixel_number, through) {last}")
+    wait_until(lambda: "restarts" not in rows_of(server, number))
+    found = admin.get(path).json
+    # Nothing is left to count for whoever was forgotten.
+    assert (found["sent"], found["opened"], found["opens"]) == (1, 0, 0)
+    (ann,) = admin.get(f"/api/pixels/{pixel['id']}/recipients").json["data"]
+    assert (ann["recipient"], ann["status"], ann["lastOpenedAt"]) == ("ann", "unopened", None)
+
+
 # Old hits
 
 
@@ -201,6 +252,7 @@ def test_old_hits_go_by_themselves_a_day_after_the_first_start(
         age(server, pixel, 12)
     fetch(server.admin, kept, "r=young@example.org")
     wait_until(lambda: server.query("SELECT count(*) FROM retention_runs") == [(1,)])
+    assert "pixelkeep_retention" not in server.admin.get("/metrics").body.decode()
     assert "Old hits are deleted by themselves from" in server.log
     assert "old hits go by themselves from" in server.cli("check").stdout
     assert (len(verdicts(server, kept)), len(verdicts(server, own))) == (2, 1)
@@ -214,19 +266,70 @@ def test_old_hits_go_by_themselves_a_day_after_the_first_start(
     totals = server.admin.get(path).json
     assert (totals["pageviews"], totals["visitors"]) == (2, 2)
     assert "1 hits, 1 unverified names gone" in server.cli("check").stdout
+    metrics = server.admin.get("/metrics").body.decode()
+    assert "\npixelkeep_retention_hits_removed 1.0\n" in metrics
+    assert "\npixelkeep_retention_names_removed 1.0\n" in metrics
+    assert "\npixelkeep_retention_last_run_timestamp_seconds 1." in metrics
 
 
-def test_compact_makes_the_file_shrink(start_server: Callable[..., Server]) -> None:
+def test_compact_makes_the_file_shrink_while_hits_come(
+    start_server: Callable[..., Server],
+) -> None:
     server = start_server()
+    other, file = server.admin.create_pixel(), server.data_dir / "pixelkeep.db"
+    fill_and_delete(server)
+    before, stopping, answered = file.stat().st_size, threading.Event(), 0
+
+    def keep_fetching() -> None:
+        nonlocal answered
+        while not stopping.is_set():
+            fetch(server.admin, other, f"q={answered % 30}")
+            answered += 1
+
+    thread = threading.Thread(target=keep_fetching)
+    thread.start()
+    try:
+        server.cli("compact")
+    finally:
+        stopping.set()
+        thread.join()
+    # A reader may have been in the way of emptying the log.
+    server.cli("compact")
+    assert file.stat().st_size < before / 2
+    assert len(verdicts(server, other)) == answered
+    assert server.query("PRAGMA integrity_check") == [("ok",)]
+
+
+def test_file_of_an_older_version_is_written_anew_with_the_server_stopped(
+    start_server: Callable[..., Server],
+) -> None:
+    server = start_server()
+    server.stop()
+    file = server.data_dir / "pixelkeep.db"
+    connection = pysqlite3.connect(file)
+    connection.execute("PRAGMA auto_vacuum = NONE")
+    connection.execute("VACUUM")
+    connection.close()
+    server.start()
+    fill_and_delete(server)
+    refused = server.cli("compact", "--yes", check=False)
+    assert (refused.returncode, "Stop the server first" in refused.stderr) == (1, True)
+    server.stop()
+    before = file.stat().st_size
+    refused = server.cli("compact", check=False)
+    assert (refused.returncode, "--yes" in refused.stderr) == (1, True)
+    server.cli("compact", "--yes")
+    assert file.stat().st_size < before / 2
+    assert server.query("PRAGMA auto_vacuum") == [(2,)]
+    server.start()
+    assert server.admin.get("/healthz").status == 200
+
+
+def fill_and_delete(server: Server) -> None:
+    """Leave a file with much that nothing uses."""
     pixel = server.admin.create_pixel()
     fetch(server.admin, pixel)
     multiply(server, pixel, 60_000)
+    number = server.number_of(pixel)
     server.admin.delete(f"/api/pixels/{pixel['id']}")
-    wait_until(lambda: server.hits() == 0)
-    server.stop()
-    file = server.data_dir / "pixelkeep.db"
-    before = file.stat().st_size
-    server.cli("compact", "--yes")
-    assert file.stat().st_size < before / 2
-    server.start()
-    assert server.admin.get("/healthz").status == 200
+    wait_until(lambda: rows_of(server, number) == {})

@@ -12,7 +12,7 @@ from core.errors import Forbidden, NotFound
 from core.lists import Page
 from core.permissions import Action
 from models import OptOut
-from pixels import exports, forgetting, opt_outs, persons, recipients
+from pixels import exports, forgetting, opt_outs, persons, recipient_lists, recipients
 from pixels.persons import PersonRow
 from schemas import (
     Ok,
@@ -71,10 +71,10 @@ def issue_links(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
 @auth.required
 @blueprint.arguments(RecipientListArgs, location="query")
 @blueprint.response(200, RecipientPage)
-def list_recipients(given: dict[str, Any], pixel_id: uuid.UUID) -> recipients.RecipientPage:
+def list_recipients(given: dict[str, Any], pixel_id: uuid.UUID) -> recipient_lists.RecipientPage:
     """Return a page of a pixel's recipients with their hits."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
-    return recipients.listing(
+    return recipient_lists.listing(
         pixel, given["list"], status=given["status"], opens_min=given["opensMin"]
     )
 

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 from flask import Blueprint, Response, current_app
+from prometheus_client.core import GaugeMetricFamily
+from sqlalchemy.exc import SQLAlchemyError
 
 from core.database import db
 from core.locks import probe_write
@@ -13,6 +15,7 @@ from core.sqlite import has_wal_reset_bug, sqlite_version
 from core.tables import tables_problem
 from schemas import Ok
 from stats import future
+from upkeep import retention
 from web.api.blueprint import JsonBlueprint
 
 blueprint = JsonBlueprint("service", __name__, description="The service itself")
@@ -68,5 +71,28 @@ def robots() -> Response:
 
 @pages.get("/metrics")
 def metrics() -> Response:
-    """Return hits, commits, failures and the queue, for Prometheus."""
-    return Response(current_app.extensions["metrics"].text(), mimetype="text/plain")
+    """Return hits, commits, failures, the queue and the last retention, for Prometheus."""
+    text = current_app.extensions["metrics"].text(_retention())
+    return Response(text, mimetype="text/plain")
+
+
+def _retention() -> list[GaugeMetricFamily]:
+    """Return when old hits went by themselves last, and what went; nothing if they never did."""
+    try:
+        run = retention.last_run()
+    except SQLAlchemyError:
+        return []  # The other numbers are worth most when the database is gone.
+    if run is None or run.ran_at is None:
+        return []
+    return [
+        GaugeMetricFamily(f"pixelkeep_retention_{name}", text, value=value)
+        for name, text, value in (
+            (
+                "last_run_timestamp_seconds",
+                "When old hits went by themselves last.",
+                run.ran_at.timestamp(),
+            ),
+            ("hits_removed", "Hits that went then.", run.hits_removed),
+            ("names_removed", "Unverified names that went then.", run.names_removed),
+        )
+    ]

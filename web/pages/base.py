@@ -40,7 +40,7 @@ from core.lists import PAGE_SIZE, ListQuery
 from core.permissions import Action
 from core.zones import zone_named
 from models import Pixel, User
-from pixels import recipients
+from pixels import recipient_lists
 from pixels.spreadsheets import BYTE_ORDER_MARK
 from web.pages import formats, wording
 from web.pages.forms import check_form_token, form_token
@@ -126,7 +126,7 @@ def may(check: Callable[..., object], thing_id: uuid.UUID, action: Action) -> bo
 
 def of_pixel(pixel: Pixel) -> dict[str, Any]:
     """Return what the head and the tabs of a pixel's pages show."""
-    return {"pixel": pixel, "people_count": recipients.counts(pixel.number).all}
+    return {"pixel": pixel, "people_count": recipient_lists.counts(pixel.number).all}
 
 
 def page_number() -> int:

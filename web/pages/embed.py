@@ -87,6 +87,7 @@ def show_embed(pixel_id: uuid.UUID) -> str:
         newest_id=questions.newest_id(pixel.number) or "",
         preview_url=preview_url(pixel),
         make_links=url_for("merge_page.show_links", pixel_id=pixel.id),
+        privacy_notice=_privacy_notice(pixel),
         may_change=base.may(auth.pixel_for, pixel.id, Action.CHANGE_PIXEL),
         **base.of_pixel(pixel),
     )
@@ -152,6 +153,28 @@ def _personal(pixel: Pixel, sender: Sender, campaign: str) -> list[Piece]:
     if campaign:
         pieces += [Piece("&amp;utm_campaign="), Piece(quote(campaign, safe=""), "campaign")]
     return [*pieces, Piece('" width="1" height="1" alt="">')]
+
+
+def _privacy_notice(pixel: Pixel) -> str:
+    """Return a paragraph for the sender's privacy notice that is true of a pixel as it is now."""
+    if pixel.privacy == "anonymous":
+        return (
+            "Our mails carry a small image. When your mail program loads it, our server counts that"
+            " a mail was opened, when, and in which country. Who opened it is not noted, nor with"
+            " which program; your IP address is not stored. Images can also be switched off in your"
+            " mail program."
+        )
+    days = pixel.retention_days or current_app.config["SETTINGS"].retention_days
+    named = "If you agreed to it, this is noted under your name. " * (pixel.privacy == "consent")
+    kept = f"for {days} days, totals for longer" if days else "for as long as we keep our mailings"
+    return (
+        "Our mails carry a small image. When your mail program loads it, our server notes that this"
+        " mail was opened, when, and with which program, and from it the country; your IP address"
+        f" is not stored. {named}We do this to see whether our mails are read. The records are kept"
+        f" {kept}. You can object at any time by the link in each mail: your opens are then counted"
+        " without your name. You can ask us what we keep about you, and have it deleted. Images can"
+        " also be switched off in your mail program."
+    )
 
 
 def _signer() -> Signer:

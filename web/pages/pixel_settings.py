@@ -133,8 +133,10 @@ def ask_to_start_anew(pixel_id: uuid.UUID) -> str:
 def start_anew(pixel_id: uuid.UUID) -> Response:
     """POST: remove a pixel's hits; links and people stay. 303; 403; 404."""
     pixel = pixel_to_change(pixel_id)
-    retention.remove_hits(pixel.number)
-    flash("It starts over: nothing has been opened yet.")
+    if retention.start_anew(pixel.number):
+        flash("It starts over: nothing has been opened yet.")
+    else:
+        flash("It starts over. What came so far is being removed, which takes a while.")
     return back_to("report.show", pixel_id=pixel_id)
 
 

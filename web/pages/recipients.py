@@ -13,8 +13,8 @@ from core.errors import BadRequest
 from core.lists import ListQuery
 from core.permissions import Action
 from models import Pixel
-from pixels import exports, forgetting, opt_outs, recipients
-from pixels.recipients import Counts, RecipientRow
+from pixels import exports, forgetting, opt_outs, recipient_lists
+from pixels.recipient_lists import Counts, RecipientRow
 from web.pages import base, wording
 from web.pages.base import Pages, Rendered, back_to, pixel_to_change
 from web.pages.formats import counted
@@ -134,8 +134,8 @@ def do_to_people(pixel_id: uuid.UUID) -> Response:
 
 def _recipients(pixel: Pixel) -> str:
     status = _status()
-    sorting = base.sorting(recipients.ORDERS, "lastOpenedAt", rising={"recipient"})
-    found = recipients.listing(
+    sorting = base.sorting(recipient_lists.ORDERS, "lastOpenedAt", rising={"recipient"})
+    found = recipient_lists.listing(
         pixel, base.list_query(RECIPIENTS_A_PAGE, sorting), status=status or None
     )
     return render_template(

@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from pixels.recipients import RecipientRow
+    from pixels.recipient_lists import RecipientRow
     from stats.shapes import Event
 
 

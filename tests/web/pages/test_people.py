@@ -74,6 +74,25 @@ def test_settings_say_what_is_wrong_at_the_field(person: Browser) -> None:
     assert re.search(r'/settings" aria-current="page">Settings', page)
 
 
+def test_embed_has_a_paragraph_for_a_privacy_notice_that_is_true(person: Browser) -> None:
+    pixel_id, _ = create_pixel(person)
+    settings = f"/pixels/{pixel_id}/settings"
+    expected = {
+        "full": "with which program, and from it the country",
+        "consent": "If you agreed to it, this is noted under your name.",
+        "anonymous": "Who opened it is not noted, nor with which program",
+    }
+    for privacy, words in expected.items():
+        answer = person.send(
+            f"/pixels/{pixel_id}/privacy", settings, privacy=privacy, retentionDays="400"
+        )
+        assert answer.status == 303
+        page = text_of(person.get(f"/pixels/{pixel_id}/embed"))
+        assert '<a href="#notice">A paragraph to paste</a>' in page
+        assert words in page
+        assert ("kept for 400 days" in page) == (privacy != "anonymous")
+
+
 def test_privacy_is_chosen_by_itself(person: Browser) -> None:
     pixel_id, slug = create_pixel(person)
     path, page = f"/pixels/{pixel_id}/privacy", f"/pixels/{pixel_id}/settings"
