@@ -113,8 +113,32 @@ def test_the_two_edges_never_import_each_other() -> None:
                 assert not {each for each in imports_of(module) if each.startswith(other)}, module
 
 
+def test_the_domain_is_asked_by_typed_arguments_and_not_by_requests() -> None:
+    # A share's parameters and a message's data are kept and sent as they are.
+    kept_whole = {"parameters", "data"}
+    asked = []
+    for module in FILES:
+        if room_of(module) not in {"pixels", "people"}:
+            continue
+        for node in ast.walk(TREES[module]):
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                asked.append(node.name)
+                for each in (*node.args.args, *node.args.kwonlyargs):
+                    if each.annotation and ast.unparse(each.annotation).startswith("dict[str, "):
+                        assert each.arg in kept_whole, f"{module}.{node.name}: {each.arg}"
+    assert {"create", "listing", "change_user", "teams_of"} <= set(asked)
+
+
 @pytest.mark.parametrize(
-    "module", ["schemas", "hits.classify", "hits.user_agents", "hits.countries", "core.settings"]
+    "module",
+    [
+        "schemas",
+        "core.lists",
+        "hits.classify",
+        "hits.user_agents",
+        "hits.countries",
+        "core.settings",
+    ],
 )
 def test_what_is_pure_knows_no_database(module: str) -> None:
     assert not imports_of(module) & {"core.database", "models", "sqlalchemy", "flask_sqlalchemy"}
