@@ -337,9 +337,15 @@ def _starting_servers(
 ) -> Iterator[Callable[..., Server]]:
     servers: list[Server] = []
 
-    def start(database: str = "sqlite", data_dir: Path | None = None, **settings: str) -> Server:
-        url = request.getfixturevalue("postgres")() if database == "postgresql" else None
-        server = Server(data_dir or tmp_path_factory.mktemp("data"), url, **settings)
+    def start(
+        database: str = "sqlite",
+        data_dir: Path | None = None,
+        database_url: str | None = None,
+        **settings: str,
+    ) -> Server:
+        if database == "postgresql":
+            database_url = request.getfixturevalue("postgres")()
+        server = Server(data_dir or tmp_path_factory.mktemp("data"), database_url, **settings)
         servers.append(server)
         # In a directory of the caller's the admin is theirs too.
         return server.start(signs_in=data_dir is None)

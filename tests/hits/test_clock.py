@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -46,6 +48,19 @@ class SkewedServer(Server):
         written = self._skew_file.with_suffix(".new")
         written.write_text(f"{self._moved + self._passed} {self._passed}")
         written.replace(self._skew_file)
+
+    def cli(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the command line by that clock, which Python takes on as it starts."""
+        command = [sys.executable, "-m", "cli", *args]
+        return subprocess.run(
+            command,
+            cwd=PROJECT_DIR,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=check,
+        )
 
 
 @pytest.fixture
