@@ -1,8 +1,9 @@
 """Recipients' links: tokens that name a recipient and can't be forged.
 
 A token holds the number of its issue and the instant of sending, and is signed with a key derived
-from the pixel's id, so that it is worth nothing on another pixel. It is 43 characters long. Tokens
-that were made before issues had numbers hold the recipient's name instead.
+from the pixel's id, so that it is worth nothing on another pixel. It is 42 letters and digits.
+Older ones stay good: two parts of base64 with a dot between them, of which the first, before
+issues had numbers, holds the recipient's name.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 from itsdangerous import BadData
 from itsdangerous.encoding import base64_decode, base64_encode
 
+from core import mail_safe
 from core.clock import from_milliseconds, milliseconds
 from core.signatures import Signer
 
@@ -27,6 +29,8 @@ NOBODY_ISSUE, UNNAMED_ISSUE = 0, 1
 _ISSUE_BYTES, _SENT_BYTES = 8, 6
 # Before an issue; an instant would be of the year 10,000 or later.
 _ISSUE_MARK = b"\xff"
+_PAYLOAD_BYTES = len(_ISSUE_MARK) + _ISSUE_BYTES + _SENT_BYTES
+_SIGNATURE_BYTES = 16
 
 
 class SignedRecipient(NamedTuple):
@@ -52,20 +56,26 @@ class Links:
             + issue.to_bytes(_ISSUE_BYTES, "big", signed=True)
             + sent_ms.to_bytes(_SENT_BYTES, "big")
         )
-        return self._signer(pixel_id).sign(base64_encode(payload)).decode()
+        signature = base64_decode(self._signer(pixel_id).get_signature(payload))
+        return mail_safe.encoded(payload + signature)
 
     def read(self, pixel_id: uuid.UUID, token: str) -> SignedRecipient | None:
-        """Return what a token of this pixel says, None for one that we didn't sign.
+        """Return what a token of this pixel says, None for one that we didn't sign."""
+        signed = mail_safe.decoded(token, _PAYLOAD_BYTES + _SIGNATURE_BYTES)
+        if signed is None:
+            return self._read_dotted(pixel_id, token)
+        payload, signature = signed[:_PAYLOAD_BYTES], signed[_PAYLOAD_BYTES:]
+        if not self._signer(pixel_id).verify_signature(payload, base64_encode(signature)):
+            return None
+        return _of_issue(payload)
 
-        Mail programs double a dot that a line begins with (RFC 5321, 4.5.2), and some leave it so.
-        """
+    def _read_dotted(self, pixel_id: uuid.UUID, token: str) -> SignedRecipient | None:
+        """Return what a token of older times says; a mail program may have doubled its dot."""
         token = token.replace("..", ".", 1)
         try:
             payload = base64_decode(self._signer(pixel_id).unsign(token.encode()))
             if payload.startswith(_ISSUE_MARK):
-                number, sent = payload[1 : 1 + _ISSUE_BYTES], payload[1 + _ISSUE_BYTES :]
-                issue = int.from_bytes(number, "big", signed=True)
-                return SignedRecipient(issue, "", _instant(sent))
+                return _of_issue(payload)
             recipient = payload[_SENT_BYTES:].decode()
         except (BadData, UnicodeError):
             return None
@@ -75,11 +85,16 @@ class Links:
         return Signer(list(self.keys), salt=b"recipient" + pixel_id.bytes, digest_method=_digest)
 
 
+def _of_issue(payload: bytes) -> SignedRecipient:
+    number, sent = payload[1 : 1 + _ISSUE_BYTES], payload[1 + _ISSUE_BYTES :]
+    return SignedRecipient(int.from_bytes(number, "big", signed=True), "", _instant(sent))
+
+
 def _instant(sent: bytes) -> datetime | None:
     sent_ms = int.from_bytes(sent, "big")
     return from_milliseconds(sent_ms) if sent_ms else None
 
 
 def _digest(data: bytes = b"") -> Any:
-    """128 bits of BLAKE2b: as hard to forge as a link needs, in 22 characters."""
-    return hashlib.blake2b(data, digest_size=16)
+    """128 bits of BLAKE2b: as hard to forge as a link needs."""
+    return hashlib.blake2b(data, digest_size=_SIGNATURE_BYTES)

@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from itsdangerous import BadData
-from itsdangerous.encoding import base64_decode, base64_encode
+from itsdangerous.encoding import base64_decode
+
+from core import mail_safe
 
 KEY_BYTES = 32
 _SALT_BYTES = 16
@@ -51,14 +53,19 @@ class PeopleKey:
     def sign_opt_out(self, link: OptOutLink) -> str:
         """Return the token of an opt-out link."""
         payload = _packed(link.pixel_number) + link.owner.bytes + _packed(link.person)
-        return base64_encode(payload + self._mac(payload)).decode()
+        return mail_safe.encoded(payload + self._mac(payload))
 
     def read_opt_out(self, token: str) -> OptOutLink | None:
-        """Return what an opt-out link says, None for one that we didn't sign."""
-        try:
-            data = base64_decode(token)
-        except (BadData, ValueError):
-            return None
+        """Return what an opt-out link says, None for one that we didn't sign.
+
+        Older ones are written in base64.
+        """
+        data = mail_safe.decoded(token, _OPT_OUT_BYTES + _MAC_BYTES)
+        if data is None:
+            try:
+                data = base64_decode(token)
+            except (BadData, ValueError):
+                return None
         payload, mac = data[:_OPT_OUT_BYTES], data[_OPT_OUT_BYTES:]
         if len(payload) < _OPT_OUT_BYTES or not hmac.compare_digest(mac, self._mac(payload)):
             return None

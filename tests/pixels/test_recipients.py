@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -356,7 +357,7 @@ def test_token_of_another_pixel_is_a_hit_without_recipient(server: Server, admin
     [
         lambda token: token[:-1],
         lambda token: token[1:],
-        lambda token: token.replace(".", ""),
+        lambda token: token.swapcase(),
         lambda token: token + "A",
         lambda token: "x" * 7_000,
         lambda token: ".",
@@ -412,7 +413,7 @@ def test_links_outlive_the_rotation_of_the_key(start_server: Callable[..., Serve
 def test_token_tells_what_was_signed(issue: int, sent_at: datetime | None) -> None:
     sent_at = sent_at and sent_at.replace(microsecond=0, tzinfo=UTC)
     token = LINKS.sign(PIXEL_ID, issue, sent_at)
-    assert len(token) == 43
+    assert re.fullmatch(r"[0-9A-Za-z]{42}", token)
     assert LINKS.read(PIXEL_ID, token) == SignedRecipient(issue, "", sent_at)
     assert LINKS.read(OTHER_PIXEL_ID, token) is None
     assert Links(["another key of some length"]).read(PIXEL_ID, token) is None
@@ -438,6 +439,6 @@ def test_any_text_is_no_token(text: str) -> None:
 def test_token_with_another_character_is_no_token(data: st.DataObject) -> None:
     token = LINKS.sign(PIXEL_ID, 12_345, None)
     # The last character of a part carries bits that base64 ignores.
-    place = data.draw(st.integers(0, len(token) - 2).filter(lambda each: token[each + 1] != "."))
+    place = data.draw(st.integers(0, len(token) - 1))
     other = data.draw(st.characters().filter(lambda each: each != token[place]))
     assert LINKS.read(PIXEL_ID, token[:place] + other + token[place + 1 :]) is None
