@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import threading
+from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -17,16 +18,23 @@ from typing import Final, NamedTuple
 SIGHTINGS_MAX: Final = 20_000
 # How long a sighting is kept to be compared with others.
 KEPT_MS: Final = 60_000
-# Bursts are looked for once a second or so; what is older was looked at with all before it known.
-LOOKED_AT_MS: Final = 5_000
+# Bursts are looked for once a second or so; what is older was looked at with all around it known.
+LOOKED_AT_MS: Final = 6_000
+# How long before a burst and after it hardly anybody comes.
+BEFORE_MS: Final = 5_000
+AFTER_MS: Final = 1_500
+# What goes on is a burst at so many times the people in so many times the time.
+STEADY_PEOPLE: Final = 3.5
+STEADY_TIME: Final = 2
 
 
 class Thresholds(NamedTuple):
-    """What makes a burst: so many people within so long, above what their address does anyway.
+    """What makes a burst: so many people within so long, with hardly anybody before or after.
 
-    Chosen by simulation (docs/benchmarks.md): eight links within a second are a gateway's, and of
-    a thousand people behind one address, who open within ten minutes, none are taken for one. A
-    `people` of 0 turns it off.
+    Chosen by simulation (`script/bench bursts`): eight links within a second are a gateway's, while
+    of a thousand people behind one address, who open within minutes, some come just before and
+    just after any second. What goes on is a gateway's where more come than such an office has at
+    its busiest (`STEADY_PEOPLE`). A `people` of 0 turns it off.
     """
 
     people: int = 8
@@ -52,6 +60,8 @@ class Sightings:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._noted: deque[Sighting] = deque(maxlen=SIGHTINGS_MAX)
+        # When each source was seen last.
+        self._seen_at_ms: dict[tuple[int, int], int] = {}
 
     def note(self, sighting: Sighting) -> None:
         """Keep a sighting until it is taken."""
@@ -63,7 +73,23 @@ class Sightings:
         with self._lock:
             taken = list(self._noted)
             self._noted.clear()
+            for each in taken:
+                self._seen_at_ms[each.pixel_number, each.source] = each.at_ms
         return taken
+
+    def is_watching(self) -> bool:
+        """Tell whether there are sources to look at."""
+        return bool(self._seen_at_ms)
+
+    def watched(self, at_ms: int) -> list[tuple[int, int]]:
+        """Return the pixel and the hash of the sources whose last burst may still be found."""
+        with self._lock:
+            self._seen_at_ms = {
+                source: seen_at_ms
+                for source, seen_at_ms in self._seen_at_ms.items()
+                if abs(at_ms - seen_at_ms) <= LOOKED_AT_MS
+            }
+            return sorted(self._seen_at_ms)
 
 
 def is_public(address: str) -> bool:
@@ -102,7 +128,7 @@ def find_bursts(
         each
         for seen in by_source.values()
         if len(seen) >= thresholds.people
-        for each in _bursts_of(sorted(seen, key=_instant), thresholds, at_ms - LOOKED_AT_MS)
+        for each in _bursts_of(sorted(seen, key=_instant), thresholds, at_ms)
     ]
 
 
@@ -110,25 +136,58 @@ def _instant(sighting: Sighting) -> int:
     return sighting.at_ms
 
 
-def _bursts_of(seen: list[Sighting], thresholds: Thresholds, since_ms: int) -> list[Sighting]:
+def _bursts_of(seen: list[Sighting], thresholds: Thresholds, at_ms: int) -> list[Sighting]:
     """Return what belongs to new bursts of one source's hits, which are in the order of time.
 
     What a burst holds is not usual, so that a gateway that goes on fetching stays one.
     """
-    window_ms = thresholds.seconds * 1000
-    in_burst = [each.in_burst for each in seen]
-    usual = in_burst.count(False)
-    first = 0
-    for last, newest in enumerate(seen):
-        while newest.at_ms - seen[first].at_ms > window_ms:
-            first += 1
-        window = slice(first, last + 1)
-        if newest.at_ms < since_ms or last - first + 1 < thresholds.people:
-            continue
-        new = in_burst[window].count(False)
-        expected = (usual - new) * window_ms / KEPT_MS
-        people = len({each.visitor for each in seen[window]})
-        if people >= thresholds.people + thresholds.above_usual * expected:
-            in_burst[window] = [True] * (last - first + 1)
-            usual -= new
-    return [each for each, found in zip(seen, in_burst, strict=True) if found and not each.in_burst]
+    people, seconds, factor = thresholds
+    hits = _Timeline(seen, factor)
+    for last in hits.ends(at_ms):
+        hits.mark(last, 1000 * seconds, people, (BEFORE_MS, AFTER_MS))
+        hits.mark(last, STEADY_TIME * 1000 * seconds, STEADY_PEOPLE * people, (KEPT_MS, 0))
+    return hits.found()
+
+
+class _Timeline:
+    """The hits of one source, in the order of time, and which of them are a burst's."""
+
+    def __init__(self, seen: list[Sighting], above_usual: float) -> None:
+        self._seen, self._above_usual = seen, above_usual
+        self._instants = [each.at_ms for each in seen]
+        self._in_burst = [each.in_burst for each in seen]
+
+    def ends(self, at_ms: int) -> range:
+        """Return the places of the hits that a window may end with: what followed is known."""
+        return range(
+            bisect_left(self._instants, at_ms - LOOKED_AT_MS),
+            bisect_right(self._instants, at_ms - AFTER_MS),
+        )
+
+    def mark(self, last: int, window_ms: float, people: float, around_ms: tuple[int, int]) -> None:
+        """Mark the window that ends at a place if so many people are in it.
+
+        And more for each hit that is to be expected by those so long before it and after it.
+        """
+        at, (before_ms, after_ms) = self._instants, around_ms
+        first = bisect_left(at, at[last] - window_ms, hi=last)
+        if last - first + 1 < people:
+            return
+        since = bisect_left(at, at[first] - before_ms, hi=first)
+        until = bisect_right(at, at[last] + after_ms, lo=last)
+        around = self._others(since, first) + self._others(last + 1, until)
+        expected = around * window_ms / (before_ms + after_ms)
+        found = {each.visitor for each in self._seen[first : last + 1]}
+        if len(found) >= people + self._above_usual * expected:
+            self._in_burst[first : last + 1] = [True] * (last - first + 1)
+
+    def _others(self, since: int, until: int) -> int:
+        return self._in_burst[since:until].count(False)
+
+    def found(self) -> list[Sighting]:
+        """Return the hits of bursts that were none before."""
+        return [
+            each
+            for each, found in zip(self._seen, self._in_burst, strict=True)
+            if found and not each.in_burst
+        ]

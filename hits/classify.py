@@ -86,6 +86,7 @@ SOON: Final = 8
 MERGE_TAG: Final = 16
 BURST: Final = 128
 DOCUMENT: Final = 32
+# By its client hints: no window, or another browser than its agent says.
 HEADLESS: Final = 64
 # A hit of a file: it was no news when it was stored.
 IMPORTED: Final = 256

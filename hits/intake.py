@@ -49,11 +49,44 @@ def header_signals(environ: Mapping[str, Any]) -> int:
     signals = classify.PREFETCH_HEADER if has_prefetch_header(environ) else 0
     if environ.get("HTTP_SEC_FETCH_DEST") == "document":
         signals |= classify.DOCUMENT
-    if "headless" in environ.get("HTTP_SEC_CH_UA", "").lower():
+    brands = environ.get("HTTP_SEC_CH_UA")
+    if brands and _is_driven(
+        brands[:HINT_CHARACTERS_MAX],
+        environ.get("HTTP_SEC_CH_UA_PLATFORM", ""),
+        environ.get("HTTP_USER_AGENT", "")[: classify.USER_AGENT_CHARACTERS_MAX],
+    ):
         signals |= classify.HEADLESS
     return signals
 
 
+def _is_driven(brands: str, platform: str, agent: str) -> bool:
+    """Tell whether client hints say that a program drives the browser, or contradict its agent.
+
+    Chromium sends hints, and its version and system in them are the agent's; others send none.
+    """
+    if "headless" in brands.lower():
+        return True
+    hinted, said = _HINTED_CHROMIUM.search(brands), _SAID_CHROMIUM.search(agent)
+    if hinted and (said is None or said[1] != hinted[1]):
+        return True
+    systems = _SYSTEMS_OF_PLATFORM.get(platform.strip('" ').lower())
+    return systems is not None and not any(system in agent for system in systems)
+
+
+_HINTED_CHROMIUM = re.compile(r'"Chromium"; ?v="(\d+)')
+_SAID_CHROMIUM = re.compile(r"(?:Chrome|Chromium|CriOS)/(\d+)")
+# What the agent says on a platform; a page for a desktop, asked for on a telephone, says Linux.
+_SYSTEMS_OF_PLATFORM: Final = {
+    "windows": ("Windows",),
+    "macos": ("Mac OS X", "Macintosh"),
+    "linux": ("Linux", "X11"),
+    "android": ("Android", "Linux"),
+    "chrome os": ("CrOS",),
+    "chromium os": ("CrOS",),
+}
+
+
+HINT_CHARACTERS_MAX = 500
 TOKEN, RECIPIENT = "s", "r"
 OWN_PARAMETERS = frozenset({"slug", TOKEN, RECIPIENT})
 QUERY_CHARACTERS_MAX = 500
@@ -116,6 +149,7 @@ class Intake:
         self._new_values = new_values
         self._rules = rules
         self._sightings = sightings
+        self._watches = bool(rules.burst.people)
         self._respect_dnt = respect_dnt
 
     def take(self, name: PixelName, fetch: Fetch, now: datetime) -> Stored | None:
@@ -194,9 +228,8 @@ class Intake:
         if rule is not None:
             context = context._replace(verdict=verdict)
         if not (self._respect_dnt and fetch.opted_out):
-            identity = Identity(
-                fetch.address, addressee, _is_watched(addressee, verdict, fetch.address)
-            )
+            watched = self._watches and _is_watched(addressee, verdict, fetch.address)
+            identity = Identity(fetch.address, addressee, watched)
         kept = self._new_values.limited(
             pixel[:2],
             fetch.address,

@@ -230,6 +230,12 @@ MAIL_CLIENTS = _names(
     ("roundcube", "roundcube"),
     "GMX, Web.de, 1&1 and mail.com name theirs after a web view",
     ("mail-app", "mailapp/"),
+    "the calendar of SeaMonkey's mail program",
+    ("seamonkey-mail", "seamonkey", "lightning/"),
+    "a window for several web mails",
+    ("franz", "franz/"),
+    ("rambox", "rambox/"),
+    ("rambox", "ramboxpro/"),
 )
 # A mail program that we have no row for, by what it calls itself: `NameMail/1`, `Name%20Mail/2`.
 MAIL_NAME: Final = _mark(
@@ -247,6 +253,7 @@ DESKTOP_MAIL_CLIENTS = frozenset(
         *("incredimail", "kmail", "lotus-notes", "mailbar", "mailbird", "mailmate", "mailspring"),
         *("outlook", "outlook-express", "pegasus-mail", "postbox", "sparrow", "spicebird"),
         *("sylpheed", "the-bat", "thunderbird", "tutanota", "windows-mail", "zimbra"),
+        *("franz", "rambox", "seamonkey-mail"),
     }
 )
 

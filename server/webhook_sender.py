@@ -24,6 +24,7 @@ from core.sqlite import sqlite_file
 from models import Webhook
 from pixels import webhooks
 from pixels.webhook_delivery import Line, Turn
+from upkeep import bursts
 
 PAUSE_SECONDS = 1.0
 # A label may take five seconds, and is not sent again when it changes later.
@@ -95,6 +96,8 @@ class WebhookSender(threading.Thread):
         through = self._settle()
         if through is None:
             return
+        # Whoever saw a burst has shared it by now, and may not have got around to label it.
+        bursts.label_shared(self._app.extensions["rules"])
         for id in active:
             if id not in self._turns and len(self._turns) < TURNS_AT_ONCE_MAX:
                 line = self._lines.setdefault(id, Line())

@@ -6,9 +6,11 @@ it holds is what an installation has that is updated.
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,8 @@ import psycopg
 import pysqlite3
 import pytest
 
-from tests.conftest import PROJECT_DIR, Server
+from hits.classify import RULES_VERSION
+from tests.conftest import PROJECT_DIR, Server, wait_until
 
 RELEASE = Path(__file__).parent / "data" / "release-0.1.0.sql"
 SECRET_KEY = "release-key-0123456789"
@@ -92,14 +95,20 @@ def fill_postgresql(server: Server) -> None:
 
 
 @pytest.fixture
-def updated(request: pytest.FixtureRequest, tmp_path: Path, database: str) -> Iterator[Server]:
+def released(request: pytest.FixtureRequest, tmp_path: Path, database: str) -> Iterator[Server]:
+    """A server that has the release's data, and is not started yet."""
     url = request.getfixturevalue("postgres")() if database == "postgresql" else None
     server = Server(tmp_path, url, secret_key=SECRET_KEY)
     server.admin.token = API_KEY
     (fill_postgresql if url else fill_sqlite)(server)
-    server.start()
     yield server
-    server.kill()
+    if server.process:
+        server.kill()
+
+
+@pytest.fixture
+def updated(released: Server) -> Server:
+    return released.start()
 
 
 def test_data_of_the_release_starts_and_goes_on(updated: Server) -> None:
@@ -122,3 +131,100 @@ def test_data_of_the_release_starts_and_goes_on(updated: Server) -> None:
     (newest, *_) = admin.get(f"{path}/events?{span}&class=all").json["data"]
     assert newest["recipient"] == "ann@example.org"
     assert admin.get(f"{path}/stats?{span}&class=all").json["pageviews"] == 5
+
+
+TEAM_PIXEL = "2750aad2-1e6e-4e7e-8212-7e36f3e57ac9"
+TEAM_PATH, TEAM_NUMBER = "/p/team/news.gif", 2
+LAST_HIT_OF_RELEASE = 1882869394215008870
+CHROME = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)"
+    " Chrome/142.0.0.0 Safari/537.36"
+)
+# What the release called an agent, and what it is called now.
+JUDGED = {
+    "Prometheus/2.40.5": (("open", "unknown"), ("bot", "tool")),
+    "": (("open", "unknown"), ("bot", "no-agent")),
+    f"{CHROME} GomezAgent 3.0": (("open", "browser"), ("bot", "crawler")),
+    f"{CHROME} Presearch (Tempest)": (("bot", "crawler"), ("open", "browser")),
+    "Inboxcube/3.0 CFNetwork": (("open", "unknown"), ("open", "mail-client")),
+}
+HITS_OF_EACH = 40
+
+
+def add_hits_of_the_release(server: Server) -> None:
+    """Add hits as the release stored them, by its rules."""
+    hit = LAST_HIT_OF_RELEASE
+    for number, (agent, ((hit_class, reason), _)) in enumerate(JUDGED.items(), start=1):
+        server.execute(f"INSERT INTO agents (id, user_agent) VALUES ({number}, '{agent}')")
+        server.execute(
+            "INSERT INTO profiles"
+            " (pixel_number, id, hit_class, reason, rules_version, signals, agent)"
+            f" VALUES ({TEAM_NUMBER}, {number}, '{hit_class}', '{reason}', 1, 0, {number})"
+        )
+        rows = [
+            f"({TEAM_NUMBER}, {hit + place}, {place}, {number})"
+            for place in range(1, HITS_OF_EACH + 1)
+        ]
+        server.execute(
+            f"INSERT INTO hits (pixel_number, id, visitor, profile) VALUES {','.join(rows)}"
+        )
+        hit += HITS_OF_EACH
+
+
+def counted(server: Server, dimension: str) -> dict[str, int]:
+    """Return the page views of the team's pixel by a dimension, as the service counts them."""
+    asked = f"type={dimension}&class=all&startAt=0&endAt=4000000000000"
+    path = f"/api/pixels/{TEAM_PIXEL}/metrics/expanded?{asked}"
+    return {row["name"]: row["pageviews"] for row in server.admin.get(path).json}
+
+
+def recounted(server: Server, column: str) -> dict[str, int]:
+    """Return the same from the hits themselves."""
+    rows = server.query(
+        f"SELECT {column}, count(*) FROM hits JOIN profiles"
+        " ON profiles.pixel_number = hits.pixel_number AND profiles.id = hits.profile"
+        f" WHERE hits.pixel_number = {TEAM_NUMBER} GROUP BY 1"
+    )
+    return {str(name): int(count) for name, count in rows}
+
+
+def test_hits_of_the_release_are_classified_again_while_others_come(released: Server) -> None:
+    server, stopping, answered = released, threading.Event(), 0
+    add_hits_of_the_release(server)
+    server.start()
+    by_old_rules = counted(server, "reason")
+    assert by_old_rules["unknown"] == 3 * HITS_OF_EACH
+
+    def keep_fetching() -> None:
+        nonlocal answered
+        for number in itertools.count():
+            if stopping.is_set():
+                return
+            headers = {"User-Agent": [CHROME, "Prometheus/2.40.5"][number % 2]}
+            path = f"{TEAM_PATH}?utm_content={number % 50}"
+            assert server.admin.with_token(None).get(path, headers=headers).status == 200
+            answered += 1
+
+    thread = threading.Thread(target=keep_fetching)
+    thread.start()
+    try:
+        wait_until(lambda: answered > 20)
+        done = server.cli("reclassify")
+        enough = answered + 20
+        wait_until(lambda: answered > enough)
+    finally:
+        stopping.set()
+        thread.join()
+    assert "Classifying" in done.stderr
+    assert f"rules of version {RULES_VERSION}" in done.stdout
+    assert server.query("SELECT DISTINCT rules_version FROM profiles") == [(RULES_VERSION,)]
+    for number, (_, judged) in enumerate(JUDGED.values(), start=1):
+        found = server.query(
+            "SELECT hit_class, reason FROM profiles"
+            f" WHERE pixel_number = {TEAM_NUMBER} AND id = {number}"
+        )
+        assert found == [judged]
+    assert counted(server, "class") == recounted(server, "hit_class")
+    assert counted(server, "reason") == recounted(server, "reason")
+    assert sum(counted(server, "class").values()) == answered + 1 + len(JUDGED) * HITS_OF_EACH
+    assert "0 kinds of hits" in server.cli("reclassify").stdout

@@ -1,8 +1,8 @@
 """Relabels the hits of a gateway's burst, wherever they are counted.
 
 Once a second every process shares what it saw, looks for bursts among what all have shared, and
-relabels the hits of the bursts that it saw a part of: the process that shares last sees a burst
-whole. None of this delays a hit, and nothing is kept for longer than a minute.
+relabels the hits of the bursts that it saw a part of, until a few seconds after its last part.
+None of this delays a hit, and nothing is kept for longer than a minute.
 
 Hits that are counted already are marked, by their profile, until their days have been recounted:
 a process that is killed in between leaves no wrong count, since the next start finishes the work.
@@ -21,7 +21,7 @@ from sqlalchemy import and_, delete, insert, select, tuple_, update
 from core.clock import database_now_ms, from_milliseconds, milliseconds
 from core.database import db
 from core.locks import writing
-from hits.bursts import KEPT_MS, Sighting, Sightings, find_bursts
+from hits.bursts import KEPT_MS, LOOKED_AT_MS, Sighting, Sightings, find_bursts
 from hits.classify import BURST, CLASS_OF_REASON
 from hits.operator_rules import OperatorRules
 from models import MS_PER_DAY, BurstSighting, Hit, Pixel, Profile
@@ -36,15 +36,34 @@ _IS_MARKED = and_(Profile.rules_version == UNCOUNTED, Profile.reason == "burst")
 def share_and_label(sightings: Sightings, rules: OperatorRules) -> int:
     """Share what this process saw, and label the bursts it had a part in; return how many hits."""
     mine = sightings.take()
-    if not mine:
+    if not sightings.is_watching():
         return 0
-    # By the clock that dated them, which need not be this machine's.
+    at = _now()
+    if mine:
+        with writing():
+            db.session.execute(delete(BurstSighting).where(_is_old(at)))
+            rows = [each._asdict() for each in mine]
+            db.session.connection().execute(insert(BurstSighting), rows)
+    # What follows a burst tells it from people, so those are looked at too that are silent by now.
+    return _label_sources(sightings.watched(milliseconds(at)), rules, at)
+
+
+def label_shared(rules: OperatorRules) -> int:
+    """Label the bursts in what all processes have shared by now; return how many hits."""
+    at = _now()
+    lately = BurstSighting.at_ms >= milliseconds(at) - LOOKED_AT_MS
+    sources = select(BurstSighting.pixel_number, BurstSighting.source).where(lately).distinct()
+    found = [(number, source) for number, source in db.session.execute(sources)]
+    return _label_sources(found, rules, at)
+
+
+def _now() -> datetime:
+    """Return the time by the clock that dates hits, which need not be this machine's."""
     shown = select(database_now_ms(db.engine.dialect.name))
-    at = from_milliseconds(db.session.scalar(shown) or 0)
-    with writing():
-        db.session.execute(delete(BurstSighting).where(_is_old(at)))
-        db.session.connection().execute(insert(BurstSighting), [each._asdict() for each in mine])
-    sources = sorted({(each.pixel_number, each.source) for each in mine})
+    return from_milliseconds(db.session.scalar(shown) or 0)
+
+
+def _label_sources(sources: Sequence[tuple[int, int]], rules: OperatorRules, at: datetime) -> int:
     shared = [
         Sighting(*row)
         for start in range(0, len(sources), ROWS_AT_ONCE)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -23,7 +25,10 @@ def seen(
 
 def test_eight_people_within_a_second_are_a_burst_with_the_first_of_them() -> None:
     hits = seen([0, 100, 200, 300, 500, 600, 800, 990])
-    assert find_bursts(hits, DEFAULT, 2000) == hits
+    # What follows them tells a burst from an office that begins to open.
+    assert find_bursts(hits, DEFAULT, 2000) == []
+    assert find_bursts(hits, DEFAULT, 2500) == hits
+    assert find_bursts([*hits, *seen([2000, 2400], visitors=[98, 99])], DEFAULT, 2500) == []
 
 
 def test_a_gateway_that_goes_on_stays_one() -> None:
@@ -50,18 +55,31 @@ def test_nothing_is_a_burst_where_it_is_turned_off() -> None:
     assert find_bursts(seen([0] * 50), Thresholds(people=0), 100) == []
 
 
-@pytest.mark.parametrize("draw", range(5))
-def test_of_an_office_that_opens_within_ten_minutes_hardly_anybody_is_taken(draw: int) -> None:
-    """A thousand people behind one address with one program, looked at once a second."""
-    instants = random.Random(draw)
-    office = seen(sorted(instants.randrange(600_000) for _ in range(1000)))
-    assert len(looked_at(office)) < 10
+def half_within_150_seconds(draw: random.Random) -> list[int]:
+    """A thousand people, half of whom open within two and a half minutes, from a standing start."""
+    return [
+        draw.randrange(150_000) if place % 2 else draw.randrange(600_000) for place in range(1000)
+    ]
+
+
+def half_of_those_left(draw: random.Random) -> list[int]:
+    """A thousand people, of whom half are left after each two and a half minutes."""
+    return [round(draw.expovariate(math.log(2) / 150_000)) for _ in range(1000)]
+
+
+@pytest.mark.parametrize("office", [half_within_150_seconds, half_of_those_left])
+@pytest.mark.parametrize("draw", range(3))
+def test_of_an_office_that_opens_within_minutes_hardly_anybody_is_taken(
+    draw: int, office: Callable[[random.Random], list[int]]
+) -> None:
+    """People behind one address with one program, looked at once a second."""
+    assert len(looked_at(seen(sorted(office(random.Random(draw)))))) < 10
 
 
 def looked_at(hits: list[Sighting]) -> set[int]:
     """Return the hits of bursts, as they are found once a second by what a minute tells."""
     found: set[tuple[int, int, int]] = set()
-    for at_ms in range(0, hits[-1].at_ms + 2000, 1000):
+    for at_ms in range(0, hits[-1].at_ms + 5000, 1000):
         minute = [
             each._replace(in_burst=(each.pixel_number, each.source, each.hit) in found)
             for each in hits

@@ -36,6 +36,40 @@ FACEBOOK = "facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext
 HEADLESS = f"Mozilla/5.0 (X11; Linux x86_64) {BLINK} HeadlessChrome/120.0.0.0 Safari/537.36"
 UNNAMED = "something else"
 
+ANDROID = f"Mozilla/5.0 (Linux; Android 10; K) {BLINK} Chrome/142.0.0.0 Mobile Safari/537.36"
+LINUX = f"Mozilla/5.0 (X11; Linux x86_64) {BLINK} Chrome/142.0.0.0 Safari/537.36"
+MAC = f"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) {BLINK} Chrome/142.0.0.0 Safari/537.36"
+
+
+def hints(version: int, platform: str, brand: str = "Google Chrome") -> dict[str, str]:
+    """Return what Chromium says of itself beside its agent."""
+    return {
+        "Sec-CH-UA": f'"Chromium";v="{version}", "{brand}";v="{version}", "Not_A Brand";v="99"',
+        "Sec-CH-UA-Mobile": "?0",
+        "Sec-CH-UA-Platform": f'"{platform}"',
+    }
+
+
+TRUE_HINTS = [
+    (CHROME, hints(142, "Windows")),
+    (f"{CHROME} Edg/142.0.0.0", hints(142, "Windows", "Microsoft Edge")),
+    (MAC, hints(142, "macOS")),
+    (ANDROID, hints(142, "Android")),
+    # A page for a desktop, asked for on a telephone.
+    (LINUX, hints(142, "Android")),
+    (LINUX, hints(142, "Linux")),
+    (CHROME, hints(142, "Fuchsia")),
+    (CHROME, {"Sec-CH-UA": "nonsense"}),
+]
+FALSE_HINTS = [
+    (CHROME, hints(120, "Windows")),
+    (CHROME, hints(142, "Linux")),
+    (MAC, hints(142, "Windows")),
+    (ANDROID, hints(142, "macOS")),
+    (FIREFOX, hints(142, "Linux")),
+    (CHROME, hints(142, "Windows", "HeadlessChrome")),
+]
+
 # Rule, user agent, other headers, class, reason, whether the country is stored.
 ROWS: list[tuple[int, str, dict[str, str], str, str, bool]] = [
     (1, CHROME, {"Sec-Purpose": "prefetch;prerender"}, "prefetch", "prefetch-header", True),
@@ -83,6 +117,10 @@ ROWS: list[tuple[int, str, dict[str, str], str, str, bool]] = [
     (8, CHROME, {}, "open", "browser", True),
     (8, FIREFOX, {}, "open", "browser", True),
     (8, CHROME, {"Sec-Purpose": "navigate"}, "open", "browser", True),
+    *((8, agent, hints, "open", "browser", True) for agent, hints in TRUE_HINTS),
+    *((7, agent, hints, "bot", "crawler", False) for agent, hints in FALSE_HINTS),
+    # Only what seems to be a browser is held against its hints.
+    (6, OUTLOOK, FALSE_HINTS[0][1], "open", "mail-client", True),
     (0, "", {}, "bot", "no-agent", False),
     (9, UNNAMED, {}, "open", "unknown", True),
 ]

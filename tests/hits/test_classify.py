@@ -116,6 +116,25 @@ MAIL_CLIENTS = [
         "Linux",
         "desktop",
     ),
+    (
+        "Mozilla/5.0 (X11; Linux x86_64; rv:52.0) Gecko/20100101 Firefox/52.0 SeaMonkey/2.49"
+        " Lightning/5.4",
+        "seamonkey-mail",
+        "Linux",
+        "desktop",
+    ),
+    (
+        f"{WINDOWS} {BLINK} Franz/5.6.1 Chrome/83.0.4103.122 Electron/9.4.4 Safari/537.36",
+        "franz",
+        "Windows 10",
+        "desktop",
+    ),
+    (
+        f"{WINDOWS} {BLINK} ramboxpro/1.5.2 Chrome/83.0.4103.122 Electron/9.4.4 Safari/537.36",
+        "rambox",
+        "Windows 10",
+        "desktop",
+    ),
     (f"{IPHONE} {WEBKIT} Mobile/15E148", "apple-mail", "iOS", "mobile"),
     (f"{IPAD} {WEBKIT} Mobile/15E148", "apple-mail", "iOS", "tablet"),
     ("Mail/3731.600.7 CFNetwork/1408.0.4 Darwin/22.5.0", "apple-mail", "iOS", None),

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Server, verdicts
+from tests.conftest import Server, verdicts, wait_until
+from tests.web.api.test_webhooks import Receiver
 
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)"
@@ -27,8 +28,8 @@ LABELLED_SECONDS_MAX = 20
 
 @pytest.fixture(scope="module")
 def proxied(start_server: Callable[..., Server], database: str) -> Server:
-    """A server of two workers that believes one proxy."""
-    return start_server(database, trusted_proxies="1")
+    """A server of two workers that believes one proxy, and may send to this machine."""
+    return start_server(database, trusted_proxies="1", webhook_private="1")
 
 
 def links_of(server: Server, pixel: dict[str, Any], count: int) -> list[str]:
@@ -94,6 +95,23 @@ def test_eight_links_within_a_second_from_one_address_are_prefetches(
     assert [(each["opens"], each["prefetches"], each["firstOpenedAt"]) for each in people] == [
         (0, 1, None)
     ] * 8
+
+
+def test_webhooks_are_told_of_a_burst_as_one(proxied: Server) -> None:
+    receiver, pixel = Receiver(), proxied.admin.create_pixel()
+    try:
+        given = {"url": receiver.url, "pixelId": pixel["id"], "events": ["hit", "open"]}
+        made = proxied.admin.post("/api/webhooks", given).json
+        fetch_all(proxied, links_of(proxied, pixel, 8), [CHROME])
+        # What comes after them is told after them.
+        assert proxied.admin.get(f"/p/{pixel['slug']}", headers={"User-Agent": OUTLOOK})
+        wait_until(lambda: "pixel.open" in [body["type"] for body in receiver.bodies])
+        told = [(body["type"], body["data"]["reason"]) for body in receiver.bodies]
+    finally:
+        proxied.admin.delete(f"/api/webhooks/{made['id']}")
+        receiver.close()
+    assert told[:8] == [("pixel.hit", "burst")] * 8
+    assert set(told[8:]) <= {("pixel.hit", "mail-client"), ("pixel.open", "mail-client")}
 
 
 def test_reclassifying_leaves_a_burst_one(proxied: Server, counted: dict[str, Any]) -> None:
