@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from flask import Flask
 
 from auth import TOKEN_DAYS_MAX
-from core.database import db, engine_options, prepare_engine
-from core.links import Links
+from core.application import configure
+from core.database import db
 from core.settings import Settings
 from core.version import VERSION
 from hits import operator_rules
@@ -65,19 +65,13 @@ def create_app(settings: Settings) -> Flask:
     app = Flask(__name__, template_folder="web/pages/templates", static_folder="web/pages/static")
     # A path with two slashes is not there: to redirect would answer HTML where JSON is promised.
     app.url_map.merge_slashes = False
-    secret_keys = settings.secret_keys()
+    configure(app, settings)
     app.config.update(
-        SETTINGS=settings,
-        SECRET_KEY=secret_keys[-1],
-        SECRET_KEY_FALLBACKS=secret_keys[:-1],
-        SECRET_KEYS=secret_keys,
-        SESSION_COOKIE_NAME=security_headers.cookie_name(secret_keys[0]),
+        SESSION_COOKIE_NAME=security_headers.cookie_name(app.config["SECRET_KEYS"][0]),
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_REFRESH_EACH_REQUEST=False,
         PERMANENT_SESSION_LIFETIME=timedelta(days=TOKEN_DAYS_MAX),
         MAX_CONTENT_LENGTH=BODY_BYTES_MAX,
-        SQLALCHEMY_DATABASE_URI=settings.sqlalchemy_url,
-        SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings),
         API_TITLE="Pixelkeep",
         API_VERSION=VERSION,
         OPENAPI_VERSION="3.1.0",
@@ -85,13 +79,10 @@ def create_app(settings: Settings) -> Flask:
         OPENAPI_JSON_PATH="openapi.json",
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    db.init_app(app)
     with app.app_context():
         engine = db.engine
-    prepare_engine(engine, settings)
 
-    links = Links(secret_keys)
-    metrics = Metrics()
+    links, metrics = app.extensions["links"], Metrics()
     rules = operator_rules.load(settings.rules)
     sightings = Sightings()
     recorder = Recorder(engine, metrics, links, rules.version)
@@ -105,7 +96,7 @@ def create_app(settings: Settings) -> Flask:
         sightings=sightings,
         respect_dnt=settings.respect_dnt,
     )
-    app.extensions.update(links=links, metrics=metrics, recorder=recorder, intake=intake)
+    app.extensions.update(metrics=metrics, recorder=recorder, intake=intake)
     app.extensions.update(rules=rules, sightings=sightings)
 
     api = JsonApi(app)

@@ -10,6 +10,7 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_dump, post_load, validate
 
+from core.clock import iso
 from core.fields import (
     BoundedList,
     InstantField,
@@ -19,7 +20,6 @@ from core.fields import (
     ShareSlug,
     Verbatim,
     WholeNumber,
-    iso,
 )
 from core.lists import ListQuery
 from core.permissions import Role, Scope, TeamRole

@@ -1,27 +1,30 @@
 """What the operator's commands share: the group, options, tables, and how things are named.
 
+A module adds its commands to `main`; `cli.run` knows which module a command is in.
+
 What lists prints a table, or JSON with `--json`; what destroys asks first, or takes `--yes`.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import click
-from flask import current_app
-from flask.cli import AppGroup
-from marshmallow import Schema, ValidationError
+from flask import Flask, current_app
+from flask.cli import AppGroup, ScriptInfo
 
+from core import settings
+from core.application import configure
+from core.clock import iso
 from core.database import db
-from core.fields import iso
 from core.settings import Settings
-from core.version import VERSION
 from models import Pixel, Team, User
 from people import accounts
 from pixels import pixels
@@ -46,14 +49,19 @@ class Commands(AppGroup, _ListedWhole):
     command_class = _ListedWhole
 
 
-main = Commands(
-    "pixelkeep",
-    help="Users, keys, teams, pixels and checks of this Pixelkeep.",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+# Those of the modules that are loaded.
+main = Commands("commands")
 
 
-main = click.version_option(VERSION, prog_name="Pixelkeep", message="%(prog)s %(version)s")(main)
+def application(environ: Mapping[str, str]) -> ScriptInfo:
+    """Return what builds the application that commands run in, once one does."""
+
+    def build() -> Flask:
+        app = Flask("cli")
+        configure(app, settings.load(environ))
+        return app
+
+    return ScriptInfo(create_app=build)
 
 
 def print_rows(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
@@ -151,11 +159,15 @@ def pixel_named(slug: str) -> Pixel:
     return pixel
 
 
-def loaded(schema: Schema, values: dict[str, Any]) -> dict[str, Any]:
-    """Return values by the rules of the API."""
+def loaded(schema: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return values by the rules of the API, those of one of its schemas.
+
+    They are loaded by this: a command that only shows something does without.
+    """
+    schemas: Any = importlib.import_module("schemas")
     try:
-        return dict(schema.load(values))
-    except ValidationError as error:
+        return dict(getattr(schemas, schema)().load(values))
+    except schemas.ValidationError as error:
         problems = error.messages_dict.items()
         raise click.ClickException(
             "; ".join(f"{key}: {said[0]}" for key, said in problems)

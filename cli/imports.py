@@ -12,6 +12,7 @@ from flask import current_app
 
 from cli.commands import file_in, main, pixel_named, printable
 from core.clock import now_ms
+from hits import operator_rules
 from pixels import import_files
 from pixels.import_files import BadRow, FileRow, OtherRow
 from stats import folding
@@ -46,9 +47,8 @@ def import_hits(slug: str, kind: str, website: object, skip_bad: bool, file: Pat
     rows, others = _checked(import_files.read(file, kind, started_ms, chosen), skip_bad)
     following = import_files.read(file, kind, started_ms, chosen)
     wanted = (row for row in following if isinstance(row, FileRow))
-    stored = imports.store(
-        pixel.number, wanted, current_app.extensions["links"], current_app.extensions["rules"]
-    )
+    rules = operator_rules.load(current_app.config["SETTINGS"].rules)
+    stored = imports.store(pixel.number, wanted, current_app.extensions["links"], rules)
     hits = 0
     with click.progressbar(length=rows, label="Storing ", file=sys.stderr) as bar:
         for chunk in stored:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 import click
+from flask import current_app
 
 from cli.commands import (
     Commands,
@@ -20,8 +21,7 @@ from cli.commands import (
     yes,
 )
 from core.permissions import Role, Scope, TeamRole
-from people import accounts, teams
-from schemas import ApiKeyCreate, TeamCreate, UserCreate, UserUpdate
+from people import accounts, first_start, teams
 
 
 @main.group("users", cls=Commands)
@@ -31,12 +31,18 @@ def user_commands() -> None:
 
 @user_commands.command("create")
 @click.argument("username")
-@click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.USER.value)
+@click.option(
+    "--role",
+    type=click.Choice([role.value for role in Role]),
+    default=Role.USER.value,
+    show_default=True,
+    help="admin: everything; user: makes pixels and teams; view-only: neither.",
+)
 @click.option("--password", help="Asked for unless given.")
 def create_user(username: str, role: str, password: str | None) -> None:
     """Create a user; the password is asked for unless given."""
     password = new_password(password)
-    given = loaded(UserCreate(), {"username": username, "password": password, "role": role})
+    given = loaded("UserCreate", {"username": username, "password": password, "role": role})
     user = accounts.create_user(given["username"], given["password"], Role(role))
     click.echo(f"Created {role} {user.username}: {user.id}")
 
@@ -50,8 +56,9 @@ def set_password(username: str, password: str | None) -> None:
     API keys stay.
     """
     user = user_named(username)
-    given = loaded(UserUpdate(), {"password": new_password(password)})
-    accounts.change_user(user, **given)
+    given = loaded("UserUpdate", {"password": new_password(password)})
+    user = accounts.change_user(user, **given)
+    first_start.forget_password_of(user, current_app.config["SETTINGS"])
     click.echo(f"{user.username} has a new password.")
 
 
@@ -112,7 +119,7 @@ def create_key(
     expires_at: str | None,
 ) -> None:
     """Create an API key for a user; it is printed this once."""
-    given = loaded(ApiKeyCreate(), {"name": name, "scope": scope, "expiresAt": expires_at})
+    given = loaded("ApiKeyCreate", {"name": name, "scope": scope, "expiresAt": expires_at})
     _, key = accounts.create_key(
         user_named(username),
         given["name"],
@@ -169,7 +176,7 @@ def team_commands() -> None:
 @click.option("--owner", required=True, help="The owner's username.")
 def create_team(name: str, owner: str) -> None:
     """Create a team."""
-    given = loaded(TeamCreate(), {"name": name})
+    given = loaded("TeamCreate", {"name": name})
     team, _ = teams.create_team(given["name"], user_named(owner))
     click.echo(f"Created {team.name}: {team.id}, access code {team.access_code}")
 
@@ -213,6 +220,8 @@ def list_members(team_id: UUID, as_json: bool) -> None:
     "--role",
     type=click.Choice([role.value for role in TeamRole]),
     default=TeamRole.MEMBER.value,
+    show_default=True,
+    help="Owners and managers look after people and pixels, members after pixels.",
 )
 def add_member(team_id: UUID, username: str, role: str) -> None:
     """Add a user to a team, or change their role in it."""

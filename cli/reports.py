@@ -94,7 +94,14 @@ def _tell_of_other_classes(question: shapes.Question) -> None:
 @click.argument("slug")
 @days_back
 @hit_class
-@click.option("--format", "kind", type=click.Choice(["csv", "jsonl"]), default="csv")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["csv", "jsonl"]),
+    default="csv",
+    show_default=True,
+    help="A table, or an object of JSON on each line.",
+)
 @click.option("--out", type=file_out, default="-", help="The file to write; - is standard output.")
 def export_hits(slug: str, days: int, hit_class: str, kind: str, out: Path) -> None:
     """Write a pixel's hits, the oldest first, to a file or to standard output."""

@@ -18,7 +18,6 @@ from cli.commands import (
 from core.lists import ListQuery
 from models import Share
 from pixels import shares
-from schemas import ShareCreate
 
 
 @main.group("shares", cls=Commands)
@@ -51,7 +50,7 @@ def list_shares(slug: str, as_json: bool) -> None:
 @click.argument("name")
 def create_share(slug: str, name: str) -> None:
     """Share the figures of the pixel SLUG, and print the link."""
-    given = loaded(ShareCreate(), {"name": name})
+    given = loaded("ShareCreate", {"name": name})
     click.echo(_url_of(shares.create(pixel_named(slug), given["name"], given["parameters"])))
 
 

@@ -20,12 +20,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from cli.commands import main, printable
 from core.database import db
 from core.locks import probe_write
+from core.migrations import migration_problem
 from core.settings import PREFIX, PROJECT_DIR, Settings
 from core.sqlite import sqlite_file, sqlite_version
 from core.tables import tables_problem
 from core.version import VERSION
 from models import Hit, Pixel, User
-from server.prepare import migration_problem
 
 # Their values may name people or hosts.
 PRIVATE = {"admin_username", "public_url"}

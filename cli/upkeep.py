@@ -16,18 +16,19 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from cli.commands import Commands, as_json, confirm, main, print_rows, printable, yes
 from cli.pixels import new_pixel
 from core import secret_keys, settings
-from core.clock import database_now_ms, from_milliseconds, now
+from core.clock import database_now_ms, from_milliseconds, iso, now
 from core.database import db
-from core.fields import iso
 from core.links import Links
 from core.locks import is_busy, probe_write
+from core.migrations import migration_problem
 from core.settings import PREFIX, Settings
 from core.sqlite import has_wal_reset_bug, sqlite_file, sqlite_version
 from core.tables import tables_problem
-from hits import classify
+from hits import classify, operator_rules
 from hits.classify import RULES_VERSION
+from hits.operator_rules import OperatorRules
+from models import Pixel
 from pixels import numbering, pixels
-from server.prepare import migration_problem
 from stats import folding, future
 from upkeep import backup, compaction, demo, reclassify, retention
 
@@ -110,14 +111,41 @@ def back_up(path: Path, with_key: bool, keep: int | None) -> None:
         click.echo(f"Removed {dropped}.")
 
 
-@main.command("restore")
+@main.command("restore", with_appcontext=False)
 @click.argument("file", type=click.Path(path_type=Path))
 @yes
-def restore(file: Path, yes: bool) -> None:
-    """Make the SQLite database what the backup FILE holds; a running server goes on with it."""
-    confirm(f"Replace everything stored by what {file} holds?", yes)
-    backup.restore(db.engine, file)
-    click.echo("Restored.")
+@click.pass_context
+def restore(context: click.Context, file: Path, yes: bool) -> None:
+    """Make the SQLite database what the backup FILE holds; a running server goes on with it.
+
+    In a data directory that is empty it becomes the database, with the key beside it, if it has
+    one.
+    """
+    chosen = settings.load(os.environ)
+    key = backup.key_path(file)
+    is_key_made = secret_keys.ensure_secret(chosen, key if key.exists() else None)
+    try:
+        with context.obj.load_app().app_context():
+            path = sqlite_file(db.engine)
+            if path and path.exists():
+                confirm(f"Replace everything stored by what {file} holds?", yes)
+            backup.restore(db.engine, file)
+    except BaseException:
+        if is_key_made:
+            chosen.secret_path.unlink()
+        raise
+    click.echo(f"Restored to {path}.")
+    if is_key_made:
+        click.echo(_told_of_key(chosen, key))
+
+
+def _told_of_key(chosen: Settings, key: Path) -> str:
+    if key.exists():
+        return f"{chosen.secret_path} is the signing key of {key} now."
+    return (
+        f"There was no signing key, and {key} is not there: {chosen.secret_path} has a new one."
+        " What the old one signed names nobody, until the old one takes its place."
+    )
 
 
 @main.group(cls=Commands)
@@ -221,7 +249,7 @@ def _write_anew(yes: bool) -> None:
 @main.command("reclassify")
 def reclassify_hits() -> None:
     """Classify the stored hits again by today's rules; stop and start again as you like."""
-    rules = current_app.extensions["rules"]
+    rules = _rules()
     count = reclassify.count_outdated(rules)
     with click.progressbar(length=count, label="Classifying", file=sys.stderr) as bar:
         for done in reclassify.reclassify(rules):
@@ -244,7 +272,7 @@ def classify_agent(agent: str, as_json: bool) -> None:
     hit_class: str = known.hit_class
     reason: str = known.reason
     decided_by, why = decision.matched, decision.why
-    rule = current_app.extensions["rules"].find(agent[: classify.USER_AGENT_CHARACTERS_MAX])
+    rule = _rules().find(agent[: classify.USER_AGENT_CHARACTERS_MAX])
     if rule is not None:
         hit_class, reason, decided_by = rule.hit_class, rule.reason, rule.asks
         why = "a rule of the operator's"
@@ -266,15 +294,35 @@ def classify_agent(agent: str, as_json: bool) -> None:
 
 @main.command("demo")
 @click.option("--slug", default="demo", show_default=True, help="The slug of a new pixel.")
-@click.option("--hits", type=click.IntRange(1, 100_000_000), default=100_000, show_default=True)
-@click.option("--days", type=click.IntRange(1, 3_650), default=31, show_default=True)
-@click.option("--visitors", type=click.IntRange(1, 100_000_000), help="A tenth of the hits.")
+@click.option(
+    "--hits",
+    type=click.IntRange(1, 100_000_000),
+    default=100_000,
+    show_default=True,
+    help="How many hits.",
+)
+@click.option(
+    "--days",
+    type=click.IntRange(1, 3_650),
+    default=31,
+    show_default=True,
+    help="Over how many days, of which today is the last.",
+)
+@click.option(
+    "--visitors",
+    type=click.IntRange(1, 100_000_000),
+    help="How many people; a tenth of the hits unless given.",
+)
 @click.option(
     "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Same seed, same hits."
 )
 def fill_demo(slug: str, hits: int, days: int, visitors: int | None, seed: int) -> None:
-    """Fill a pixel with made-up hits, to look around or to measure."""
-    pixel = pixels.find_by_slug(slug) or new_pixel(slug, slug, None, None)
+    """Fill a pixel with made-up hits, to look around or to measure.
+
+    When interrupted, it removes the pixel it made.
+    """
+    found = pixels.find_by_slug(slug)
+    pixel = found or new_pixel(slug, slug, None, None)
     chunks = demo.fill(
         pixel,
         current_app.extensions["links"],
@@ -284,13 +332,36 @@ def fill_demo(slug: str, hits: int, days: int, visitors: int | None, seed: int) 
         seed=seed,
         now=now(),
     )
-    with click.progressbar(length=hits, label="Storing ", file=sys.stderr) as bar:
-        for count in chunks:
-            bar.update(count)
-    with click.progressbar(length=hits, label="Counting", file=sys.stderr) as bar:
-        while count := folding.fold(pixel.number, demo.FOLDED_AT_ONCE):
-            bar.update(count)
+    try:
+        with click.progressbar(length=hits, label="Storing ", file=sys.stderr) as bar:
+            for count in chunks:
+                bar.update(count)
+        with click.progressbar(length=hits, label="Counting", file=sys.stderr) as bar:
+            while count := folding.fold(pixel.number, demo.FOLDED_AT_ONCE):
+                bar.update(count)
+    except KeyboardInterrupt:
+        _clean_up_demo(pixel, was_there=found is not None)
+        raise
     click.echo(f"{pixel.slug} has {hits} hits of {days} days.")
+
+
+def _clean_up_demo(pixel: Pixel, *, was_there: bool) -> None:
+    db.session.rollback()
+    if was_there:
+        click.echo(
+            f"\n{pixel.slug} was there before, and keeps what it has got by now:"
+            f" `pixels delete {pixel.slug}` removes it.",
+            err=True,
+        )
+        return
+    click.echo(f"\nRemoving {pixel.slug}.", err=True)
+    pixels.remove(pixel)
+    for _ in retention.finish_erasures():
+        pass
+
+
+def _rules() -> OperatorRules:
+    return operator_rules.load(current_app.config["SETTINGS"].rules)
 
 
 def _retention() -> str:
@@ -334,7 +405,7 @@ def _disk_problem() -> str | None:
 
 def _rules_problem() -> str | None:
     try:
-        outdated = reclassify.count_outdated(current_app.extensions["rules"])
+        outdated = reclassify.count_outdated(_rules())
     except SQLAlchemyError:
         return None  # The line of the database says why.
     if outdated:

@@ -34,6 +34,11 @@ def from_milliseconds(value: int) -> datetime:
     return datetime.fromtimestamp(value // 1000, UTC).replace(microsecond=value % 1000 * 1000)
 
 
+def iso(instant: datetime) -> str:
+    """Return an aware instant as `2024-03-15T09:20:00.000Z`."""
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def now() -> datetime:
     """Return the clock's aware UTC instant, cut to the milliseconds that are kept."""
     return from_milliseconds(now_ms())

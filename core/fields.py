@@ -9,6 +9,8 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
+from core.clock import iso
+
 PARAMETERS_CHARACTERS_MAX = 4000
 PARAMETERS_LEVELS_MAX = 20
 
@@ -76,11 +78,6 @@ class InstantField(fields.DateTime):
             return instant.replace(tzinfo=instant.tzinfo or UTC).astimezone(UTC)
         except OverflowError:
             raise ValidationError("Not a valid datetime.") from None
-
-
-def iso(instant: datetime) -> str:
-    """Return an aware instant as `2024-03-15T09:20:00.000Z`."""
-    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class SentAtField(InstantField):

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from core.files import whole_file
 from core.settings import SECRET_BYTES, Settings, SettingsError
 
 
@@ -25,35 +26,32 @@ def rotate_secret(
         )
     old, new = settings.secret_keys(), secrets.token_urlsafe(SECRET_BYTES)
     before([*old, new])
-    path = settings.secret_path.resolve()
-    _drafted(path, [new, *([] if drop_old else old[::-1])]).replace(path)
+    with whole_file(settings.secret_path) as file:
+        file.write(_lines([new, *([] if drop_old else old[::-1])]))
 
 
-def ensure_secret(settings: Settings) -> None:
-    """Write a new key into the data directory (mode 0600) where nothing else names one.
+def ensure_secret(settings: Settings, kept: Path | None = None) -> bool:
+    """Write a key into the data directory (mode 0600) where nothing else names one.
 
-    Of several processes one writes it, and the others use that.
+    It is that of the file `kept`, as a backup has one beside it, or a new one. Of several
+    processes one writes it, and the others use that. Returns whether this one did.
     """
     path = settings.secret_path
     if settings.secret_key or path.exists():
-        return
+        return False
+    keys = kept.read_text().split() if kept else [secrets.token_urlsafe(SECRET_BYTES)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = _drafted(path, [secrets.token_urlsafe(SECRET_BYTES)])
-    try:
-        path.hardlink_to(draft)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
-
-
-def _drafted(path: Path, keys: list[str]) -> Path:
-    """Write keys to a new file beside `path`, readable by its owner only, and return it."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
-        draft.touch(mode=0o600)
-        draft.write_text("\n".join(keys) + "\n")
-    except BaseException:
+        with whole_file(draft) as file:
+            file.write(_lines(keys))
+        path.hardlink_to(draft)
+        return True
+    except FileExistsError:
+        return False
+    finally:
         draft.unlink(missing_ok=True)
-        raise
-    return draft
+
+
+def _lines(keys: list[str]) -> str:
+    return "\n".join(keys) + "\n"

@@ -346,6 +346,16 @@ class Settings:
         """The file that holds the first start's secrets until the admin has signed in."""
         return self.data_dir / "first_start.txt"
 
+    @property
+    def setup_hint(self) -> str:
+        """What to do where nothing is set up: most likely another directory is meant."""
+        if self.data_dir != PROJECT_DIR / "instance":
+            return "`script/server` sets it up."
+        return (
+            f"No PIXELKEEP_DATA_DIR is named, so {self.data_dir} is meant: name the directory of"
+            " the service if it has another. `script/server` sets up a new one here."
+        )
+
     def secret_keys(self) -> list[str]:
         """Return the signing keys, oldest first: the last signs, all verify (itsdangerous).
 
@@ -357,6 +367,6 @@ class Settings:
         try:
             return _secret(path.read_text()).split()[::-1]
         except FileNotFoundError:
-            raise SettingsError(f"There is no {path}; `script/server` makes it.") from None
+            raise SettingsError(f"There is no {path}. {self.setup_hint}") from None
         except (ValueError, OSError) as error:
             raise SettingsError(f"The secret key in {path} can't be used: {error}") from None

@@ -14,6 +14,7 @@ from marshmallow import ValidationError
 from sqlalchemy import select
 
 import auth
+from core.clock import now
 from core.database import db
 from core.files import whole_file
 from core.locks import writing
@@ -101,6 +102,18 @@ def forget_if_used(chosen: Settings) -> None:
     used = select(User.id).where(User.role == Role.ADMIN, User.signed_in_at.is_not(None))
     if db.session.scalar(used.limit(1)) is not None:
         chosen.first_start_path.unlink(missing_ok=True)
+
+
+def forget_password_of(user: User, chosen: Settings) -> None:
+    """Remove the file if it holds this user's password, which is another now.
+
+    Other nodes' housekeepers remove theirs, as after the first sign-in.
+    """
+    first = db.session.scalar(select(User.id).order_by(User.created_at).limit(1))
+    if user.id == first and user.signed_in_at is None:
+        with writing():
+            user.signed_in_at = now()
+    forget_if_used(chosen)
 
 
 def _has_users() -> bool:

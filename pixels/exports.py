@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from core.fields import iso
+from core.clock import iso
 from models import Pixel
 from pixels import recipient_lists
 from pixels.recipient_lists import RecipientRow

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 from sqlalchemy import ColumnElement, exists, select, update
 
-from core.clock import boot, from_milliseconds, milliseconds, now, since_boot_ms
+from core.clock import boot, from_milliseconds, iso, milliseconds, now, since_boot_ms
 from core.database import db
 from core.errors import BadRequest
-from core.fields import iso
 from core.locks import writing
 from hits.classify import IMPORTED
 from models import HIT_ID_SHIFT, Hit, Pixel, Profile, Recipient, Webhook

@@ -11,19 +11,17 @@ import signal
 import sys
 from pathlib import Path
 
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from flask import Flask
 from flask_migrate import Migrate, upgrade
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import create_app
-from core import secret_keys, settings
+from core import migrations, secret_keys, settings
 from core.database import db
 from core.links import Links
 from core.locks import ADVISORY_LOCK, write_lock
-from core.settings import PROJECT_DIR, Settings, SettingsError
+from core.settings import Settings, SettingsError
 from core.sqlite import has_wal_reset_bug, is_sqlite_url, sqlite_file, sqlite_version
 from core.tables import problem_of_tables
 from core.version import VERSION
@@ -37,12 +35,16 @@ MIGRATION_PATIENCE_SECONDS = 600
 
 def main() -> None:
     """Prepare the database that the environment names; show the first user's secrets, once."""
+    # Drafts of secrets are removed on Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         chosen = settings.load(os.environ)
         secret_keys.ensure_secret(chosen)
         first = prepare(create_app(chosen))
     except SettingsError as error:
         sys.exit(f"pixelkeep: {error}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     except (SQLAlchemyError, OSError) as error:
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         sys.exit(f"pixelkeep: The database can't be prepared: {cause}")
@@ -63,7 +65,7 @@ def prepare(app: Flask) -> FirstStart | None:
 
     Several nodes may start at once on one PostgreSQL: they take turns.
     """
-    Migrate(app, db, directory=str(PROJECT_DIR / "migrations"))
+    Migrate(app, db, directory=str(migrations.DIRECTORY))
     with app.app_context():
         path = sqlite_file(db.engine)
         if path is not None:
@@ -109,24 +111,12 @@ def _migrate() -> None:
 
 
 def _refuse_later_release() -> None:
-    scripts = ScriptDirectory(str(PROJECT_DIR / "migrations"))
-    with db.engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-    if current and current not in {each.revision for each in scripts.walk_revisions()}:
+    current = migrations.current_revision()
+    if current and not migrations.is_known(current):
         raise SettingsError(
             f"The database is at {current}, which Pixelkeep {VERSION} doesn't know: start the"
             " release that it is of, or bring a backup back."
         )
-
-
-def migration_problem() -> str | None:
-    """Return what is missing of the migrations, None if the database is at the newest."""
-    newest = ScriptDirectory(str(PROJECT_DIR / "migrations")).get_current_head()
-    with db.engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-    if current == newest:
-        return None
-    return f"the database is at {current}, not at {newest}; `script/server` migrates it"
 
 
 def _show(first: FirstStart) -> None:
@@ -139,7 +129,4 @@ def _show(first: FirstStart) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+    main()

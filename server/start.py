@@ -8,9 +8,9 @@ from __future__ import annotations
 import importlib
 import os
 import secrets
-import signal
 import socket
 import sys
+import tempfile
 
 from gunicorn.app.wsgiapp import WSGIApplication
 
@@ -26,13 +26,13 @@ def main() -> None:
         chosen = settings.load(os.environ)
     except SettingsError as error:
         sys.exit(f"pixelkeep: {error}")
-    problem = _directory_problem(chosen) or _address_problem(chosen)
+    problem = _directory_problem(chosen) or _address_problem(chosen) or _room_problem(chosen)
     if problem:
         sys.exit(f"pixelkeep: {problem}")
     importlib.import_module("app")
     status = _prepare()
     if status:
-        sys.exit(status)
+        sys.exit(status if status > 0 else 128 - status)
     print(f"Pixelkeep {VERSION} serves at {chosen.base_url}", flush=True)
     sys.argv = ["gunicorn", "--config", str(PROJECT_DIR / "gunicorn.conf.py"), "wsgi:app"]
     WSGIApplication("%(prog)s [OPTIONS] [APP_MODULE]", prog="gunicorn").run()
@@ -81,8 +81,22 @@ def _address_problem(chosen: Settings) -> str | None:
     return None
 
 
-if __name__ == "__main__":
+def _room_problem(chosen: Settings) -> str | None:
+    """Have temporary files made in the data directory where the system's can't be written.
+
+    Return why there is no place for them, None if there is one.
+    """
     try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        # For the processes that are started from here, too.
+        os.environ["TMPDIR"] = str(chosen.data_dir)
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        return f"Temporary files can be written nowhere, {chosen.data_dir} included; name a TMPDIR."
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -13,8 +13,13 @@ from pathlib import Path
 from subprocess import CalledProcessError, CompletedProcess, TimeoutExpired
 from tempfile import TemporaryDirectory
 
+from cli.run import COMMANDS
+
+MODULES = sorted({module for module, _ in COMMANDS.values()})
 FORKS = get_context("forkserver")
-FORKS.set_forkserver_preload(["cli.run", "server.prepare", "server.start"])
+FORKS.set_forkserver_preload(
+    [f"cli.{module}" for module in ("run", *MODULES)] + ["server.prepare", "server.start"]
+)
 OUTPUTS = ("stdout", "stderr")
 
 

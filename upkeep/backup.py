@@ -96,13 +96,17 @@ def restore(engine: Engine, source: Path) -> None:
     """Make the database what a backup holds, in one transaction; hits wait for it meanwhile.
 
     Until it commits nothing has changed, whatever happens. A running server goes on with what
-    is restored from its next request on.
+    is restored from its next request on. Where there is no database the backup becomes it, of
+    whichever release it is: the next start migrates it.
 
     Raises: BackupError.
     """
     path = _file_of(engine)
     if not source.is_file():
         raise BackupError(f"{source} is no file.")
+    if not path.exists():
+        _place(engine, source, path)
+        return
     if source.resolve() == path.resolve():
         raise BackupError(f"{source} is the database itself.")
     with _open(engine, source) as backup:
@@ -125,6 +129,27 @@ def restore(engine: Engine, source: Path) -> None:
             # Greater than both, so that processes forget what they remember of pixels.
             version = max(version, _version(database)) + 1
             database.execute("UPDATE catalogue SET version = ?", (version,))
+
+
+def _place(engine: Engine, source: Path, path: Path) -> None:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL, COPY_MODE))
+        with _open(engine, source) as backup, _open(engine, draft, path) as copy:
+            _check(backup)
+            _revision(backup)
+            backup.backup(copy)
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        # A database that was made meanwhile stays.
+        path.hardlink_to(draft)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise BackupError(f"{path} can't be made: {error.strerror}.") from None
+    finally:
+        for ending in ("", "-journal"):
+            draft.with_name(draft.name + ending).unlink(missing_ok=True)
 
 
 def _copy(engine: Engine, draft: Path, shown: Path) -> None:

@@ -29,9 +29,8 @@ from sqlalchemy import (
     update,
 )
 
-from core.clock import JUMP_TRUSTED_AFTER_MS, from_milliseconds, milliseconds
+from core.clock import JUMP_TRUSTED_AFTER_MS, from_milliseconds, iso, milliseconds
 from core.database import db
-from core.fields import iso
 from core.locks import give_way, writing
 from hits.references import is_over
 from models import (

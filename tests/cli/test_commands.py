@@ -16,25 +16,63 @@ import pytest
 from click.testing import CliRunner
 
 from cli.commands import print_rows
-from cli.run import main
+from cli.run import COMMANDS, main
 from tests.conftest import PASSWORD, PROJECT_DIR, Client, Server, unique
 
+CONTEXT = click.Context(main)
 
-def commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
-    """Yield the words of every command and group."""
-    yield path
-    for name, command in group.commands.items():
+
+def commands(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Yield every command and group, with its words."""
+    yield path, group
+    for name in group.list_commands(CONTEXT):
+        command = group.get_command(CONTEXT, name)
+        assert command
         if isinstance(command, click.Group):
             yield from commands(command, *path, name)
         else:
-            yield (*path, name)
+            yield (*path, name), command
 
 
-@pytest.mark.parametrize("words", list(commands(main)), ids=" ".join)
+EVERY_COMMAND = list(commands(main))
+
+
+@pytest.mark.parametrize("words", [words for words, _ in EVERY_COMMAND], ids=" ".join)
 def test_help_of_each_command_says_what_it_does(words: tuple[str, ...]) -> None:
     said = CliRunner().invoke(main, [*words, "--help"], prog_name="script/pixelkeep").output
     assert said.startswith(" ".join(["Usage: script/pixelkeep", *words]))
     assert re.search(r"^  [A-Z][^.]+\.", said, re.MULTILINE), said
+
+
+def test_every_option_of_every_command_has_a_help_text() -> None:
+    silent = [
+        " ".join((*words, option.opts[-1]))
+        for words, command in EVERY_COMMAND
+        for option in command.params
+        if isinstance(option, click.Option) and not (option.help or "").strip()
+    ]
+    assert silent == []
+
+
+def test_list_of_commands_says_of_each_what_its_own_help_begins_with() -> None:
+    own = {
+        words[0]: command.get_short_help_str()
+        for words, command in EVERY_COMMAND
+        if words[:1] and not words[1:]
+    }
+    assert {name: says for name, (_, says) in COMMANDS.items()} == own
+
+
+def test_help_loads_nothing_of_the_application() -> None:
+    code = (
+        "import sys; from cli.run import main; main(['--help'], standalone_mode=False);"
+        " print('loaded', sorted({'flask', 'sqlalchemy', 'numpy'} & set(sys.modules)))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT_DIR, capture_output=True, text=True, check=False
+    )
+    assert "pixels" in said.stdout
+    assert said.stdout.endswith("loaded []\n"), said
 
 
 def listed(server: Server, *command: str) -> list[dict[str, object]]:

@@ -44,13 +44,18 @@ def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert said == "pixelkeep: No space left on device\n"
 
 
-@pytest.mark.parametrize("seconds", [0.1, 0.4, 1.2])
-def test_interrupted_command_says_nothing_of_our_code(tmp_path: Path, seconds: float) -> None:
-    command = started(tmp_path, "settings", program=("script/pixelkeep",))
+@pytest.mark.parametrize("seconds", [0.05, 0.1, 0.2, 0.4, 0.8, 1.2])
+@pytest.mark.parametrize("words", [("settings",), ("check",)], ids=" ".join)
+def test_interrupted_command_says_nothing_of_our_code(
+    tmp_path: Path, seconds: float, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "secret_key").write_text(SECRET)
+    command = started(tmp_path, *words, program=("script/pixelkeep",))
     time.sleep(seconds)
     command.send_signal(signal.SIGINT)
     _, said = command.communicate(timeout=60)
     assert "Traceback" not in said
+    assert "Error" not in said
 
 
 def test_hint_to_set_up_is_given_where_that_helps(tmp_path: Path) -> None:

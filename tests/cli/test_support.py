@@ -23,6 +23,14 @@ def test_version_is_said_by_the_command_the_start_and_the_document(
     assert server.admin.get("/openapi.json").json["info"]["version"] == VERSION
 
 
+def test_changelog_has_the_version_as_its_newest_release_with_its_day_and_tag() -> None:
+    text = (PROJECT_DIR / "CHANGELOG.md").read_text()
+    newest = re.search(r"^## \[(\d[\d.]*)\] - (\d{4}-\d\d-\d\d)\n\n(.*?)\n\n", text, re.M | re.S)
+    assert newest
+    assert newest[1] == VERSION
+    assert f"`v{VERSION}`" in newest[3]
+
+
 def test_support_says_what_a_report_needs_and_no_secret(
     start_server: Callable[..., Server], database: str
 ) -> None:

@@ -33,7 +33,7 @@ class Front:
 
     server: Server
     plain_port: int
-    client: Client
+    client: TlsClient
 
 
 class TlsClient(Client):
@@ -202,6 +202,21 @@ def test_image_comes_through_as_we_send_it(front: Front) -> None:
         assert (answer.status, answer.body) == (200, GIF)
         assert {name: answer.headers[name] for name, _ in IMAGE_HEADERS} == dict(IMAGE_HEADERS)
     assert len(visitors(front.server, pixel)) == 3
+
+
+def test_bytes_that_a_mail_program_did_not_escape_come_through(front: Front) -> None:
+    pixel = front.server.admin.create_pixel(unique("Grüße"))
+    path = f"/p/{pixel['slug']}?r=Änne".encode()
+    plain = socket.create_connection(("127.0.0.1", front.client.port), 30)
+    with front.client.context.wrap_socket(plain, server_hostname=NAME) as tls:
+        lines = (b"GET " + path + b" HTTP/1.1", f"Host: {NAME}".encode(), b"Connection: close")
+        tls.sendall(b"\r\n".join((*lines, b"", b"")))
+        answer = b"".join(iter(lambda: tls.recv(65_536), b""))
+    assert answer.split(b" ", 2)[1] == b"200"
+    assert answer.endswith(GIF)
+    number = front.server.number_of(pixel)
+    names = f"SELECT recipient FROM recipients WHERE pixel_number = {number}"
+    assert front.server.query(names) == [("Änne",)]
 
 
 def test_visitor_is_whoever_connects_to_the_proxy(front: Front) -> None:

@@ -144,6 +144,20 @@ def test_file_goes_when_the_admin_first_signs_in_and_the_key_stays(
     assert key not in server.log
 
 
+def test_file_goes_with_the_password_in_it(tmp_path: Path, serve: Callable[[Path], Server]) -> None:
+    prepare(tmp_path)
+    file, server = tmp_path / FILE, serve(tmp_path)
+    before, key = secrets_in(file.read_text())
+    server.cli("users", "create", "grace", "--role", "admin", "--password", PASSWORD)
+    server.cli("users", "password", "grace", "--password", f"{PASSWORD} 2")
+    assert file.exists()
+    server.cli("users", "password", "admin", "--password", PASSWORD)
+    assert not file.exists()
+    assert sign_in(server.base, before) == 401
+    assert sign_in(server.base, PASSWORD) == 200
+    assert server.admin.with_token(key).get("/api/me").status == 200
+
+
 def test_file_of_one_node_goes_when_the_admin_signs_in_at_another(
     tmp_path: Path, start_server: Callable[..., Server], postgres: Callable[[], str]
 ) -> None:

@@ -198,6 +198,59 @@ def test_start_with_an_unwritable_data_directory_is_one_line(checkout: Checkout)
     one_line(said, str(blocked / "data"))
 
 
+@pytest.mark.parametrize("seconds", [0.05, 0.2, 0.4, 0.6, 0.8, 1.2])
+def test_start_that_is_interrupted_says_nothing_of_our_code(
+    checkout: Checkout, seconds: float
+) -> None:
+    process = subprocess.Popen(
+        ["script/server"],
+        cwd=checkout.directory,
+        env=checkout.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    checkout.started.append(process)
+    time.sleep(seconds)
+    # As a terminal does: to the processes of both.
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=START_SECONDS_MAX)[0]
+    assert "Traceback" not in said
+    assert "Error" not in said
+
+
+def test_server_without_a_directory_for_temporary_files_uses_its_own(checkout: Checkout) -> None:
+    checkout.env["PYTHONPATH"] = str(PROJECT_DIR / "tests" / "no_temporary_directory")
+    process, client = checkout.serve()
+    assert client.get("/healthz").status == 200
+    process.terminate()
+    said = process.communicate(timeout=START_SECONDS_MAX)[0]
+    assert "Traceback" not in said
+
+
+def test_server_without_any_directory_for_temporary_files_is_one_line(checkout: Checkout) -> None:
+    said = checkout.run(
+        "script/server",
+        PYTHONPATH=str(PROJECT_DIR / "tests" / "no_temporary_directory"),
+        PIXELKEEP_DATA_DIR=str(checkout.directory / "missing"),
+        PIXELKEEP_SECRET_KEY="a-signing-key-0123456789",
+        PIXELKEEP_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none",
+    )
+    one_line(said, "TMPDIR")
+
+
+def test_directory_that_nobody_named_is_told_before_a_second_instance_is_made(
+    checkout: Checkout,
+) -> None:
+    """The service has a directory of its own, which the operator forgot to name."""
+    for more in ({}, {"PIXELKEEP_SECRET_KEY": "a-signing-key-0123456789"}):
+        said = checkout.run("script/pixelkeep", "users", "list", **more)
+        meant = checkout.directory / "instance"
+        one_line(said, f"No PIXELKEEP_DATA_DIR is named, so {meant} is meant", "script/server")
+        assert not meant.exists()
+
+
 def test_start_with_an_unreachable_postgresql_is_one_line(checkout: Checkout) -> None:
     url = f"postgresql://nobody:hidden@127.0.0.1:{free_port()}/none"
     said = checkout.run("script/server", PIXELKEEP_DATABASE_URL=url)

@@ -156,6 +156,47 @@ def test_backup_with_the_key_says_so_and_brings_back_whom_links_name(
     assert again.query("SELECT recipient FROM recipients WHERE verified") == [("ada",)]
 
 
+def test_restore_into_an_empty_directory_brings_back_all_and_the_key(
+    sqlite_server: Server, start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server, copy = sqlite_server, tmp_path / "copy.db"
+    pixel = server.admin.create_pixel()
+    url = server.admin.get(f"/api/pixels/{pixel['id']}/embed?recipient=ada").json["url"]
+    server.cli("backup", str(copy), "--with-key")
+    elsewhere = Server(tmp_path / "new" / "data", None)
+    done = elsewhere.cli("restore", str(copy))
+    assert f"Restored to {elsewhere.data_dir}/pixelkeep.db.\n" in done.stdout
+    files = ("pixelkeep.db", "secret_key")
+    assert sorted(path.name for path in elsewhere.data_dir.iterdir()) == list(files)
+    assert {(elsewhere.data_dir / name).stat().st_mode & 0o777 for name in files} == {0o600}
+    again = start_server(data_dir=elsewhere.data_dir)
+    assert again.admin.get(url.removeprefix(server.base)).status == 200
+    assert again.query("SELECT recipient FROM recipients WHERE verified") == [("ada",)]
+    assert again.query("SELECT slug FROM pixels") == [(pixel["slug"],)]
+
+
+def test_restore_without_a_key_says_that_links_name_nobody(
+    sqlite_server: Server, tmp_path: Path
+) -> None:
+    copy, elsewhere = tmp_path / "copy.db", Server(tmp_path / "new", None)
+    sqlite_server.cli("backup", str(copy))
+    done = elsewhere.cli("restore", str(copy))
+    assert f"{elsewhere.data_dir}/secret_key has a new one" in done.stdout
+    assert "names nobody" in done.stdout
+
+
+def test_restore_of_what_is_no_backup_into_an_empty_directory_leaves_it_empty(
+    tmp_path: Path,
+) -> None:
+    text, elsewhere = tmp_path / "text", Server(tmp_path / "new", None)
+    text.write_text("no database" * 1000)
+    for source in (text, tmp_path / "missing"):
+        refused = elsewhere.cli("restore", str(source), check=False)
+        assert refused.returncode == 1
+        assert len(refused.stderr.splitlines()) == 1
+        assert list(elsewhere.data_dir.iterdir()) == []
+
+
 def test_backup_without_the_key_has_no_key_beside_it(sqlite_server: Server, tmp_path: Path) -> None:
     sqlite_server.cli("backup", str(tmp_path / "copy.db"))
     assert [path.name for path in tmp_path.iterdir()] == ["copy.db"]
@@ -194,25 +235,56 @@ def test_keep_wants_a_directory_that_is_there(sqlite_server: Server, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+def on_a_full_disk(server: Server, room: int, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that can't make any file longer: a limit stands for a disk that is full."""
+    return subprocess.run(
+        [sys.executable, "-m", "cli", *command],
+        cwd=PROJECT_DIR,
+        env=server.env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
+    )
+
+
+@pytest.mark.parametrize("room", [0, 60_000])
+def test_restore_on_a_full_disk_is_one_line_and_changes_nothing(
+    sqlite_server: Server, tmp_path: Path, room: int
+) -> None:
+    server, copy = sqlite_server, tmp_path / "copy.db"
+    server.admin.create_pixel()
+    server.cli("backup", str(copy), "--with-key")
+    later = server.admin.create_pixel()
+    for target in (server, Server(tmp_path / "new", None)):
+        before = sorted(target.data_dir.iterdir()) if target is server else []
+        done = on_a_full_disk(target, room, "restore", str(copy), "--yes")
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert done.stderr.startswith("pixelkeep: ")
+        assert target is server or list(target.data_dir.iterdir()) == before
+    assert server.admin.get(f"/p/{later['slug']}").status == 200
+    assert server.query("PRAGMA integrity_check") == [("ok",)]
+
+
+def test_rotation_on_a_full_disk_is_one_line_and_keeps_the_keys(sqlite_server: Server) -> None:
+    server = sqlite_server
+    key = (server.data_dir / "secret_key").read_text()
+    done = on_a_full_disk(server, 0, "secret", "rotate")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert (server.data_dir / "secret_key").read_text() == key
+    assert [path.name for path in server.data_dir.glob("secret_key*")] == ["secret_key"]
+    assert server.admin.get("/api/me").status == 200
+
+
 @pytest.mark.parametrize("room", [4096, 60_000])
 def test_backup_on_a_full_disk_is_one_line_and_leaves_nothing(
     sqlite_server: Server, tmp_path: Path, room: int
 ) -> None:
-    """A limit to the size of files stands for a disk: writing fails in the middle."""
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
-
     (tmp_path / "pixelkeep-20200101T000000000Z.db").write_text("an old one")
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.run", "backup", str(tmp_path), "--with-key", "--keep", "1"],
-        cwd=PROJECT_DIR,
-        env=sqlite_server.env,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=limit,
-    )
+    done = on_a_full_disk(sqlite_server, room, "backup", str(tmp_path), "--with-key", "--keep", "1")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith(f"pixelkeep: {tmp_path}/pixelkeep-")

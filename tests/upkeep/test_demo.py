@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from tests.conftest import PROJECT_DIR, Server, unique, wait_until
@@ -62,24 +63,50 @@ def test_demo_refuses_a_pixel_with_hits(server: Server) -> None:
     assert "has hits already" in done.stderr
 
 
-def test_demo_that_is_stopped_leaves_whole_hits(server: Server) -> None:
-    slug = unique("demo")
-    server.cli("pixels", "create", slug, slug)
-    number = server.number_of(pixel_of(server, slug))
+def interrupted(server: Server, slug: str) -> subprocess.CompletedProcess[str]:
+    """Run a demo that is interrupted once some of its hits are stored."""
+    before = server.hits()
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli.run", "demo", "--slug", slug, "--hits", "5000000"],
+        [sys.executable, "-m", "cli", "demo", "--slug", slug, "--hits", "5000000"],
         cwd=PROJECT_DIR,
         env=server.env,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        # A suite that runs in the background of a shell has Ctrl-C ignored, and hands that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    count = f"SELECT count(*) FROM hits WHERE pixel_number = {number}"
-    wait_until(lambda: server.query(count) > [(0,)])
+    wait_until(lambda: server.hits() > before or process.poll() is not None)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=120) == 1
-    [(hits,)] = server.query(count)
-    assert 0 < hits < 5_000_000
-    assert hits % 10_000 == 0
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def test_demo_that_is_interrupted_leaves_whole_hits_in_a_pixel_that_was_there(
+    start_server: Callable[..., Server], database: str
+) -> None:
+    server, slug = start_server(database), unique("demo")
+    server.cli("pixels", "create", slug, slug)
+    done = interrupted(server, slug)
+    assert done.returncode == 1
+    assert f"`pixels delete {slug}`" in done.stderr
+    assert 0 < server.hits() < 5_000_000
+    assert server.hits() % 10_000 == 0
     assert sum(metrics(server, slug, "class").values()) > 0
+
+
+def test_demo_that_is_interrupted_removes_the_pixel_that_it_made(
+    start_server: Callable[..., Server], database: str
+) -> None:
+    server, slug = start_server(database), unique("demo")
+    kept = server.admin.create_pixel()
+    assert server.admin.get(f"/p/{kept['slug']}").status == 200
+    done = interrupted(server, slug)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert [pixel["slug"] for pixel in server.admin.get("/api/pixels").json["data"]] == [
+        kept["slug"]
+    ]
+    for table in ("hits", "profiles", "recipients"):
+        assert server.query(f"SELECT DISTINCT pixel_number FROM {table}") in (
+            [],
+            [(server.number_of(kept),)],
+        )
