@@ -243,14 +243,14 @@ def _output(command: list[str]) -> str:
 
 def _variants(chosen: argparse.Namespace) -> Iterator[Any]:
     if chosen.webhook:
-        yield _pixelkeep("without a webhook", chosen, webhook_private="1")
-        yield _pixelkeep("with a webhook", chosen, webhook=True, webhook_private="1")
+        yield pixelkeep("without a webhook", chosen, webhook_private="1")
+        yield pixelkeep("with a webhook", chosen, webhook=True, webhook_private="1")
         return
     yield _bare("bare WSGI", "bench.hits:bare_wsgi", "gthread", chosen)
     yield _bare(BASE, "bench.hits:bare_flask", "gthread", chosen)
     yield _bare(f"{BASE} in our worker", "bench.hits:bare_flask", "server.worker.Worker", chosen)
-    yield _pixelkeep("FULL", chosen)
-    yield _pixelkeep("NORMAL", chosen, synchronous="NORMAL")
+    yield pixelkeep("FULL", chosen)
+    yield pixelkeep("NORMAL", chosen, synchronous="NORMAL")
     yield _on_postgresql(chosen)
 
 
@@ -279,7 +279,7 @@ def _bare(
 
 
 @contextmanager
-def _pixelkeep(
+def pixelkeep(
     name: str,
     chosen: argparse.Namespace,
     database_url: str = "",
@@ -287,6 +287,7 @@ def _pixelkeep(
     webhook: bool = False,
     **settings: str,
 ) -> Iterator[Variant]:
+    """Serve one pixel meanwhile."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="pixelkeep-bench-") as directory:
         given = {
@@ -325,7 +326,7 @@ def _on_postgresql(chosen: argparse.Namespace) -> Iterator[Variant]:
 
     server = get_server(directory)
     try:
-        with _pixelkeep("PostgreSQL", chosen, server.get_uri()) as variant:
+        with pixelkeep("PostgreSQL", chosen, server.get_uri()) as variant:
             yield variant
     finally:
         server.cleanup()
