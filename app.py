@@ -9,7 +9,7 @@ from flask import Flask
 
 from auth import TOKEN_DAYS_MAX
 from core.application import configure
-from core.database import db
+from core.database import db, engine_of_hits
 from core.settings import Settings
 from core.version import VERSION
 from hits import operator_rules
@@ -85,7 +85,8 @@ def create_app(settings: Settings) -> Flask:
     links, metrics = app.extensions["links"], Metrics()
     rules = operator_rules.load(settings.rules)
     sightings = Sightings()
-    recorder = Recorder(engine, metrics, links, rules.version)
+    hits_engine = engine_of_hits(engine, settings)
+    recorder = Recorder(hits_engine, metrics, links, rules.version)
     intake = Intake(
         recorder,
         links,
@@ -97,7 +98,7 @@ def create_app(settings: Settings) -> Flask:
         respect_dnt=settings.respect_dnt,
     )
     app.extensions.update(metrics=metrics, recorder=recorder, intake=intake)
-    app.extensions.update(rules=rules, sightings=sightings)
+    app.extensions.update(rules=rules, sightings=sightings, hits_engine=hits_engine)
 
     api = JsonApi(app)
     for module in (

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
@@ -22,6 +23,7 @@ from sqlalchemy import (
     MetaData,
     Select,
     TypeDecorator,
+    create_engine,
     event,
     func,
     make_url,
@@ -41,6 +43,11 @@ Entity = TypeVar("Entity")
 BUSY_TIMEOUT_MS = 5_000
 # How long one try holds up the line while a stranger's transaction holds SQLite's lock.
 TRY_MS = 50
+# Of PostgreSQL's connections those that hits have to themselves: one is kept for commits, the other
+# finds pixels that are not in memory. And one for each `postgresql.Watch`, of hits and of the rest.
+HITS_CONNECTIONS, WATCH_CONNECTIONS = 2, 2
+# PostgreSQL has a process for each connection, used or not.
+IDLE_SECONDS_MAX = 10
 WAL_BYTES_KEPT_MAX = 64 * 1024 * 1024
 # What SQLite and PostgreSQL say of a constraint that failed; not every driver has SQLite's codes.
 DUPLICATES = ("UNIQUE constraint failed", "23505")
@@ -89,9 +96,6 @@ class Instant(TypeDecorator[datetime]):
 def engine_options(settings: Settings) -> dict[str, Any]:
     """Return what the engine of `settings` needs: driver, pool, waiting times."""
     pool = {
-        "pool_size": settings.threads + 2,
-        "max_overflow": 4,
-        "pool_timeout": 10,
         # The connections used last have warm caches; the others stay small.
         "pool_use_lifo": True,
         # Parameters are people's data, and an error's text goes to the log.
@@ -99,13 +103,37 @@ def engine_options(settings: Settings) -> dict[str, Any]:
     }
     if is_sqlite_url(settings.sqlalchemy_url):
         path = make_url(settings.sqlalchemy_url).database or ""
-        return {**pool, "module": sqlite_module, "creator": lambda: _open_sqlite(path)}
-    # libpq's own bounds: an unreachable server is an error in seconds, not a hung request.
-    connect = {
-        "connect_timeout": 3,
-        "options": f"-c lock_timeout={BUSY_TIMEOUT_MS} -c statement_timeout=60000",
+        return {
+            **pool,
+            "pool_size": settings.threads + 2,
+            "max_overflow": 4,
+            "pool_timeout": 10,
+            "module": sqlite_module,
+            "creator": lambda: _open_sqlite(path),
+        }
+    # psycopg need not be in memory where SQLite is.
+    postgresql = importlib.import_module("core.postgresql")
+    return {
+        **pool,
+        "poolclass": postgresql.Pool,
+        "pool_size": settings.connections_a_process - HITS_CONNECTIONS - WATCH_CONNECTIONS,
+        "max_overflow": 0,
+        "pool_timeout": 10,
+        "pool_pre_ping": True,
+        "connect_args": {"connect_timeout": postgresql.CONNECT_SECONDS_MAX},
     }
-    return {**pool, "pool_pre_ping": True, "connect_args": connect}
+
+
+def engine_of_hits(engine: Engine, settings: Settings) -> Engine:
+    """Return the engine that stores hits: on PostgreSQL its connections are its own.
+
+    However many questions wait for connections, no hit does.
+    """
+    if engine.dialect.name != "postgresql":
+        return engine
+    own = create_engine(engine.url, **engine_options(settings) | {"pool_size": HITS_CONNECTIONS})
+    prepare_engine(own, settings)
+    return own
 
 
 def _open_sqlite(path: str) -> Any:
@@ -119,9 +147,10 @@ def _open_sqlite(path: str) -> Any:
 
 
 def prepare_engine(engine: Engine, settings: Settings) -> None:
-    """Set pragmas and transaction starts for every SQLite connection of `engine`."""
+    """Set pragmas and transaction starts for every connection of `engine`."""
     path = sqlite_file(engine)
     if path is None:
+        importlib.import_module("core.postgresql").prepare_postgresql(engine)
         return
     drop_foreign_log(path)
 
@@ -164,6 +193,27 @@ def prepare_engine(engine: Engine, settings: Settings) -> None:
             driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
 
 
+def give_back_idle(engine: Engine, seconds: float = IDLE_SECONDS_MAX) -> None:
+    """Close connections to PostgreSQL that were not used for so long: others may need them."""
+    if engine.dialect.name == "postgresql":
+        engine.pool.close_idle(seconds)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def patient(connection: Connection, lock_timeout_ms: int) -> Iterator[None]:
+    """Let the statements of a connection take as long as they need, and wait for locks so long."""
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    usual = driver.lock_timeout_ms, driver.statement_timeout_ms
+    driver.lock_timeout_ms, driver.statement_timeout_ms = lock_timeout_ms, 0
+    try:
+        yield
+    finally:
+        driver.lock_timeout_ms, driver.statement_timeout_ms = usual
+
+
 def paginate(statement: Select[Entity], query: ListQuery) -> Page[Entity]:
     """Run a statement of single entities for one page of its rows."""
     count = db.session.scalar(select(func.count()).select_from(statement.order_by(None).subquery()))
@@ -189,7 +239,7 @@ def begin_snapshot() -> None:
     """End the session's transaction and begin one whose statements all see the same moment."""
     db.session.commit()
     if db.engine.dialect.name == "postgresql":
-        db.session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        db.session.connection(execution_options={"snapshot": True})
 
 
 def insert_unless_there(connection: Connection, table: Any) -> Insert:

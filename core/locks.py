@@ -36,6 +36,9 @@ JOB_LOCKS = {"housekeeping": 2, "reclassify": 3, "webhooks": 4}
 FOLD_PLACES = 256
 FOLD_LOCKS = 0x666F6C64  # "fold"
 FOLD_POLL_SECONDS = 0.002
+# Of one process at once: each holds a connection to PostgreSQL for its lock and needs another for
+# its work, and were all held so, they would wait for each other.
+POSTGRESQL_FOLDS_MAX = 2
 
 
 @contextmanager
@@ -158,14 +161,10 @@ def sole(engine: Engine, job: str) -> Iterator[bool]:
         with _sole_by_file(f"{path}-{job}") as mine:
             yield mine
         return
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    # The transaction's end gives it back; behind PgBouncer a session may be another's by then.
+    with engine.connect() as connection:
         lock = {"lock": ADVISORY_LOCK + JOB_LOCKS[job]}
-        mine = bool(connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), lock))
-        try:
-            yield mine
-        finally:
-            if mine:
-                connection.execute(text("SELECT pg_advisory_unlock(:lock)"), lock)
+        yield bool(connection.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), lock))
 
 
 @contextmanager
@@ -190,7 +189,7 @@ def folders_turn(engine: Engine, pixel_number: int, patience_s: float) -> Iterat
         yield False
         return
     try:
-        with _fold_place(engine, place) as is_taken:
+        with _fold_place(engine, place, give_up_at - time.monotonic()) as is_taken:
             while not (mine := is_taken()) and time.monotonic() < give_up_at:
                 time.sleep(FOLD_POLL_SECONDS)
             yield mine
@@ -199,10 +198,11 @@ def folders_turn(engine: Engine, pixel_number: int, patience_s: float) -> Iterat
 
 
 _fold_places = [threading.Lock() for _ in range(FOLD_PLACES)]
+_postgresql_folds = threading.BoundedSemaphore(POSTGRESQL_FOLDS_MAX)
 
 
 @contextmanager
-def _fold_place(engine: Engine, place: int) -> Iterator[Callable[[], bool]]:
+def _fold_place(engine: Engine, place: int, patience_s: float) -> Iterator[Callable[[], bool]]:
     """Yield what tries to take a place for this process, and give the place back afterwards."""
     path = sqlite_file(engine)
     if path is not None:
@@ -212,20 +212,16 @@ def _fold_place(engine: Engine, place: int) -> Iterator[Callable[[], bool]]:
         finally:
             fcntl.lockf(file, fcntl.LOCK_UN, 1, place)
         return
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        lock = {"kind": FOLD_LOCKS, "place": place}
-        mine = False
-
-        def is_taken() -> bool:
-            nonlocal mine
-            mine = bool(connection.scalar(text("SELECT pg_try_advisory_lock(:kind, :place)"), lock))
-            return mine
-
-        try:
-            yield is_taken
-        finally:
-            if mine:
-                connection.execute(text("SELECT pg_advisory_unlock(:kind, :place)"), lock)
+    if not _postgresql_folds.acquire(timeout=max(patience_s, 0)):
+        yield lambda: False
+        return
+    try:
+        with engine.connect() as connection:
+            lock = {"kind": FOLD_LOCKS, "place": place}
+            taking = text("SELECT pg_try_advisory_xact_lock(:kind, :place)")
+            yield lambda: bool(connection.scalar(taking, lock))
+    finally:
+        _postgresql_folds.release()
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from alembic.script import ScriptDirectory
 
 from core.database import db
 from core.settings import PROJECT_DIR
+from core.version import VERSION
 
 DIRECTORY = PROJECT_DIR / "migrations"
 
@@ -16,18 +17,25 @@ def migration_problem() -> str | None:
     newest, current = _scripts().get_current_head(), current_revision()
     if current == newest:
         return None
-    return f"the database is at {current}, not at {newest}; `script/server` migrates it"
+    return later_release_problem(current) or (
+        f"the database is at {current}, not at {newest}; `script/server` migrates it"
+    )
+
+
+def later_release_problem(current: str | None) -> str | None:
+    """Return what to do where a database is a later release's than this one; None if it is not."""
+    if not current or current in {each.revision for each in _scripts().walk_revisions()}:
+        return None
+    return (
+        f"The database is at {current}, which Pixelkeep {VERSION} doesn't know: this release is"
+        " older. Start the one that the database is of, or bring a backup from before it back."
+    )
 
 
 def current_revision() -> str | None:
     """Return the newest migration that the database has been through, None if it has none."""
     with db.engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
-
-
-def is_known(revision: str) -> bool:
-    """Tell whether a migration is one of this release's."""
-    return revision in {each.revision for each in _scripts().walk_revisions()}
 
 
 def _scripts() -> ScriptDirectory:

@@ -11,13 +11,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 PREFIX = "PIXELKEEP_"
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 SECRET_CHARACTERS_MIN = 16
 SECRET_BYTES = 32
+POSTGRESQL_PORT = 5432
 FORWARDED_HEADERS = ("for", "proto", "host", "port", "prefix")
+# Of one process: `database.HITS_CONNECTIONS` for hits, two for looks whether the database answers,
+# four for the locks of two jobs and two folds (`locks`), and one for what is done.
+CONNECTIONS_A_PROCESS_MIN = 10
 # nginx and AWS's balancers keep idle connections for 60 s. Had we ended one a moment before a
 # request on it, the proxy would answer with an error of its own.
 KEEPALIVE_SECONDS_OF_PROXIES, KEEPALIVE_SECONDS = 75, 5
@@ -100,9 +104,36 @@ def _database_url(text: str) -> str:
                 raise ValueError("a SQLite URL names a file and takes no options; %3F is a ?")
             return _sqlite_url(_path(unquote(path)))
     for scheme in ("postgresql+psycopg://", "postgresql://", "postgres://"):
-        if text.startswith(scheme) and _has_good_port(text):
-            return "postgresql+psycopg://" + text.removeprefix(scheme)
+        if text.startswith(scheme):
+            url = _postgresql_url(text.removeprefix(scheme))
+            if url:
+                return url
     raise ValueError("expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME")
+
+
+def _postgresql_url(rest: str) -> str | None:
+    """Return SQLAlchemy's URL for one of libpq's without its scheme, None if it can't be read.
+
+    Of several hosts, `h1:5432,h2:5433`, the one that takes writes is meant, unless the URL says
+    otherwise: which one that is changes with a failover.
+    """
+    url = f"postgresql+psycopg://{rest}"
+    place, _, tail = rest.partition("/")
+    user, at, hosts = place.rpartition("@")
+    if "," not in hosts:
+        return url if _has_good_port(url) else None
+    each = [f"//{host}" for host in hosts.split(",")]
+    if not all(urlsplit(host).hostname and _has_good_port(host) for host in each):
+        return None
+    parts = [urlsplit(host) for host in each]
+    name, _, query = tail.partition("?")
+    options = {
+        "host": ",".join(part.hostname or "" for part in parts),
+        "port": ",".join(str(part.port or POSTGRESQL_PORT) for part in parts),
+    }
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    options = {**options, "target_session_attrs": "read-write", **given}
+    return f"postgresql+psycopg://{user}{at}/{name}?{urlencode(options)}"
 
 
 def _sqlite_url(path: Path) -> str:
@@ -215,6 +246,12 @@ class Settings:
         "SQLite in the data directory",
         secret=True,
     )
+    database_connections: int = _setting(
+        30,
+        _whole_number(CONNECTIONS_A_PROCESS_MIN, 10_000),
+        "connections to PostgreSQL that a node has at most, divided among its processes, of which"
+        f" each has at least {CONNECTIONS_A_PROCESS_MIN}; those that are idle are given back",
+    )
     secret_key: str = _setting(
         "",
         _secret,
@@ -322,6 +359,11 @@ class Settings:
     def sqlalchemy_url(self) -> str:
         """The database in use, `database_url` or the SQLite file in the data directory."""
         return self.database_url or _sqlite_url(self.data_dir / "pixelkeep.db")
+
+    @property
+    def connections_a_process(self) -> int:
+        """How many connections to PostgreSQL each process has at most."""
+        return max(self.database_connections // self.workers, CONNECTIONS_A_PROCESS_MIN)
 
     @property
     def idle_seconds(self) -> int:

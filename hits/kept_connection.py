@@ -19,13 +19,13 @@ from core.sqlite import file_identity, sqlite_file
 # Hits go to the end of their table: few pages are needed again.
 CACHE_KIB = 256
 SQLITE_SETTINGS = (f"PRAGMA busy_timeout = {TRY_MS}", f"PRAGMA cache_size = -{CACHE_KIB}")
-POSTGRESQL_SETTINGS = (
-    "SET lock_timeout = 1000",
-    f"SET statement_timeout = {BUSY_TIMEOUT_MS}",
-)
 BEGIN_SQLITE = "BEGIN IMMEDIATE"
-# Hits share the lock that all other writers take for themselves.
-BEGIN_POSTGRESQL = f"BEGIN; SELECT pg_advisory_xact_lock_shared({ADVISORY_LOCK})"
+# Hits share the lock that all other writers take for themselves. The session may be another's by
+# the next transaction (PgBouncer): what is set ends with this one.
+BEGIN_POSTGRESQL = (
+    f"BEGIN; SET LOCAL lock_timeout = 1000; SET LOCAL statement_timeout = {BUSY_TIMEOUT_MS};"
+    f" SELECT pg_advisory_xact_lock_shared({ADVISORY_LOCK})"
+)
 
 
 class KeptConnection:
@@ -42,7 +42,10 @@ class KeptConnection:
         self.is_sqlite = self._file is not None
         self.has_begun = False
         self._connection: Connection | None = None
+        self._driver: Any = None
         self._cursor: Any = None
+        # The instant, by the monotonic clock, by which PostgreSQL has to answer.
+        self.answer_by = 0.0
         self._identity: tuple[int, ...] = ()
 
     def begin(self) -> None:
@@ -59,6 +62,14 @@ class KeptConnection:
     def execute(self, statement: str, values: tuple[int | None, ...] = ()) -> Any:
         """Execute a statement in the driver's own words, and return the cursor."""
         return self._cursor.execute(statement, values)
+
+    def execute_and_commit(self, statement: str, values: tuple[int | None, ...]) -> Any:
+        """Execute a statement and commit, on one way to PostgreSQL and back; return the cursor."""
+        with self._driver.pipeline():
+            self.execute(statement, values)
+            self._driver.execute("COMMIT")
+        self.has_begun = False
+        return self._cursor
 
     @property
     def for_sqlalchemy(self) -> Connection:
@@ -80,7 +91,8 @@ class KeptConnection:
 
     def close(self) -> None:
         """Close the connection, which takes back what it has not committed."""
-        connection, self._connection, self._cursor = self._connection, None, None
+        connection, self._connection = self._connection, None
+        self._driver = self._cursor = None
         self._identity = ()
         self.has_begun = False
         self._on_close()
@@ -92,6 +104,8 @@ class KeptConnection:
     def _begin(self) -> None:
         if self._connection is None:
             self._open()
+        if not self.is_sqlite:
+            self._driver.answer_by = self.answer_by
         self.execute(BEGIN_SQLITE if self.is_sqlite else BEGIN_POSTGRESQL)
         self.has_begun = True
         if not self._identity:
@@ -100,6 +114,7 @@ class KeptConnection:
 
     def _open(self) -> None:
         self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._driver = self._connection.connection.driver_connection
         self._cursor = self._connection.connection.cursor()
-        for statement in SQLITE_SETTINGS if self.is_sqlite else POSTGRESQL_SETTINGS:
+        for statement in SQLITE_SETTINGS if self.is_sqlite else ():
             self.execute(statement)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 import itertools
 import secrets
+import time
 import traceback
 from contextlib import AbstractContextManager
 from typing import NamedTuple
@@ -37,6 +38,8 @@ from hits.references import HitContext, HitRow, Identity, References
 from models import HIT_ID_SHIFT, MS_PER_DAY
 
 PATIENCE_SECONDS = BUSY_TIMEOUT_MS / 1000
+# However little patience is left, an answer of PostgreSQL that is on its way is waited for.
+ANSWER_SECONDS_MIN = 2.0
 # Ids are drawn at random within a millisecond; two processes that draw the same draw again.
 ATTEMPTS_MAX = 3
 # While the clock is behind the ids, they go on by steps up to this, so that two processes that
@@ -107,6 +110,7 @@ class Batch(NamedTuple):
     found: list[bool]
     day: int
     at_ms: int
+    is_from_memory: bool = False
 
 
 Waiting = WaitingItem[NewHit, Stored | None]
@@ -183,7 +187,8 @@ class Recorder:
         return self._connection.is_sqlite and self._group.commit_now()
 
     def turn(self, patience_s: float) -> AbstractContextManager[None]:
-        """Hold SQLite's one writer's place, as `Storage` says."""
+        """Hold SQLite's one writer's place, as `Storage` says; PostgreSQL has to answer in time."""
+        self._connection.answer_by = time.monotonic() + max(patience_s, ANSWER_SECONDS_MIN)
         return write_lock(self._engine, patience_s)
 
     def lock(self) -> None:
@@ -251,7 +256,7 @@ class Recorder:
         if self._references.has_unstored:
             # They have to be inserted with the hits, in one transaction.
             return None
-        return Batch(rows, [True] * len(rows), day, at_ms)
+        return Batch(rows, [True] * len(rows), day, at_ms, is_from_memory=True)
 
     def _make_from_tables(self, hits: list[NewHit]) -> Batch:
         """Make the rows of hits by what the catalogue and the tables say, and store the others.
@@ -305,7 +310,8 @@ class Recorder:
     def _insert_on_postgresql(self, batch: Batch) -> list[Stored] | None:
         """Insert hits as on SQLite, but ids and instants are by the database's clock.
 
-        Nothing is inserted on another day than the batch's either.
+        Nothing is inserted on another day than the batch's either. In the steady state the commit
+        goes with it: of what was not inserted it commits nothing.
         """
         drawn, step = secrets.randbits(HIT_ID_SHIFT - 1), 1 + secrets.randbits(STEP_BITS)
         clock = (self._version, drawn, step, self._last_id + step, batch.day)
@@ -314,8 +320,9 @@ class Recorder:
             for place, row in enumerate(batch.rows)
         )
         statement = _postgresql_insert_statement(len(batch.rows))
-        cursor = self._connection.execute(statement, (*clock, *itertools.chain(*values)))
-        found = sorted(cursor.fetchall())
+        connection = self._connection
+        execute = connection.execute_and_commit if batch.is_from_memory else connection.execute
+        found = sorted(execute(statement, (*clock, *itertools.chain(*values))).fetchall())
         if len(found) < len(batch.rows):
             return None
         self._last_id = found[-1][0]

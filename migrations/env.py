@@ -1,12 +1,15 @@
-"""Runs migrations over the application's own engine (Flask-Migrate)."""
+"""Runs migrations over the application's own engine (Flask-Migrate), however long they take."""
 
 from alembic import context
 from flask import current_app
 
-from core.database import db
+from core.database import db, patient
+
+# How long a migration waits for a table that others use; those that come meanwhile wait for it.
+LOCK_TIMEOUT_MS = 600_000
 
 engine = db.engine
-with engine.connect() as connection:
+with engine.connect() as connection, patient(connection, LOCK_TIMEOUT_MS):
     context.configure(
         connection=connection,
         target_metadata=db.metadata,

@@ -23,7 +23,7 @@ from core.clock import (
     now_ms,
     since_boot_ms,
 )
-from core.database import db
+from core.database import db, give_back_idle
 from core.errors import DomainError
 from core.locks import empty_log, sole, writing
 from core.sqlite import sqlite_file
@@ -60,6 +60,7 @@ class Housekeeper(threading.Thread):
         """Tidy up after every pause."""
         while not self._stopping.wait(PAUSE_SECONDS):
             try:
+                self._give_back_idle()
                 self._tidy_up()
                 give_back_memory()
             except Exception as error:
@@ -69,6 +70,11 @@ class Housekeeper(threading.Thread):
         """Stop after the step that is under way."""
         self._stopping.set()
         self.join(STOP_SECONDS_MAX)
+
+    def _give_back_idle(self) -> None:
+        with self._app.app_context():
+            give_back_idle(db.engine)
+        give_back_idle(self._app.extensions["hits_engine"])
 
     def _tidy_up(self) -> None:
         """Do all there is to do, if nobody else is at it; with SQLite, again and again.

@@ -9,11 +9,14 @@ import logging
 import os
 import signal
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from flask import Flask
 from flask_migrate import Migrate, upgrade
-from sqlalchemy import make_url, text
+from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import create_app
@@ -24,13 +27,13 @@ from core.locks import ADVISORY_LOCK, write_lock
 from core.settings import Settings, SettingsError
 from core.sqlite import has_wal_reset_bug, is_sqlite_url, sqlite_file, sqlite_version
 from core.tables import problem_of_tables
-from core.version import VERSION
 from people import first_start
 from people.first_start import FirstStart
 from pixels import numbering
 
 # Another process may be migrating.
 MIGRATION_PATIENCE_SECONDS = 600
+TURN_POLL_SECONDS = 0.5
 
 
 def main() -> None:
@@ -65,6 +68,18 @@ def prepare(app: Flask) -> FirstStart | None:
 
     Several nodes may start at once on one PostgreSQL: they take turns.
     """
+    with migrated(app):
+        chosen: Settings = app.config["SETTINGS"]
+        numbering.prepare(Links(chosen.secret_keys()))
+        return first_start.make_admin(chosen)
+
+
+@contextmanager
+def migrated(app: Flask) -> Iterator[None]:
+    """Migrate the database of `app`, and keep other nodes from it meanwhile.
+
+    Raises: SettingsError where this release can't use it.
+    """
     Migrate(app, db, directory=str(migrations.DIRECTORY))
     with app.app_context():
         path = sqlite_file(db.engine)
@@ -74,7 +89,13 @@ def prepare(app: Flask) -> FirstStart | None:
             # Connections open a file that is there and never make one (see `database`).
             path.touch(mode=0o600)
         try:
-            return _migrate_and_make_user(app.config["SETTINGS"])
+            with db.engine.connect() as turn:
+                _wait_for_turn(turn)
+                _migrate()
+                problem = problem_of_tables(turn)
+                if problem:
+                    raise SettingsError(f"The database can't be used: {problem}.")
+                yield
         finally:
             # The turn on PostgreSQL ends with its connection.
             db.session.remove()
@@ -91,32 +112,29 @@ def _refuse_astray(chosen: Settings, path: Path) -> None:
         )
 
 
-def _migrate_and_make_user(chosen: Settings) -> FirstStart | None:
-    with db.engine.connect() as turn:
-        if turn.dialect.name == "postgresql":
-            turn.execute(text(f"SELECT pg_advisory_lock({ADVISORY_LOCK} + 1)"))
-        _migrate()
-        problem = problem_of_tables(turn)
-        if problem:
-            raise SettingsError(f"The database can't be used: {problem}.")
-        numbering.prepare(Links(chosen.secret_keys()))
-        return first_start.make_admin(chosen)
+def _wait_for_turn(turn: Connection) -> None:
+    """Take PostgreSQL's lock until the connection's transaction ends, however long others have it.
+
+    Each try is a statement of its own, since one that waits would keep PostgreSQL from tidying up.
+    """
+    if turn.dialect.name != "postgresql":
+        return
+    taking = text(f"SELECT pg_try_advisory_xact_lock({ADVISORY_LOCK} + 1)")
+    if turn.scalar(taking):
+        return
+    words = "Another node prepares the database; this one starts after it."
+    print(words, file=sys.stderr, flush=True)
+    while not turn.scalar(taking):
+        time.sleep(TURN_POLL_SECONDS)
 
 
 def _migrate() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with write_lock(db.engine, MIGRATION_PATIENCE_SECONDS):
-        _refuse_later_release()
+        problem = migrations.later_release_problem(migrations.current_revision())
+        if problem:
+            raise SettingsError(problem)
         upgrade()
-
-
-def _refuse_later_release() -> None:
-    current = migrations.current_revision()
-    if current and not migrations.is_known(current):
-        raise SettingsError(
-            f"The database is at {current}, which Pixelkeep {VERSION} doesn't know: start the"
-            " release that it is of, or bring a backup back."
-        )
 
 
 def _show(first: FirstStart) -> None:

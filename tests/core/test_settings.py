@@ -67,6 +67,15 @@ def test_an_empty_secret_key_file_is_refused(tmp_path) -> None:
         ("sqlite:///b.db", f"sqlite:///{PROJECT_DIR}/b.db"),
         ("sqlite:////a%20b/c%25.db", "sqlite:////a%20b/c%25.db"),
         ("postgresql://u:p@h:5433/d", "postgresql+psycopg://u:p@h:5433/d"),
+        (
+            "postgresql://u:p@h1:5432,h2:5433/d",
+            "postgresql+psycopg://u:p@/d?host=h1%2Ch2&port=5432%2C5433"
+            "&target_session_attrs=read-write",
+        ),
+        (
+            "postgresql://h1,[::1]:7/d?target_session_attrs=any",
+            "postgresql+psycopg:///d?host=h1%2C%3A%3A1&port=5432%2C7&target_session_attrs=any",
+        ),
     ],
 )
 def test_database_url_names_the_driver(given: str, kept: str) -> None:
