@@ -28,8 +28,8 @@ from web.request import links, public_base
 
 blueprint = Pages("merge_page", __name__)
 
-# Ten thousand recipients of 400 bytes each; a third more on its way back, in base64.
-FORM_BYTES_MAX = 6 * 1024 * 1024
+# A hundred thousand rows of 120 bytes each; a third more on its way back, in base64.
+FORM_BYTES_MAX = 16 * 1024 * 1024
 ROWS_SHOWN = 3
 FAULTS_SHOWN = 20
 MERGES_SHOWN = 5
