@@ -6,7 +6,11 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import ts from 'typescript';
 
-const NULLABLE = new Set(['accessCode', 'deletedAt', 'logoUrl', 'lastUsedAt', 'teamId', 'userId']);
+const NULLABLE = new Set([
+  ...['accessCode', 'createdBy', 'deletedAt', 'lastUsedAt', 'logoUrl', 'replayConfig', 'resetAt', 'shareId'],
+  ...['browser', 'city', 'country', 'device', 'hostname', 'language', 'os', 'referrerDomain', 'region', 'screen'],
+  ...['teamId', 'userId'],
+]);
 const DEPTH_MAX = 6;
 const HERE = import.meta.dirname ?? dirname(new URL(import.meta.url).pathname);
 const SOURCE = join(HERE, 'answers.ts');
