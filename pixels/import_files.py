@@ -24,7 +24,9 @@ from pixels.spreadsheets import undefused
 REQUIRED = {"csv": ("id", "createdAt"), "umami": ("website_id", "session_id", "created_at")}
 # Umami's kinds of events that are somebody's view: of a page, of a link, of a pixel.
 VIEWS = ("", "1", "3", "4")
-_COPY = re.compile(r'COPY (?:\w+\.)?"?website_event"? \((.*)\) FROM stdin;\s*')
+_COPY = re.compile(r'COPY (?:\w+\.)?"?(session|website_event)"? \((.*)\) FROM stdin;\s*')
+# What a dump's sessions say of their events.
+_OF_SESSION = ("browser", "country", "language", "hostname", "distinct_id")
 _ESCAPE = re.compile(r"\\([0-7]{1,3}|x[0-9A-Fa-f]{1,2}|.)", re.DOTALL)
 _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _COUNTRY = re.compile("[A-Z]{2}")
@@ -135,6 +137,7 @@ def _of_umami(line: int, cells: Cells, now_ms: int) -> FileRow:
         _uuid(cells, "event_id") if cells.get("event_id") else place,
         at_ms,
         visitor=session,
+        recipient=cells.get("distinct_id", ""),
         user_agent=OTHER,
         country=_country(cells),
         language=cells.get("language", ""),
@@ -230,12 +233,40 @@ def _table(file: TextIO, required: tuple[str, ...], cell: Callable[[str], str]) 
 
 
 def _copied(file: TextIO) -> Lines:
-    """Yield the rows of a dump's block `COPY … website_event …`, by PostgreSQL's rules."""
+    """Yield the rows of a dump's block `COPY … website_event …`, with what their sessions say.
+
+    A dump has its tables in the order of their names, so that sessions come first.
+    """
     lines = enumerate(file, start=1)
-    block = next((found for _, text in lines if (found := _COPY.fullmatch(text))), None)
-    if block is None:
-        raise BadRequest("There is neither a table nor a block COPY of website_event in the file.")
-    columns = [each.strip().strip('"') for each in block[1].split(",")]
+    sessions: dict[str, tuple[str, ...]] = {}
+    same: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for _, text in lines:
+        block = _COPY.fullmatch(text)
+        if block is None:
+            continue
+        rows = _block(lines, block[2])
+        if block[1] == "website_event":
+            for line, cells in rows:
+                yield line, cells if isinstance(cells, str) else _with_session(cells, sessions)
+            return
+        for _, cells in rows:
+            if not isinstance(cells, str):
+                said = tuple(cells.get(name, "") for name in _OF_SESSION)
+                # Many say the same, which is kept once.
+                sessions[cells.get("session_id", "")] = same.setdefault(said, said)
+    raise BadRequest("There is neither a table nor a block COPY of website_event in the file.")
+
+
+def _with_session(cells: Cells, sessions: dict[str, tuple[str, ...]]) -> Cells:
+    """Return a row with what its session says, where it says nothing of that itself."""
+    said = sessions.get(cells.get("session_id", ""), ())
+    of_session = {name: value for name, value in zip(_OF_SESSION, said, strict=False) if value}
+    return of_session | {name: value for name, value in cells.items() if value}
+
+
+def _block(lines: Iterator[tuple[int, str]], names: str) -> Lines:
+    """Yield the rows of a block, to its end, by PostgreSQL's rules."""
+    columns = [each.strip().strip('"') for each in names.split(",")]
     line = 0
     for line, written in lines:
         text = written.rstrip("\r\n")

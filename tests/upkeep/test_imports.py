@@ -46,12 +46,13 @@ def json_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def dump_of(path: Path, rows: list[tuple[str, ...]]) -> Path:
+def dump_of(path: Path, rows: list[tuple[str, ...]], sessions: str = "") -> Path:
     """Write a part of what `pg_dump` makes of Umami's database."""
     block = "\n".join("\t".join(row) for row in rows)
     path.write_text(
-        "--\n-- PostgreSQL database dump\n--\n\nCOPY public.session (session_id, browser) FROM"
-        " stdin;\n00000000-0000-4000-8000-000000000001\tchrome\n\\.\n\n"
+        "--\n-- PostgreSQL database dump\n--\n\nCOPY public.session (session_id, website_id,"
+        " browser, os, device, screen, language, country, region, city, created_at, distinct_id)"
+        f" FROM stdin;\n{sessions}\\.\n\n"
         "COPY public.website_event (event_id, website_id, session_id, created_at, url_path,"
         " url_query, referrer_path, referrer_query, referrer_domain, page_title, event_type,"
         f" event_name, hostname) FROM stdin;\n{block}\n\\.\n\nSELECT 1;\n"
@@ -243,6 +244,33 @@ def test_import_of_umamis_dump(server: Server, tmp_path: Path) -> None:
     assert verdicts(server, pixel) == [("open", "unknown", None)] * 3
     # A visitor is somebody else on another day.
     assert len({hit["visitor"] for hit in found}) == 2
+
+
+def test_import_of_umamis_dump_knows_what_its_sessions_say(server: Server, tmp_path: Path) -> None:
+    pixel = server.admin.create_pixel()
+    at = "2026-02-01 10:00:00+00"
+    known, named, unknown = (str(uuid.UUID(int=number, version=4)) for number in (7, 8, 9))
+    rows = [event_of(n, at, session=id) for n, id in enumerate((known, named, unknown, known))]
+    row = f"{WEBSITE}\tchrome\tWindows 10\tdesktop\t1x1\tde-AT\tAT\t\\N\t\\N\t{at}"
+    sessions = f"{known}\t{row}\t\\N\n{named}\t{row}\tann@example.org\n"
+    file = dump_of(tmp_path / "umami.sql", rows, sessions)
+    for imported, there in ((4, 0), (0, 4)):
+        done = server.cli("import", pixel["slug"], "--from", "umami", str(file))
+        assert done.stdout == f"Imported {imported} hits; {there} were there already.\n"
+    found = [
+        (hit["recipient"], hit["country"], hit["language"], hit["reason"])
+        for hit in events_of(server, pixel["slug"])
+    ]
+    anybody = (None, "AT", "de-AT", "browser")
+    assert sorted(found, key=str) == sorted(
+        [
+            anybody,
+            anybody,
+            ("ann@example.org", "AT", "de-AT", "browser"),
+            (None, None, None, "unknown"),
+        ],
+        key=str,
+    )
 
 
 def test_import_of_umamis_table(server: Server, tmp_path: Path) -> None:
