@@ -97,18 +97,18 @@ class Variant:
     port: int
     count: Callable[[], int] | None = None
     stored_bytes: Callable[[], int] | None = None
-    is_idle: Callable[[], bool] = lambda: True
+    begin: Callable[[], None] = lambda: None
+    end: Callable[[], None] = lambda: None
 
     def measure(self, connections: int, seconds: int, *, close: bool) -> Result:
         """Load it once."""
+        self.begin()
         before, cpu = self.count() if self.count else 0, self.cpu_seconds()
         url = f"http://127.0.0.1:{self.port}/p/{SLUG}"
         load = generate(url, connections, seconds, close=close)
         stored = self.count() - before if self.count else None
         cpu = self.cpu_seconds() - cpu
-        # What is left to do must not meet the next variant.
-        while not self.is_idle():
-            time.sleep(0.1)
+        self.end()
         return Result(load, stored, cpu)
 
     def cpu_seconds(self) -> float:
@@ -303,8 +303,6 @@ def pixelkeep(
             wait_for(f"http://127.0.0.1:{port}/api/heartbeat")
             key = _key_in(Path(directory) / "first_start.txt")
             _post(port, key, "pixels", {"name": SLUG, "slug": SLUG})
-            if webhook:
-                _post(port, key, "webhooks", {"url": _receiver(name), "events": ["hit"]})
             file = Path(directory) / "pixelkeep.db"
             ask = _postgresql(database_url) if database_url else _sqlite(file)
             size = "pg_total_relation_size('hits')" if database_url else None
@@ -314,7 +312,7 @@ def pixelkeep(
                 port,
                 lambda: ask("SELECT count(*) FROM hits"),
                 lambda: ask(f"SELECT {size}") if size else sqlite_bytes(file),
-                lambda: not webhook or RECEIVED[name] >= ask("SELECT count(*) FROM hits"),
+                *(_webhook(port, key, name) if webhook else ()),
             )
 
 
@@ -372,15 +370,30 @@ def _key_in(secrets: Path) -> str:
     return key[1]
 
 
-def _post(port: int, key: str, path: str, value: dict[str, Any]) -> None:
+def _post(port: int, key: str, path: str, value: dict[str, Any]) -> Any:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/api/{path}",
         json.dumps(value).encode(),
         {"Content-Type": "application/json", "Authorization": f"Bearer {key}"},
     )
-    urllib.request.urlopen(request).close()  # noqa: S310
+    with urllib.request.urlopen(request) as answer:  # noqa: S310
+        return json.load(answer)
 
 
+def _webhook(port: int, key: str, name: str) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Make a webhook that is told while its server is loaded, and not while another one is."""
+    given = {"url": _receiver(name), "events": ["hit"]}
+    path = f"webhooks/{_post(port, key, 'webhooks', given)['id']}"
+
+    def pause() -> None:
+        _post(port, key, path, {"status": "paused"})
+        time.sleep(PAUSE_SECONDS)
+
+    return lambda: _post(port, key, path, {"status": "active"}), pause
+
+
+# What is under way ends by then.
+PAUSE_SECONDS = 2
 RECEIVED: Counter[str] = Counter()
 
 
