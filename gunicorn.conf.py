@@ -28,6 +28,10 @@ FILES_OWN, FILES_A_THREAD = 24, 4
 # glibc's numbers (malloc.h).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 LARGE_BYTES_MIN = 1024 * 1024
+# A thread that works on a page, or on days, gives Python's lock to the event loop after so long.
+# The loop asks for it anew with each image that it sends, some dozens in a group: at Python's own
+# five milliseconds the last of them waited for a quarter of a second (docs/benchmarks.md).
+SWITCH_SECONDS = 0.0005
 
 _settings = app.config["SETTINGS"]
 
@@ -143,6 +147,7 @@ def post_worker_init(worker: Any) -> None:
 
     One of the housekeepers works at a time.
     """
+    sys.setswitchinterval(SWITCH_SECONDS)
     # PostgreSQL is a network away, for which the event loop can't wait.
     if is_sqlite_url(_settings.sqlalchemy_url):
         worker.commit_now = app.extensions["recorder"].commit_now
