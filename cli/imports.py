@@ -11,7 +11,7 @@ import click
 from flask import current_app
 
 from cli.commands import file_in, main, pixel_named, printable
-from core.clock import now_ms
+from core.clock import now, now_ms
 from hits import operator_rules
 from pixels import import_files
 from pixels.import_files import BadRow, FileRow, OtherRow
@@ -57,6 +57,7 @@ def import_hits(slug: str, kind: str, website: object, skip_bad: bool, file: Pat
     with click.progressbar(length=hits, label="Counting", file=sys.stderr) as bar:
         for count in folding.fold_what_is_there(pixel.number):
             bar.update(count)
+    folding.finish(pixel.number, now())
     left_out = f"; {others} rows are another website's, or no views" if others else ""
     click.echo(f"Imported {hits} hits; {rows - hits} were there already{left_out}.")
 

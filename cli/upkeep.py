@@ -337,8 +337,9 @@ def fill_demo(slug: str, hits: int, days: int, visitors: int | None, seed: int) 
             for count in chunks:
                 bar.update(count)
         with click.progressbar(length=hits, label="Counting", file=sys.stderr) as bar:
-            while count := folding.fold(pixel.number, demo.FOLDED_AT_ONCE):
+            for count in folding.fold_what_is_there(pixel.number):
                 bar.update(count)
+        folding.finish(pixel.number, now())
     except KeyboardInterrupt:
         _clean_up_demo(pixel, was_there=found is not None)
         raise

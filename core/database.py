@@ -250,6 +250,20 @@ def insert_unless_there(connection: Connection, table: Any) -> Insert:
     return statement
 
 
+def replacing(connection: Connection, table: Any) -> Insert:
+    """Return the statement that inserts rows, each in place of the one that has its key."""
+    dialect = importlib.import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
+    statement: Any = dialect.insert(table)
+    key = [column.name for column in table.__table__.primary_key]
+    others = {
+        column.name: statement.excluded[column.name]
+        for column in table.__table__.columns
+        if column.name not in key
+    }
+    replaced: Insert = statement.on_conflict_do_update(index_elements=key, set_=others)
+    return replaced
+
+
 def is_database_error(error: object) -> bool:
     """Tell whether an error is a driver's own, raised by one database or the other."""
     return hasattr(error, "sqlite_errorcode") or hasattr(error, "sqlstate")

@@ -118,10 +118,10 @@ def shown(each: OfPixel) -> dict[str, Any]:
 
 def fold_all(owners: Collection[uuid.UUID] | None) -> None:
     """Fold what is pending of the pixels of some owners, None for all."""
-    pending = exists().where(Hit.pixel_number == Pixel.number, Hit.id > Pixel.folded_through)
-    numbers = select(Pixel.number).where(_owned(owners), pending)
-    for number in db.session.scalars(numbers).all():
-        folding.fold_for_question(number)
+    # A seek for each pixel: of `exists` a plan may be made that reads every hit.
+    newest = select(func.max(Hit.id)).where(Hit.pixel_number == Pixel.number).scalar_subquery()
+    numbers = select(Pixel.number).where(_owned(owners), Pixel.folded_through < newest)
+    folding.fold_several_for_question(db.session.scalars(numbers).all())
 
 
 def _everybody(owners: Collection[uuid.UUID] | None) -> Any:

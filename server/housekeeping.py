@@ -9,10 +9,11 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
+import time
 from collections.abc import Iterator
 
 from flask import Flask
-from sqlalchemy import select, update
+from sqlalchemy import func, select, true, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.clock import (
@@ -27,7 +28,7 @@ from core.database import db, give_back_idle
 from core.errors import DomainError
 from core.locks import empty_log, sole, writing
 from core.sqlite import sqlite_file
-from models import Catalogue
+from models import HIT_ID_SHIFT, MS_PER_DAY, Catalogue, Pixel
 from people import first_start
 from stats import folding
 from upkeep import bursts, retention
@@ -38,6 +39,12 @@ STEP_PAUSE_SECONDS = 0.01
 STOP_SECONDS_MAX = 5.0
 # How often it is stored what is believed of the clock; much less than a jump.
 BELIEF_STORED_EVERY_MS = 600_000
+# Making arrays of days may take a quarter of the time at most.
+COMPACT_PAUSE_TIMES = 3
+# Days that are over are looked at once more, if they are of this week.
+CLOSED_DAYS = 7
+# How much later than their commit hits are folded at most, as a rule, in ids.
+FOLDED_LATE_IDS = 300_000 << HIT_ID_SHIFT
 
 log = logging.getLogger("pixelkeep.housekeeping")
 
@@ -55,6 +62,8 @@ class Housekeeper(threading.Thread):
         self._clock.read(now_ms())
         self._belief_stored_at_ms: int | None = None
         self._doubts = False
+        self._compacted_through, self._compacted_on = 0, -1
+        self._compact_at = 0.0
 
     def run(self) -> None:
         """Tidy up after every pause."""
@@ -102,6 +111,8 @@ class Housekeeper(threading.Thread):
         shown = select(database_now_ms(db.engine.dialect.name))
         shown_ms = int(db.session.scalar(shown) or 0)
         yield from folding.fold_pending(from_milliseconds(shown_ms))
+        if time.monotonic() >= self._compact_at:
+            yield from self._compact(shown_ms)
         for erased in retention.finish_erasures():
             # What was deleted is in the log still.
             self._log_emptied_on = -1
@@ -122,6 +133,23 @@ class Housekeeper(threading.Thread):
             # A read that is open would be in the way.
             db.session.commit()
             self._log_emptied_on = today if empty_log(db.engine) else -1
+
+    def _compact(self, shown_ms: int) -> Iterator[int]:
+        """Take recent hits into the arrays of the days that grow, where they have become many."""
+        started_at = time.monotonic()
+        folded_through = db.session.scalar(select(func.max(Pixel.folded_through))) or 0
+        today = shown_ms // MS_PER_DAY
+        if self._compacted_on != today:
+            # Once a day, and at a start, all pixels: their days may have ended as they were.
+            of_week = today - CLOSED_DAYS
+            yield from folding.compact_days(true(), of_week, closed_before=today)
+        else:
+            # A pixel's hits may be folded a while after later ones of another.
+            was_folded = Pixel.folded_through > self._compacted_through - FOLDED_LATE_IDS
+            yield from folding.compact_days(was_folded, today - 1)
+        self._compacted_through, self._compacted_on = folded_through, today
+        # Under a load a large day has many recent hits again at once: images come first.
+        self._compact_at = time.monotonic() + COMPACT_PAUSE_TIMES * (time.monotonic() - started_at)
 
     def _believed(self, shown_ms: int) -> int:
         """Return what is believed of a clock; it is stored, since it may be ahead at a start."""

@@ -8,7 +8,7 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 
 import numpy as np
@@ -22,7 +22,6 @@ from stats.days import (
     NO_HITS,
     NO_VISITOR,
     PARTS,
-    PIECE_HITS_MAX,
     QUARTERS,
     SET_MAX,
     Array,
@@ -33,18 +32,23 @@ from stats.days import (
     ProfileRollup,
     ProfileSetRollup,
     Quarters,
+    Recent,
     Remains,
     Summary,
     VisitorRollup,
     VisitorSets,
     VisitRows,
+    columns_of,
     narrow,
 )
+from stats.days import PIECE_HITS_MAX as PIECE_HITS_MAX
 
 TABLE_CELLS_MAX = 1 << 23
 # Hour, visitor and place of a hit, or visitor, classes and hour, in one number to sort by.
 _PLACE_BITS, _VISITOR_BITS = 26, 32
 _CLASS_BITS, _HOUR_BITS = len(CLASSES) + 1, 5
+# An instant within an hour, and what a number of numpy's has beside its sign.
+_MS_BITS, _NUMBER_BITS = 22, 63
 # The quarters of each hour, by their bits, as bits of the day's first half, and of its second.
 _SLOT_BITS = [
     np.array(
@@ -74,6 +78,7 @@ class Members:
 
     def add(self, group: Array, visitor: Array) -> None:
         """Add pairs of group and visitor."""
+        # A table has a place for nobody and for no group, which is cheaper than to leave them out.
         if self._table is None:
             kept = (group > 0) & (visitor != NO_VISITOR)
             group, visitor = group[kept], visitor[kept]
@@ -97,7 +102,8 @@ class Members:
 
 def sort_columns(columns: Columns) -> Columns:
     """Return hits that came in this order, sorted."""
-    keys = _visit_numbers(columns)
+    # Numbers that end in a hit's place are sorted faster than `argsort` finds an order.
+    keys = visit_numbers(columns)
     keys <<= _PLACE_BITS
     keys |= np.arange(len(keys))
     keys.sort()
@@ -105,17 +111,61 @@ def sort_columns(columns: Columns) -> Columns:
     return Columns(*(narrow(each)[keys] for each in columns))
 
 
+def join_columns(first: Columns, second: Columns) -> Columns:
+    """Return sorted hits of both, the second's having come later."""
+    places = np.searchsorted(visit_numbers(first), visit_numbers(second), side="right")
+    return Columns(*(_inserted(*each, places) for each in zip(first, second, strict=True)))
+
+
+def visit_numbers(columns: Columns) -> Array:
+    """Return the hour and the visitor of each hit as one number."""
+    visits: Array = _hours(columns.at).astype(np.int64) << _VISITOR_BITS | columns.visitor
+    return visits
+
+
+def hits_of_visits(piece: Columns, visits: Array) -> Columns:
+    """Return those of some sorted hits that are of some sorted visits."""
+    # The hits of a visit stand together, however many there are.
+    keys = visit_numbers(piece)
+    starts, ends = (np.searchsorted(keys, visits, side) for side in ("left", "right"))
+    places = runs(starts, ends - starts)
+    return Columns(*(each[places] for each in piece))
+
+
+def pieces_with(visits: Array, starts: Array) -> list[int]:
+    """Return which pieces may have hits of some visits, by the first visit of each piece."""
+    # A visit may have begun in the piece before the one that starts with it.
+    first = np.maximum(np.searchsorted(starts, visits, "left") - 1, 0)
+    last = np.searchsorted(starts, visits, "right") - 1
+    numbers: list[int] = np.unique(runs(first, np.maximum(last - first + 1, 0))).tolist()
+    return numbers
+
+
+def join_recent(pieces: Sequence[Recent]) -> Recent:
+    """Put a day's recent hits together; what several pieces replace is replaced once."""
+    if len(pieces) == 1:
+        return pieces[0]
+    hits, replaced = (np.concatenate(each) for each in list(zip(*pieces, strict=True))[:2])
+    piece = np.repeat(np.arange(len(pieces)), [len(each.replaced) for each in pieces])
+    visits, place = np.unique(visit_numbers(columns_of(replaced)), return_inverse=True)
+    # Each piece was made beside the same columns, so a visit's hits are the same in all of them.
+    first = np.full(len(visits), len(pieces))
+    np.minimum.at(first, place, piece)
+    return Recent(hits, replaced[piece == first[place]], pieces[-1].starts)
+
+
 def join_pieces(pieces: Iterable[Columns], new: Columns) -> Iterator[tuple[Columns, bool]]:
     """Put later hits into a day's pieces, all sorted; yield each piece and whether it changed."""
-    visits = _visit_numbers(new)
+    visits = visit_numbers(new)
     held, done = NO_HITS, 0
     for piece in chain(pieces, (None,)):
         end = len(visits)
         if piece is not None:
-            end = int(np.searchsorted(visits, _visit_numbers(_cut(piece, 0, 1))[0]))
+            end = int(np.searchsorted(visits, visit_numbers(_cut(piece, 0, 1))[0]))
         if end > done:
-            held, done = _joined(held, _cut(new, done, end)), end
+            held, done = join_columns(held, _cut(new, done, end)), end
         whole = len(held.at)
+        # What fills no piece is held back for the next one; before the first new hit nothing moves.
         if piece is not None and done:
             whole -= whole % PIECE_HITS_MAX
         for start in range(0, whole, PIECE_HITS_MAX):
@@ -172,6 +222,7 @@ def visitor_sets_of(hourly: HourlyRollup) -> VisitorSets:
 
 
 def _visitor_sets(visitor: Array, profile: Array) -> VisitorSets:
+    # Nobody in particular is no visitor, and would be the largest set of all.
     known = visitor != NO_VISITOR
     count = int(profile.max(initial=0)) + 1
     pairs = _paired(visitor[known], profile[known], count)
@@ -228,6 +279,7 @@ def remains_of(hourly: HourlyRollup) -> Remains:
 def join_remains(first: Remains, second: Remains) -> Remains:
     """Put together what is left of a day, without joining any visits of one with the other's."""
     joined = PairRollup(*map(np.concatenate, zip(first.pairs, second.pairs, strict=True)))
+    # Pairs that both have are added up; visits are not looked at again, since their hits are gone.
     keys = joined.profile.astype(np.int64) << _VISITOR_BITS | joined.visitor
     keys, place = np.unique(keys, return_inverse=True)
     sums = (np.bincount(place, each, len(keys)).astype(np.int64) for each in joined[2:])
@@ -274,6 +326,28 @@ def join_visits(group: Array, visit_rows: VisitRows) -> tuple[Array, Array, Arra
     return group[order][starts], hits, (last - first) // 1000
 
 
+def visits_of(columns: Columns, group: Array) -> tuple[Array, Array, Array]:
+    """Return what `join_visits` does, of hits in any order; their instants may be of any days."""
+    hour = _hours(columns.at).astype(np.int64)
+    visitor_bits, group_bits = (
+        int(each.max(initial=0)).bit_length() for each in (columns.visitor, group)
+    )
+    visits = hour - hour.min() << visitor_bits if len(hour) else hour
+    visits |= columns.visitor
+    if int(visits.max(initial=0)).bit_length() + group_bits + _MS_BITS > _NUMBER_BITS:
+        # Too many visitors over too many hours: their places are smaller numbers.
+        _, visits = np.unique(visits, return_inverse=True)
+    # In one number, group and instant are sorted with the visit, and nothing is looked up by place.
+    at = columns.at.astype(np.int64) % MS_PER_HOUR
+    keys = (visits << group_bits | group) << _MS_BITS | at
+    keys.sort()
+    of_visit, at = keys >> _MS_BITS, keys & ((1 << _MS_BITS) - 1)
+    starts = _starts(of_visit)
+    lengths = _lengths(starts, len(keys))
+    seconds = (at[starts + lengths - 1] - at[starts]) // 1000
+    return of_visit[starts] & ((1 << group_bits) - 1), lengths, seconds
+
+
 def visit_rows_of(columns: Columns) -> VisitRows:
     """Return the visits of some sorted hits, a row for each hit."""
     changes = np.zeros(len(columns.at), np.int64)
@@ -307,20 +381,8 @@ def _hours(at: Array) -> Array:
     return at // np.uint32(MS_PER_HOUR)
 
 
-def _visit_numbers(columns: Columns) -> Array:
-    """Return the hour and the visitor of each hit as one number."""
-    visits: Array = _hours(columns.at).astype(np.int64) << _VISITOR_BITS | columns.visitor
-    return visits
-
-
 def _cut(columns: Columns, start: int, end: int | None) -> Columns:
     return Columns(*(each[start:end] for each in columns))
-
-
-def _joined(first: Columns, second: Columns) -> Columns:
-    """Return sorted hits of both, the second's having come later."""
-    places = np.searchsorted(_visit_numbers(first), _visit_numbers(second), side="right")
-    return Columns(*(_inserted(*each, places) for each in zip(first, second, strict=True)))
 
 
 def _one_by_one(columns: Columns) -> HourlyRollup:
@@ -378,6 +440,7 @@ def _inserted(array: Array, values: Array, places: Array) -> Array:
 
 def _visits(hourly: HourlyRollup) -> tuple[Array, VisitRows]:
     """Tell which rows are visits of one profile by themselves; return the rows of the others."""
+    # A visit is hour and visitor; where these have one row, the visit has one profile.
     known = hourly.visitor != NO_VISITOR
     starts = _starts(hourly.hour, hourly.visitor)
     lengths = _lengths(starts, len(known))
@@ -391,6 +454,7 @@ def _rollup_by_set(visit_rows: VisitRows) -> tuple[ProfileSetRollup, VisitRows]:
     """Sum the visits of small sets of profiles by these; return the others as they are."""
     starts = _starts(visit_rows.visit)
     lengths = _lengths(starts, len(visit_rows.visit))
+    # Four profiles would have fifteen parts; those few visits are cheaper to look at one by one.
     small = lengths <= SET_MAX
     profiles, places = _as_sets(visit_rows.profile, starts[small], lengths[small])
     order = np.lexsort(profiles.T)

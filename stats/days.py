@@ -111,6 +111,18 @@ class VisitorSets(NamedTuple):
 NO_VISITOR_SETS = VisitorSets(*[np.zeros(0, np.int64)] * 4)
 
 
+class ProfileDays(NamedTuple):
+    """Totals and visitors of several days, those of one after those of the other.
+
+    `of_rows` has the UTC day of each row of the totals by profile, `of_sets` that of each set.
+    """
+
+    summary: Summary
+    visitor_sets: VisitorSets
+    of_rows: Array
+    of_sets: Array
+
+
 class VisitorRollup(NamedTuple):
     """Each visitor's totals by class, as bits; one with several classes has one row for all."""
 
@@ -170,8 +182,58 @@ class Remains(NamedTuple):
     visit_rows: VisitRows
 
 
+class Recent(NamedTuple):
+    """A day's hits that its other arrays don't have yet, a row for each, in the order of their ids.
+
+    A row is what `Columns` has of a hit: millisecond of the day, visitor, profile. `replaced` are
+    those hits of the columns whose visits the recent ones go on: a visit counts once, so what the
+    other arrays say of these is taken off, and they are counted with the recent ones instead.
+    `starts` has the first visit of each piece of the columns, by hour and visitor as one number.
+    """
+
+    hits: Array
+    replaced: Array
+    starts: Array
+
+
+# Three numbers of four bytes: `compacting` tells from a part's length about how many hits it has.
+RECENT_HIT_BYTES = 12
+NO_ROWS = np.zeros((0, len(Columns._fields)), "<u4")
+NOTHING_RECENT = Recent(NO_ROWS, NO_ROWS, np.zeros(0, "<i8"))
+
+
+def rows_of(columns: Columns) -> Array:
+    """Return hits as rows."""
+    return np.stack([each.astype("<u4") for each in columns], axis=1)
+
+
+def columns_of(rows: Array) -> Columns:
+    """Return rows of hits as columns."""
+    return Columns(*rows.T)
+
+
+def pack_recent(recent: Recent) -> bytes:
+    """Return recent hits as bytes; these are of one width, so that many days are read as one."""
+    head = _RECENT_HEAD.pack(*(len(each) for each in recent))
+    return b"".join((head, *(np.ascontiguousarray(each).data for each in recent)))
+
+
+def unpack_recent(data: bytes) -> Recent:
+    """Return the recent hits that were packed; they can't be written to."""
+    hits, replaced, starts = _RECENT_HEAD.unpack_from(data)
+    place = _RECENT_HEAD.size
+    width = len(Columns._fields)
+    numbers = np.frombuffer(data, "<u4", (hits + replaced) * width, place).reshape(-1, width)
+    place += numbers.nbytes
+    return Recent(numbers[:hits], numbers[hits:], np.frombuffer(data, "<i8", starts, place))
+
+
+_RECENT_HEAD = struct.Struct("<III")
+
+
 def pack(arrays: Sequence[Array]) -> bytes:
     """Return arrays of numbers from 0 as bytes, each as narrow as its largest number allows."""
+    # Most numbers of a day are small: at four bytes each, days would take about twice the room.
     narrowed = [narrow(each) for each in arrays]
     heads = (_HEAD.pack(each.itemsize, len(each)) for each in narrowed)
     return b"".join((*heads, *(each.data for each in narrowed)))
@@ -190,6 +252,7 @@ _HEAD = struct.Struct("<BI")
 
 
 def _unpack(data: bytes, count: int) -> list[Array]:
+    # Nothing is copied: the arrays look into the bytes that the database gave.
     place = count * _HEAD.size
     arrays = []
     for number in range(count):

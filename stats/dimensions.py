@@ -111,6 +111,7 @@ def referrer_domain(referrer: Value, own_hostname: Value) -> Value:
         domain = urlsplit(referrer or "").hostname or ""
     except ValueError:  # A bracket that is not an address.
         return None
+    # A site that names itself is no source of its own hits.
     domain = domain.removeprefix("www.")
     return None if domain == (own_hostname or "").removeprefix("www.") else domain or None
 
@@ -178,6 +179,7 @@ _VIDEO = {"youtube", "youtu.be", "twitch", "vimeo"}
 
 def _channel(referrer: Value, query: Value, utm: dict[str, str]) -> str:
     """Return how a hit came about, in Umami's words; the first rule that matches wins."""
+    # The first rule that matches wins, so the order below is Umami's own.
     medium, source = utm.get("medium", "").lower(), utm.get("source", "").lower()
     if not referrer and not query:
         return "direct"

@@ -5,22 +5,38 @@ its hits. Hits are folded in the order of their ids, in one transaction with the
 that went, so that a crash leaves each hit folded once or not yet. What has been folded stays
 complete, because later hits get higher ids than any that was folded (see `Catalogue`). Which day a
 hit belongs to is another matter: a late one goes to an earlier day, pruned or not.
+
+To fold is cheap: a hit gets its numbers and is appended to the recent ones of its day, which
+questions count beside the day's arrays. Once there are many they are taken into the arrays
+(`compacting`), by housekeeping, which nobody waits for.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Integer, bindparam, case, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Integer,
+    bindparam,
+    case,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import aliased
 
-from core.clock import from_milliseconds
+from core.clock import from_milliseconds, milliseconds
 from core.database import Instant, begin_snapshot, db
 from core.locks import folders_turn, writing
 from models import (
@@ -35,28 +51,44 @@ from models import (
     Segment,
     Visitor,
 )
-from stats import labels
+from stats import compacting
 from stats.arithmetic import (
     group_hits,
-    join_pieces,
     join_remains,
     remains_of,
     sort_columns,
-    summarise,
     summary_of_remains,
-    visitor_rollups_of,
-    visitor_sets_of,
 )
-from stats.days import CLASSES, NO_VISITOR, Array, Columns, Summary, pack, unpack
+from stats.compacting import (
+    NO_LAST,
+    RECENT_TIMES_MAX,
+    LastRecent,
+    Parts,
+    appended,
+    class_bits_of,
+    execute_each,
+    is_same,
+    last_recent_of,
+    pack_summary,
+    recent_hits_max,
+)
+from stats.days import (
+    CLASSES,
+    NO_VISITOR,
+    RECENT_HIT_BYTES,
+    Array,
+    Columns,
+    pack,
+)
 from stats.future import note
 from stats.instants import INSTANT_MS
-from stats.store import Part, read_remains, state_of
+from stats.store import Part, State, read_remains, state_of, states_of
 
-# So many that writing a day anew pays, so few that a question which finds them can wait; of a day
-# that has many more, a fiftieth, so that what a hit costs doesn't grow with the day.
-HITS_AT_ONCE_MIN = 5_000
-DAY_SHARE = 50
-COLUMNS_BYTES_OF_HIT = 7
+# More are folded by several transactions, so that none holds up hits for long.
+HITS_AT_ONCE = 20_000
+# Pixels that wait with few hits each are folded together: what a transaction costs is shared.
+PIXELS_AT_ONCE = 64
+HITS_OF_MANY = 5_000
 PENDING_AGE_MAX = timedelta(minutes=1)
 # A question folds what is pending for so long at most, then answers from what is folded.
 FOLD_SECONDS_MAX = 2.0
@@ -65,8 +97,8 @@ ROWS_AT_ONCE = 1_000
 NEW = -1
 
 _PROFILES: Any = Profile.__table__
+_OTHER = aliased(Segment)
 RECIPIENTS_TABLE: Any = Recipient.__table__
-_NONE: Array = np.zeros(0, np.uint8)
 
 log = logging.getLogger("pixelkeep.segments")
 
@@ -79,6 +111,7 @@ def fold_for_question(pixel_number: int) -> None:
     """
     give_up_at = time.monotonic() + FOLD_SECONDS_MAX
     try:
+        # Hits that come after this are not asked about; under a load there would be no end to them.
         newest = _newest_pending(pixel_number)
         if newest is None:
             return
@@ -92,19 +125,79 @@ def fold_for_question(pixel_number: int) -> None:
         log.error("Hits were not folded: %s", type(error.__cause__ or error).__name__)
 
 
+def fold_several_for_question(pixel_numbers: Collection[int]) -> None:
+    """Fold what is pending of several pixels, as `fold_for_question` does for one.
+
+    Several that fold the same pixels do the same work; the first one's is kept.
+    """
+    give_up_at = time.monotonic() + FOLD_SECONDS_MAX
+    newest = select(func.max(Hit.id)).where(Hit.pixel_number == Pixel.number)
+    try:
+        last = db.session.scalar(select(func.max(newest.scalar_subquery())))
+        newest = newest.where(Hit.id <= last)
+        behind = select(Pixel.number).where(
+            Pixel.number.in_(pixel_numbers), Pixel.folded_through < newest.scalar_subquery()
+        )
+        while time.monotonic() < give_up_at and (some := db.session.scalars(behind).all()):
+            for numbers in _parted(some):
+                _try_to_fold(numbers, HITS_AT_ONCE)
+    except (SQLAlchemyError, OSError) as error:
+        db.session.rollback()
+        log.error("Hits were not folded: %s", type(error.__cause__ or error).__name__)
+
+
 def fold_pending(at: datetime) -> Iterator[int]:
     """Fold the pixels whose pending hits are many or old; yield after each chunk how many it had.
 
-    The others wait, because each fold writes a pixel's day anew: a question folds what it needs.
+    The others wait, because a hit that is folded with others costs less: a question folds what it
+    needs.
     """
-    for number, oldest in db.session.execute(_oldest_pending).all():
-        # What lies in the future can't wait until then.
-        is_old = abs(at - from_milliseconds(oldest)) > PENDING_AGE_MAX
-        if is_old or is_pending(number, more_than=_hits_at_once(number)):
+    due = db.session.execute(_due_pixels, {"at_ms": milliseconds(at)}).all()
+    # A pixel with many hits is folded by itself, so that a batch of others stays short.
+    for number, is_large in due:
+        if is_large:
             yield from fold_what_is_there(number)
+    for numbers in _parted([number for number, is_large in due if not is_large]):
+        # Whoever folds one of them meanwhile does no harm: it is left out here then.
+        yield _try_to_fold(numbers, HITS_AT_ONCE) or 0
 
 
-def fold(pixel_number: int, hits_at_once: int | None = None) -> int:
+def compact_days(of_pixels: Any, first_day: int = 0, closed_before: int = 0) -> Iterator[int]:
+    """Take recent hits into the arrays of days that have many; yield after each day.
+
+    Looks at the days from `first_day` on of the pixels that a condition is true of. Of days that
+    are closed, to which hits hardly come any more, all are taken in, unless there are no arrays.
+    """
+    has_arrays = (
+        select(_OTHER.day)
+        .where(
+            _OTHER.pixel_number == Segment.pixel_number,
+            _OTHER.part == Part.VISITORS,
+            _OTHER.day == Segment.day,
+        )
+        .correlate(Segment)
+        .exists()
+    )
+    many = func.sum(func.length(Segment.data)) > compacting.RECENT_HITS_MIN * RECENT_HIT_BYTES
+    grown = (
+        select(Segment.pixel_number, Segment.day)
+        .where(
+            Segment.pixel_number.in_(select(Pixel.number).where(of_pixels)),
+            Segment.part == Part.RECENT,
+            Segment.day >= first_day,
+        )
+        .group_by(Segment.pixel_number, Segment.day)
+        .having(or_(many, (Segment.day < closed_before) & has_arrays))
+    )
+    for number, day in db.session.execute(grown).all():
+        recent = compacting.recent_of(number, day)
+        is_closed = recent is not None and day < closed_before and len(recent.starts)
+        if recent is not None and (is_closed or len(recent.hits) > recent_hits_max(recent)):
+            compacting.compact(number, day)
+            yield 1
+
+
+def fold(pixel_number: int, hits_at_once: int = HITS_AT_ONCE) -> int:
     """Take the next hits of a pixel into its segments; return how many.
 
     Hits wait while it is settled which they are, and while what was made of them is stored; what
@@ -116,15 +209,36 @@ def fold(pixel_number: int, hits_at_once: int | None = None) -> int:
         return _fold(pixel_number, hits_at_once)
 
 
-def _fold(pixel_number: int, hits_at_once: int | None = None) -> int:
-    count = hits_at_once or _hits_at_once(pixel_number)
-    while (folded := _try_to_fold(pixel_number, count)) is None:
+def fold_what_is_there(pixel_number: int) -> Iterator[int]:
+    """Fold the hits that there are at this moment, and not those that go on coming."""
+    last = db.session.scalar(select(func.max(Hit.id)).where(Hit.pixel_number == pixel_number))
+    while (state := state_of(pixel_number)) and state.folded_through < (last or 0):
+        yield fold(pixel_number)
+
+
+def finish(pixel_number: int, at: datetime) -> None:
+    """Take all hits that were folded into arrays, of the days that are over at an instant.
+
+    After many hits at once, a file of old ones say, nobody else looks at their days.
+    """
+    today = milliseconds(at) // MS_PER_DAY
+    for _ in compact_days(Pixel.number == pixel_number, closed_before=today):
+        pass
+
+
+def _fold(pixel_number: int, hits_at_once: int = HITS_AT_ONCE) -> int:
+    while (folded := _try_to_fold([pixel_number], hits_at_once)) is None:
         pass
     return folded
 
 
+def _parted(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(numbers), PIXELS_AT_ONCE):
+        yield numbers[start : start + PIXELS_AT_ONCE]
+
+
 class _Hits(NamedTuple):
-    """Hits by id, an array for each column, with the numbers that are given already.
+    """Hits of a pixel by id, an array for each column, with the numbers that are given already.
 
     The number of a visitor is `NO_VISITOR` for none; either number is `NEW` where none is given.
     """
@@ -143,45 +257,140 @@ class _Hits(NamedTuple):
         return Columns(self.at_ms % MS_PER_DAY, visitor, profile)
 
 
-def _try_to_fold(pixel_number: int, hits_at_once: int) -> int | None:
-    """Fold hits as `fold` does; None if the pixel changed meanwhile."""
-    state = state_of(pixel_number)
-    if state is None:
-        return 0
-    through = _settle(pixel_number, state.folded_through, hits_at_once)
+class _Folded(NamedTuple):
+    """What is made of a pixel's next hits, and not stored yet."""
+
+    state: State
+    hits: _Hits
+    visitor: Array
+    profile: Array
+    new_visitors: dict[int, int]
+    new_profiles: dict[int, int]
+    days: dict[int, Parts]
+    large_days: list[int]
+
+
+def _try_to_fold(pixel_numbers: Collection[int], hits_at_once: int) -> int | None:
+    """Fold the next hits of some pixels; return how many, None if all pixels changed meanwhile.
+
+    Between two transactions, which hits wait for, all is made of one snapshot. A pixel that is
+    another one then, because somebody else folded it, is left as it is.
+    """
+    # The hits that are read have to be all there will ever be up to the last of them.
+    through = _settle(pixel_numbers)
     begin_snapshot()
-    hits = hits_of(pixel_number, Hit.id.between(state.folded_through + 1, through))
-    if not len(hits.id):
+    states = states_of(pixel_numbers)
+    pending = _next_hits(states, through, hits_at_once)
+    if not pending:
         return 0
+    at_ms = np.concatenate([hits.at_ms for hits in pending.values()])
+    days = np.unique(at_ms // MS_PER_DAY).tolist()
+    recent = last_recent_of(pending, days)
+    made = {
+        number: _made_of_pixel(number, states[number], hits, recent)
+        for number, hits in pending.items()
+    }
+    with writing():
+        changed = _changed(made, recent, days)
+        made = {number: each for number, each in made.items() if number not in changed}
+        if not made:
+            return None
+        _store(made)
+    # Where nobody keeps house, a backlog say, recent hits would grow without an end.
+    for number, each in made.items():
+        for day in each.large_days:
+            compacting.compact(number, day)
+    return sum(len(each.hits.id) for each in made.values())
+
+
+def _next_hits(states: dict[int, State], through: int, count: int) -> dict[int, _Hits]:
+    """Return the next hits of pixels that have any, up to an id; of some, if they are many."""
+    found: dict[int, _Hits] = {}
+    for number, state in states.items():
+        # A range of the key for each, since no plan for all of them is sure to begin with these.
+        of_range = Hit.id.between(state.folded_through + 1, through)
+        hits = hits_of((Hit.pixel_number == number) & of_range, count)
+        if len(hits.id):
+            found[number] = hits
+        if sum(len(each.id) for each in found.values()) >= count:
+            break
+    return found
+
+
+def _changed(
+    made: dict[int, _Folded], recent: dict[tuple[int, int], LastRecent], days: Collection[int]
+) -> set[int]:
+    """Return the pixels that are others than the snapshot had them."""
+    now, recent_now = states_of(made), last_recent_of(made, days)
+    # A day that was compacted leaves the state as it is, and has other recent hits.
+    changed = {
+        number
+        for number, day in recent.keys() | recent_now.keys()
+        if not is_same(recent.get((number, day)), recent_now.get((number, day)))
+    }
+    return changed | {number for number, each in made.items() if now.get(number) != each.state}
+
+
+def _made_of_pixel(
+    pixel_number: int, state: State, hits: _Hits, recent: dict[tuple[int, int], LastRecent]
+) -> _Folded:
     visitor, new_visitors = _numbered(hits.visitor, hits.visitor_number, state.visitor_count)
     profile, new_profiles = _numbered(hits.profile, hits.profile_number, state.profile_count)
-    bits = class_bits_of(pixel_number, profile, hits.hit_class)
-    columns, days = hits.columns(visitor, profile), hits.at_ms // MS_PER_DAY
-    made = []
-    for day in np.unique(days).tolist():
-        new = sort_columns(Columns(*(each[days == day] for each in columns)))
+    columns, of_day = hits.columns(visitor, profile), hits.at_ms // MS_PER_DAY
+    days: dict[int, Parts] = {}
+    large_days = []
+    for day in np.unique(of_day).tolist():
+        new = Columns(*(each[of_day == day] for each in columns))
         if day < state.pruned_before:
-            made.append((day, _parts_of_pruned(pixel_number, day, new, bits)))
-        else:
-            made.append((day, parts_of(join_pieces(pieces_of(pixel_number, day), new), bits)))
-    with writing():
-        if state_of(pixel_number) != state:
-            return None
-        _store_visitors(pixel_number, new_visitors)
-        _store_profiles(pixel_number, new_profiles)
-        for day, parts in made:
-            store_parts(pixel_number, day, parts)
-        _count_recipients(pixel_number, hits, visitor, profile)
-        newest_ms = max(state.newest_ms, int(hits.at_ms.max()))
-        note(newest_ms)
-        _mark(
-            pixel_number,
-            newest_ms=newest_ms,
-            folded_through=through,
-            visitor_count=state.visitor_count + len(new_visitors),
-            profile_count=state.profile_count + len(new_profiles),
-        )
-    return len(hits.id)
+            bits = class_bits_of(pixel_number, profile, hits.hit_class)
+            days[day] = _parts_of_pruned(pixel_number, day, sort_columns(new), bits)
+            continue
+        last = recent.get((pixel_number, day), NO_LAST)
+        days[day] = appended(pixel_number, day, last, new)
+        if last.hit_count + len(new.at) > RECENT_TIMES_MAX * recent_hits_max(last.recent):
+            large_days.append(day)
+    return _Folded(state, hits, visitor, profile, new_visitors, new_profiles, days, large_days)
+
+
+def _store(made: dict[int, _Folded]) -> None:
+    """Store what is made of hits, inside the transaction that marks how far that went."""
+    _execute_each(
+        insert(Visitor),
+        (
+            {"pixel_number": number, "visitor": visitor, "number": given}
+            for number, each in made.items()
+            for visitor, given in each.new_visitors.items()
+        ),
+    )
+    _execute_each(
+        _numbered_profile,
+        (
+            {"of_pixel": number, "profile": profile, "given": given}
+            for number, each in made.items()
+            for profile, given in each.new_profiles.items()
+        ),
+    )
+    compacting.store_days(
+        (number, day, parts) for number, each in made.items() for day, parts in each.days.items()
+    )
+    _execute_each(
+        _added_to_recipient,
+        chain.from_iterable(_recipient_rows(number, each) for number, each in made.items()),
+    )
+    note(max(int(each.hits.at_ms.max()) for each in made.values()))
+    _execute_each(
+        _marked_pixel,
+        (
+            {
+                "of_pixel": number,
+                "newest": max(each.state.newest_ms, int(each.hits.at_ms.max())),
+                "through": int(each.hits.id[-1]),
+                "visitors": each.state.visitor_count + len(each.new_visitors),
+                "profiles": each.state.profile_count + len(each.new_profiles),
+            }
+            for number, each in made.items()
+        ),
+    )
 
 
 def _numbered(keys: Array, numbers: Array, count: int) -> tuple[Array, dict[int, int]]:
@@ -189,7 +398,10 @@ def _numbered(keys: Array, numbers: Array, count: int) -> tuple[Array, dict[int,
 
     Returns the numbers of all, and those that were given by key.
     """
+    # Most hits are of visitors and kinds that have their numbers already.
     is_new = numbers == NEW
+    if not is_new.any():
+        return numbers, {}
     found, first, place = np.unique(keys[is_new], return_index=True, return_inverse=True)
     order = np.argsort(first)
     given = np.empty(len(found), np.int64)
@@ -199,31 +411,22 @@ def _numbered(keys: Array, numbers: Array, count: int) -> tuple[Array, dict[int,
     return numbers, dict(zip(found[order].tolist(), given[order].tolist(), strict=True))
 
 
-def _store_visitors(pixel_number: int, numbers: dict[int, int]) -> None:
-    _execute_each(
-        insert(Visitor),
-        (
-            {"pixel_number": pixel_number, "visitor": visitor, "number": number}
-            for visitor, number in numbers.items()
-        ),
+_PIXELS: Any = Pixel.__table__
+_numbered_profile = (
+    update(_PROFILES)
+    .where(Profile.pixel_number == bindparam("of_pixel"), Profile.id == bindparam("profile"))
+    .values(number=bindparam("given"))
+)
+_marked_pixel = (
+    update(_PIXELS)
+    .where(Pixel.number == bindparam("of_pixel"))
+    .values(
+        newest_ms=bindparam("newest"),
+        folded_through=bindparam("through"),
+        visitor_count=bindparam("visitors"),
+        profile_count=bindparam("profiles"),
     )
-
-
-def _store_profiles(pixel_number: int, numbers: dict[int, int]) -> None:
-    _execute_each(
-        update(_PROFILES)
-        .where(Profile.pixel_number == pixel_number, Profile.id == bindparam("profile"))
-        .values(number=bindparam("given")),
-        ({"profile": profile, "given": number} for profile, number in numbers.items()),
-    )
-
-
-def is_pending(pixel_number: int, more_than: int = 0) -> bool:
-    """Tell whether more than so many hits, of days before one, are not folded yet."""
-    folded = select(Pixel.folded_through).where(Pixel.number == pixel_number).scalar_subquery()
-    statement = select(Hit.id).where(Hit.pixel_number == pixel_number, Hit.id > folded)
-    found = select(exists(statement.order_by(Hit.id).offset(more_than).limit(1)))
-    return bool(db.session.scalar(found))
+)
 
 
 def _newest_pending(pixel_number: int) -> int | None:
@@ -238,42 +441,44 @@ def _is_behind(pixel_number: int, id: int) -> bool:
     return bool(db.session.scalar(select(behind)))
 
 
-def _hits_at_once(pixel_number: int) -> int:
-    """Return how many hits are worth a fold, by about how many the newest day has."""
-    newest = (
-        select(func.sum(func.length(Segment.data)))
-        .where(Segment.pixel_number == pixel_number, Segment.part == Part.COLUMNS)
-        .group_by(Segment.day)
-        .order_by(Segment.day.desc())
+def _pending(column: Any, offset: int) -> Any:
+    """Return a column of the hit that so many pending ones of a pixel come before."""
+    return (
+        select(column)
+        .where(Hit.pixel_number == Pixel.number, Hit.id > Pixel.folded_through)
+        .order_by(Hit.id)
+        .offset(offset)
         .limit(1)
+        .correlate(Pixel)
+        .scalar_subquery()
     )
-    hits = (db.session.scalar(newest) or 0) // COLUMNS_BYTES_OF_HIT
-    return max(HITS_AT_ONCE_MIN, hits // DAY_SHARE)
-
-
-def fold_what_is_there(pixel_number: int) -> Iterator[int]:
-    """Fold the hits that there are at this moment, and not those that go on coming."""
-    last = db.session.scalar(select(func.max(Hit.id)).where(Hit.pixel_number == pixel_number))
-    while (state := state_of(pixel_number)) and state.folded_through < (last or 0):
-        yield fold(pixel_number)
 
 
 # A seek for each pixel, where a join might read every hit there is.
-_oldest_of_each = select(
-    Pixel.number,
-    select(INSTANT_MS)
-    .where(Hit.pixel_number == Pixel.number, Hit.id > Pixel.folded_through)
-    .order_by(Hit.id)
-    .limit(1)
-    .correlate(Pixel)
-    .scalar_subquery()
-    .label("oldest"),
-).subquery()
-_oldest_pending = select(_oldest_of_each).where(_oldest_of_each.c.oldest.is_not(None))
+_pending_of_each = (
+    select(
+        Pixel.number,
+        _pending(INSTANT_MS, 0).label("oldest_ms"),
+        _pending(Hit.id, HITS_OF_MANY).is_not(None).label("is_large"),
+    )
+    .cte("pending")
+    .prefix_with("MATERIALIZED")
+)
+# What lies in the future can't wait until then.
+_due_pixels = select(_pending_of_each.c.number, _pending_of_each.c.is_large).where(
+    _pending_of_each.c.oldest_ms.is_not(None),
+    or_(
+        _pending_of_each.c.is_large,
+        func.abs(bindparam("at_ms", type_=BigInteger) - _pending_of_each.c.oldest_ms)
+        > PENDING_AGE_MAX // timedelta(milliseconds=1),
+    ),
+)
 
 
 def hits_of(
-    pixel_number: int, condition: Any, count: int | None = None, order: Sequence[Any] = (Hit.id,)
+    condition: Any,
+    count: int | None = None,
+    order: Sequence[Any] = (Hit.id,),
 ) -> _Hits:
     """Return hits in an order; few rows at a time are objects, which take the most memory."""
     statement = (
@@ -295,7 +500,7 @@ def hits_of(
             Recipient,
             (Recipient.pixel_number == Hit.pixel_number) & (Recipient.visitor == Hit.visitor),
         )
-        .where(Hit.pixel_number == pixel_number, condition)
+        .where(condition)
         .order_by(*order)
         .limit(count)
         .execution_options(yield_per=ROWS_AT_ONCE)
@@ -309,61 +514,7 @@ def hits_of(
     return _Hits(*np.ascontiguousarray(table.T))
 
 
-def class_bits_of(pixel_number: int, profile: Array = _NONE, hit_class: Array = _NONE) -> Array:
-    """Return the class of each profile as a bit, those of some hits with their `profile` numbers.
-
-    The labels are read only for what is committed: what is known of them stays known.
-    """
-    state = state_of(pixel_number)
-    if state is None:
-        return np.zeros(1, np.int64)
-    bits = labels.of_pixel(pixel_number, state.revision, state.profile_count).class_bits
-    bits = np.pad(bits, (0, max(0, int(profile.max(initial=0)) + 1 - len(bits))))
-    bits[profile] = 1 << hit_class
-    return bits
-
-
-def pieces_of(pixel_number: int, day: int) -> Iterator[Columns]:
-    """Yield the pieces of a day's columns, each being read when it is asked for."""
-    statement = select(Segment.data).where(
-        Segment.pixel_number == pixel_number, Segment.part == Part.COLUMNS, Segment.day == day
-    )
-    rows = statement.order_by(Segment.piece).execution_options(yield_per=1)
-    for data in db.session.scalars(rows):
-        yield Columns(*unpack([data], 3))
-
-
-def parts_of(
-    pieces: Iterable[tuple[Columns, bool]], class_bits: Array
-) -> dict[Part, dict[int, bytes]]:
-    """Make the parts of a day of the pieces of its hits, each with whether it changed.
-
-    Parts are bytes by piece; of the columns there are those alone that changed.
-    """
-    changed: dict[int, bytes] = {}
-
-    def columns() -> Iterator[Columns]:
-        for number, (piece, is_changed) in enumerate(pieces):
-            if is_changed:
-                changed[number] = pack(piece)
-            yield piece
-
-    hourly, by_quarter = group_hits(columns(), class_bits)
-    summary, hours = summarise(hourly)
-    visitors, quarters = visitor_rollups_of(hourly, by_quarter, class_bits)
-    return {
-        Part.COLUMNS: changed,
-        Part.SUMMARY: {0: _packed(summary)},
-        Part.VISITOR_SETS: {0: pack(visitor_sets_of(hourly))},
-        Part.VISITORS: {0: pack(visitors)},
-        Part.QUARTERS: {0: pack(quarters)},
-        Part.HOURS: {0: pack(hours)},
-    }
-
-
-def _parts_of_pruned(
-    pixel_number: int, day: int, new: Columns, class_bits: Array
-) -> dict[Part, dict[int, bytes]]:
+def _parts_of_pruned(pixel_number: int, day: int, new: Columns, class_bits: Array) -> Parts:
     """Make the parts of a day whose hits are pruned already, and that hits reached late.
 
     Whether they belong to a visit that is there can't be known: they are visits of their own.
@@ -375,65 +526,32 @@ def _parts_of_pruned(
     summary, visitor_sets = summary_of_remains(remains)
     return {
         Part.REMAINS: {0: pack((*remains.pairs, *remains.visit_rows))},
-        Part.SUMMARY: {0: _packed(summary)},
+        Part.SUMMARY: {0: pack_summary(summary)},
         Part.VISITOR_SETS: {0: pack(visitor_sets)},
     }
 
 
-def _packed(summary: Summary) -> bytes:
-    by_profile, by_profile_set, visit_rows = summary
-    return pack((*by_profile, *(each.ravel() for each in by_profile_set), *visit_rows))
-
-
-def store_parts(pixel_number: int, day: int, parts: dict[Part, dict[int, bytes]]) -> None:
-    """Store parts of a day; those have each piece from their first on."""
-    for part, pieces in parts.items():
-        db.session.execute(
-            delete(Segment).where(
-                Segment.pixel_number == pixel_number,
-                Segment.part == part,
-                Segment.day == day,
-                Segment.piece >= min(pieces),
-            )
-        )
-    _execute_each(
-        insert(Segment),
-        (
-            {"pixel_number": pixel_number, "part": part, "day": day, "piece": piece, "data": data}
-            for part, pieces in parts.items()
-            for piece, data in pieces.items()
-        ),
-    )
-
-
-def delete_day(pixel_number: int, day: int) -> None:
-    """Delete all that is kept of a day."""
-    db.session.execute(
-        delete(Segment).where(Segment.pixel_number == pixel_number, Segment.day == day)
-    )
-
-
-def _settle(pixel_number: int, after: int, count: int) -> int:
-    """Return the id of the last of the next `count` hits; from now on none comes before it."""
-    some = select(Hit.id).where(Hit.pixel_number == pixel_number, Hit.id > after)
-    last = select(func.max(some.order_by(Hit.id).limit(count).subquery().c.id))
+def _settle(pixel_numbers: Collection[int]) -> int:
+    """Return the id of the last hit of some pixels; from now on none of any pixel comes before."""
+    # The place of a writer is what makes it so: whoever commits next reads the mark first.
+    newest = select(func.max(Hit.id)).where(Hit.pixel_number == Pixel.number).scalar_subquery()
+    last = select(func.max(newest)).where(Pixel.number.in_(pixel_numbers))
     with writing():
-        through = db.session.scalar(last) or after
+        through = db.session.scalar(last) or 0
         db.session.execute(
             update(Catalogue)
             .where(Catalogue.folded_through < through)
             .values(folded_through=through)
         )
-    return through
+    return int(through)
 
 
-def _mark(pixel_number: int, **values: int) -> None:
-    db.session.execute(update(Pixel).where(Pixel.number == pixel_number).values(**values))
-
-
-def _count_recipients(pixel_number: int, hits: _Hits, visitor: Array, profile: Array) -> None:
-    """Add hits to the totals of their recipients."""
+def _recipient_rows(pixel_number: int, folded: _Folded) -> Iterator[dict[str, Any]]:
+    """Yield what hits add to the totals of their recipients."""
+    hits, visitor, profile = folded.hits, folded.visitor, folded.profile
     sent = hits.is_recipients == 1
+    if not sent.any():
+        return
     profile = profile[sent]
     at_ms, hit_class, whose = hits.at_ms[sent], hits.hit_class[sent], hits.visitor[sent]
     numbers, one_of, place = np.unique(visitor[sent], return_index=True, return_inverse=True)
@@ -450,8 +568,11 @@ def _count_recipients(pixel_number: int, hits: _Hits, visitor: Array, profile: A
     last_fetch[place[order]] = profile[order]
     order = order[opens[order]]
     last_open[place[order]] = profile[order]
-    rows = (
-        {
+    table = np.column_stack((whose[one_of], numbers, first, last, last_open, last_fetch, counts))
+    for row in table:
+        key, number, since, until, opened_with, fetched_with, *of_class = row.tolist()
+        yield {
+            "of_pixel": pixel_number,
             "whose": key,
             "given": number,
             "first": from_milliseconds(since) if until else None,
@@ -460,54 +581,42 @@ def _count_recipients(pixel_number: int, hits: _Hits, visitor: Array, profile: A
             "fetched_with": fetched_with,
             **dict(zip(CLASSES, of_class, strict=True)),
         }
-        for key, number, since, until, opened_with, fetched_with, *of_class in (
-            row.tolist()
-            for row in np.column_stack(
-                (whose[one_of], numbers, first, last, last_open, last_fetch, counts)
-            )
-        )
-    )
-    _execute_each(_added_to_recipient(pixel_number), rows)
 
 
-def _added_to_recipient(pixel_number: int) -> Any:
-    first, last = bindparam("first", type_=Instant), bindparam("last", type_=Instant)
-    return (
-        update(RECIPIENTS_TABLE)
-        .where(Recipient.pixel_number == pixel_number, Recipient.visitor == bindparam("whose"))
-        .values(
-            number=bindparam("given"),
-            # A hit may be folded after one that came later.
-            first_opened_at=case(
-                (Recipient.first_opened_at <= first, Recipient.first_opened_at),
-                else_=func.coalesce(first, Recipient.first_opened_at),
+_FIRST, _LAST = bindparam("first", type_=Instant), bindparam("last", type_=Instant)
+_OPENS = bindparam("open", type_=Integer)
+_added_to_recipient = (
+    update(RECIPIENTS_TABLE)
+    .where(Recipient.pixel_number == bindparam("of_pixel"), Recipient.visitor == bindparam("whose"))
+    .values(
+        number=bindparam("given"),
+        # A hit may be folded after one that came later.
+        first_opened_at=case(
+            (Recipient.first_opened_at <= _FIRST, Recipient.first_opened_at),
+            else_=func.coalesce(_FIRST, Recipient.first_opened_at),
+        ),
+        last_opened_at=case(
+            (Recipient.last_opened_at >= _LAST, Recipient.last_opened_at),
+            else_=func.coalesce(_LAST, Recipient.last_opened_at),
+        ),
+        opens=Recipient.opens + _OPENS,
+        prefetches=Recipient.prefetches + bindparam("prefetch"),
+        bots=Recipient.bots + bindparam("bot"),
+        status=case((Recipient.opens + _OPENS > 0, OPENED), else_=MACHINE),
+        last_profile=case(
+            (
+                (_OPENS > 0) & (func.coalesce(Recipient.last_opened_at, _LAST) <= _LAST),
+                bindparam("opened_with", type_=Integer),
             ),
-            last_opened_at=case(
-                (Recipient.last_opened_at >= last, Recipient.last_opened_at),
-                else_=func.coalesce(last, Recipient.last_opened_at),
+            (
+                (Recipient.opens == 0) & (_OPENS == 0),
+                bindparam("fetched_with", type_=Integer),
             ),
-            opens=Recipient.opens + bindparam("open"),
-            prefetches=Recipient.prefetches + bindparam("prefetch"),
-            bots=Recipient.bots + bindparam("bot"),
-            status=case((Recipient.opens + bindparam("open") > 0, OPENED), else_=MACHINE),
-            last_profile=case(
-                (
-                    (bindparam("open", type_=Integer) > 0)
-                    & (func.coalesce(Recipient.last_opened_at, last) <= last),
-                    bindparam("opened_with", type_=Integer),
-                ),
-                (
-                    (Recipient.opens == 0) & (bindparam("open", type_=Integer) == 0),
-                    bindparam("fetched_with", type_=Integer),
-                ),
-                else_=Recipient.last_profile,
-            ),
-        )
+            else_=Recipient.last_profile,
+        ),
     )
+)
 
 
 def _execute_each(statement: Any, rows: Iterable[dict[str, Any]]) -> None:
-    """Execute a statement with each row; a few rows at a time are in memory."""
-    rows = iter(rows)
-    while some := list(islice(rows, ROWS_AT_ONCE)):
-        db.session.connection().execute(statement, some)
+    execute_each(statement, rows, ROWS_AT_ONCE)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from stats.arithmetic import Members, join_visits, runs, visit_rows_of
+from models import MS_PER_DAY
+from stats.arithmetic import Members, join_visits, runs, visit_rows_of, visits_of
 from stats.days import (
     ANY_CLASS,
     CLASSES,
@@ -20,10 +22,9 @@ from stats.days import (
     PARTS,
     Array,
     Columns,
+    ProfileDays,
     Remains,
-    Summary,
     VisitorRollup,
-    VisitorSets,
 )
 
 
@@ -65,7 +66,7 @@ class Visits(NamedTuple):
 
 
 class Day(Protocol):
-    """A day, or some of its hits, as groups see it."""
+    """A day, several, or some of a day's hits, as groups see them."""
 
     def hits(self, groups: Groups) -> tuple[Array, Array]:
         """Return groups and numbers of hits."""
@@ -77,35 +78,76 @@ class Day(Protocol):
         """Yield what adds up to the visits."""
 
 
+class WholeDays(Day, Protocol):
+    """One or several days that are answered whole, as buckets of days see them.
+
+    Instants are in milliseconds since the epoch; those of a day may be its first.
+    """
+
+    def hit_times(self) -> Array:
+        """Return when each of `hits` is."""
+
+    def members_in_time(self, groups: Groups) -> tuple[Array, Array, Array]:
+        """Return what `members` does, and when each is there."""
+
+
 @dataclass(frozen=True)
 class ByProfile:
-    """A whole day, for groups of profiles."""
+    """Whole days, for groups of profiles."""
 
-    summary: Summary
-    visitor_sets: VisitorSets
+    days: ProfileDays
 
     def hits(self, groups: Groups) -> tuple[Array, Array]:
         """As `Day` says."""
-        return groups.of_profile[self.summary.by_profile.profile], self.summary.by_profile.hits
+        by_profile = self.days.summary.by_profile
+        return groups.of_profile[by_profile.profile], by_profile.hits
+
+    def hit_times(self) -> Array:
+        """As `WholeDays` says."""
+        return self.days.of_rows * MS_PER_DAY
 
     def members(self, groups: Groups) -> tuple[Array, Array]:
         """As `Day` says: each set of profiles is asked, and not each visitor."""
-        sets = self.visitor_sets
-        of_set = np.repeat(np.arange(len(sets.lengths)), sets.lengths)
-        group = groups.of_profile[sets.profile]
+        of_set, group, counts = self._sets(groups)
+        return (
+            np.repeat(group, counts),
+            self.days.visitor_sets.visitor[runs(self._starts[of_set], counts)],
+        )
+
+    def members_in_time(self, groups: Groups) -> tuple[Array, Array, Array]:
+        """As `WholeDays` says."""
+        of_set, _, counts = self._sets(groups)
+        return (*self.members(groups), np.repeat(self.days.of_sets[of_set] * MS_PER_DAY, counts))
+
+    def _sets(self, groups: Groups) -> tuple[Array, Array, Array]:
+        """Return sets of profiles, each as often as it has groups, these, and their visitors."""
+        # There are far fewer sets than visitors: a filter is put to each set once.
+        of_set, group = self._of_set, groups.of_profile[self.days.visitor_sets.profile]
         # A set's profiles often are of one group.
         kept = group > 0
         kept[1:] &= (group[1:] != group[:-1]) | (of_set[1:] != of_set[:-1])
         of_set, group = of_set[kept], group[kept]
-        counts = sets.counts.astype(np.int64)
-        starts = np.cumsum(counts) - counts
-        places = runs(starts[of_set], counts[of_set])
-        return np.repeat(group, counts[of_set]), sets.visitor[places]
+        return of_set, group, self.days.visitor_sets.counts[of_set].astype(np.int64)
+
+    @cached_property
+    def _of_set(self) -> Array:
+        """The set of each profile of the sets; the same whatever is asked."""
+        lengths = self.days.visitor_sets.lengths
+        return np.repeat(np.arange(len(lengths)), lengths)
+
+    @cached_property
+    def _starts(self) -> Array:
+        """Where the visitors of each set begin."""
+        counts = self.days.visitor_sets.counts
+        starts: Array = np.cumsum(counts, dtype=np.int64) - counts
+        return starts
 
     def visits(self, groups: Groups) -> Iterator[Visits]:
         """As `Day` says."""
-        by_profile, by_profile_set, visit_rows = self.summary
+        by_profile, by_profile_set, visit_rows = self.days.summary
         yield Visits(groups.of_profile[by_profile.profile], *by_profile[2:])
+        # A set's visit belongs to a group by those of its profiles that the group picks: of each
+        # part of the set it is known what its bounces and seconds are.
         of_sets = groups.of_profile[by_profile_set.profiles]
         for number, part in enumerate(PARTS):
             group = of_sets[:, part[0]]
@@ -124,6 +166,7 @@ class ByProfile:
 class ByVisitor:
     """A whole day, for groups of visitors within a class."""
 
+    day: int
     visitors: VisitorRollup
 
     def hits(self, groups: Groups) -> tuple[Array, Array]:
@@ -134,12 +177,21 @@ class ByVisitor:
         """As `Day` says."""
         return self._group(groups), self.visitors.visitor
 
+    def hit_times(self) -> Array:
+        """As `WholeDays` says."""
+        return np.full(len(self.visitors.hits), self.day * MS_PER_DAY)
+
+    def members_in_time(self, groups: Groups) -> tuple[Array, Array, Array]:
+        """As `WholeDays` says."""
+        return (*self.members(groups), self.hit_times())
+
     def visits(self, groups: Groups) -> Iterator[Visits]:
         """As `Day` says."""
         yield Visits(self._group(groups), *self.visitors[3:])
 
     def _group(self, groups: Groups) -> Array:
         assert groups.of_visitor is not None
+        # A row for any class stands beside those for each: exactly one of them is asked for.
         wanted = self.visitors.classes & groups.class_bit != 0
         return np.where(wanted, groups.of_visitor[self.visitors.visitor], 0)
 
@@ -148,6 +200,7 @@ class ByVisitor:
 class ByPair:
     """A whole day whose hits are gone, for any groups."""
 
+    day: int
     remains: Remains
 
     def hits(self, groups: Groups) -> tuple[Array, Array]:
@@ -160,6 +213,14 @@ class ByPair:
         pairs = self.remains.pairs
         return groups.of(pairs.profile, pairs.visitor), pairs.visitor
 
+    def hit_times(self) -> Array:
+        """As `WholeDays` says."""
+        return np.full(len(self.remains.pairs.hits), self.day * MS_PER_DAY)
+
+    def members_in_time(self, groups: Groups) -> tuple[Array, Array, Array]:
+        """As `WholeDays` says."""
+        return (*self.members(groups), self.hit_times())
+
     def visits(self, groups: Groups) -> Iterator[Visits]:
         """As `Day` says."""
         pairs, visit_rows = self.remains
@@ -171,9 +232,10 @@ class ByPair:
 
 @dataclass(frozen=True)
 class ByHit:
-    """Any of a day's hits, for any groups."""
+    """Any of a day's hits, for any groups; a day that is read so may be asked as a whole."""
 
     columns: Columns
+    day: int = 0
 
     def hits(self, groups: Groups) -> tuple[Array, Array]:
         """As `Day` says."""
@@ -184,12 +246,70 @@ class ByHit:
         """As `Day` says."""
         return groups.of(self.columns.profile, self.columns.visitor), self.columns.visitor
 
+    def hit_times(self) -> Array:
+        """As `WholeDays` says: the hits' own instants."""
+        return self.columns.at + np.int64(self.day * MS_PER_DAY)
+
+    def members_in_time(self, groups: Groups) -> tuple[Array, Array, Array]:
+        """As `WholeDays` says."""
+        return (*self.members(groups), self.hit_times())
+
     def visits(self, groups: Groups) -> Iterator[Visits]:
         """As `Day` says."""
         group = groups.of(self.columns.profile, self.columns.visitor)
         kept = (group > 0) & (self.columns.visitor != NO_VISITOR)
         columns = Columns(*(each[kept] for each in self.columns))
         yield _one_by_one(*join_visits(group[kept], visit_rows_of(columns)))
+
+
+@dataclass(frozen=True)
+class ByRecent:
+    """Recent hits of any whole days, for any groups, and what they take the place of.
+
+    The arrays of a day know each visit as it was without its recent hits. These visits are counted
+    again with all of their hits, and what the arrays say of them is taken off: a visitor's hits of
+    one hour are all in, or all out, so that both are exact.
+    """
+
+    columns: Columns
+    replaced: Columns
+
+    def hits(self, groups: Groups) -> tuple[Array, Array]:
+        """As `Day` says."""
+        return ByHit(self.columns).hits(groups)
+
+    def members(self, groups: Groups) -> tuple[Array, Array]:
+        """As `Day` says."""
+        return ByHit(self.columns).members(groups)
+
+    def hit_times(self) -> Array:
+        """As `WholeDays` says: the hits' own instants."""
+        return self.columns.at
+
+    def members_in_time(self, groups: Groups) -> tuple[Array, Array, Array]:
+        """As `WholeDays` says."""
+        return (*self.members(groups), self.columns.at)
+
+    def visits(self, groups: Groups) -> Iterator[Visits]:
+        """As `Day` says."""
+        # First with all of its hits, then less what it was: the two may be of different groups.
+        yield _visits_in(self._with_replaced, groups)
+        if len(self.replaced.at):
+            group, *counts = _visits_in(self.replaced, groups)
+            yield Visits(group, *(-each.astype(np.int64) for each in counts))
+
+    @cached_property
+    def _with_replaced(self) -> Columns:
+        if not len(self.replaced.at):
+            return self.columns
+        return Columns(*map(np.concatenate, zip(self.replaced, self.columns, strict=True)))
+
+
+def _visits_in(columns: Columns, groups: Groups) -> Visits:
+    group = groups.of(columns.profile, columns.visitor)
+    # A hit of nobody is a page view, and belongs to no visit.
+    kept = (group > 0) & (columns.visitor != NO_VISITOR)
+    return _one_by_one(*visits_of(Columns(*(each[kept] for each in columns)), group[kept]))
 
 
 def _one_by_one(group: Array, hits: Array, seconds: Array) -> Visits:
@@ -209,6 +329,7 @@ class Tally:
     def add(self, day: Day) -> None:
         """Add a day."""
         self.add_views(day)
+        # Groups may be met several times in a day, and numbers be taken off: all of it adds up.
         for group, *counts in day.visits(self.groups):
             for place, each in enumerate(counts, start=1):
                 self._add(place, group, each)
@@ -234,6 +355,7 @@ class Tally:
 
     def _add(self, place: int, group: Array, counts: Array) -> None:
         """Add numbers to their groups; what is in none is in group 0, which nobody reads."""
+        # For few rows a table of all groups would be made and added for nothing.
         totals = self._counts[place]
         if len(group) < len(totals):
             np.add.at(totals, group, counts.astype(np.int64))

@@ -14,6 +14,7 @@ HIT_ID_MAX = 2**63 - 2
 
 def event_id(pixel: Pixel, hit: Event) -> uuid.UUID:
     """Return a hit's id as a UUID of version 7, since JSON's numbers don't hold 63 bits."""
+    # Sorted as text, ids of version 7 are in the order of commits.
     at_ms, place = divmod(hit.id, 1 << HIT_ID_SHIFT)
     low = ((place & 0xFF) << 54) | pixel.number
     return uuid.UUID(int=(at_ms << 80) | (7 << 76) | ((place >> 8) << 64) | (2 << 62) | low)

@@ -42,6 +42,7 @@ class Words:
 
     def extended(self, values: Iterable[Value]) -> Words:
         """Return these words with the values of the numbers that follow."""
+        # Ten thousand profiles have some dozen browsers: a question asks each word once.
         places = {word: place for place, word in enumerate(self.words)}
         added = [places.setdefault(value, len(places)) for value in values]
         codes = np.concatenate((self.codes, np.array(added, np.int64)))
@@ -81,6 +82,7 @@ def of_pixel(
     key = id(db.engine), pixel_number
     with _lock:
         known = _kept.get(key)
+    # A profile's words change only when rules do, and then all of the pixel's may.
     if known is None or known.revision != revision:
         known = Labels(revision, dict.fromkeys(OF_PROFILES, _NONE))
     known = _with_profiles(known, pixel_number, profile_count)
@@ -151,6 +153,7 @@ def _with_recipients(known: Labels, pixel_number: int, count: int) -> Labels:
         Recipient.number > known.visitor_count,
         Recipient.number <= count,
     )
+    # Most visitors are anonymous: only those with a name are read.
     names: list[Value] = [None] * (count - known.visitor_count)
     rows: Any = db.session.execute(statement)
     for number, name in rows:

@@ -13,7 +13,7 @@ import numpy as np
 from core.clock import milliseconds
 from models import MS_PER_DAY
 from stats import store
-from stats.days import MS_PER_HOUR, NO_VISITOR, Array, Columns
+from stats.days import MS_PER_HOUR, NO_VISITOR, Array
 from stats.shapes import Question
 from stats.view import View
 
@@ -33,6 +33,18 @@ def count(question: Question) -> tuple[int, int]:
     return int(hits[1]), int(visitors[1])
 
 
+def count_hits(question: Question) -> int:
+    """Return how many hits a question is about, which takes less than to tell whose they were."""
+    view = View.of(question)
+    if view is None:
+        return 0
+    groups, total = view.groups(), 0
+    for day in view.days_for(groups, with_members=False):
+        group, hits = day.hits(groups)
+        total += int(hits[group > 0].sum())
+    return total
+
+
 def by_hour(question: Question, since: datetime, hours: int, without: Array = NO_ONE) -> Array:
     """Return how many hits of a question each of the hours since an instant has.
 
@@ -42,6 +54,7 @@ def by_hour(question: Question, since: datetime, hours: int, without: Array = NO
     view = View.of(question)
     if view is None:
         return counts
+    # Hours since an instant are none of the clock's: hits have to be looked at, of a week at most.
     of_profile = view.groups().of_profile
     is_left_out = np.zeros(view.state.visitor_count + 1, bool)
     is_left_out[without] = True
@@ -59,7 +72,7 @@ def by_hour(question: Question, since: datetime, hours: int, without: Array = NO
         hour = max(day * MS_PER_DAY - since_ms, 0) // MS_PER_HOUR
         if hour < hours:
             counts[hour] -= int(hits.sum())
-    for day, columns in store.read(Columns, question.pixel_number, days):
+    for day, columns in store.read_columns(question.pixel_number, days):
         kept = (of_profile[columns.profile] > 0) & ~is_left_out[columns.visitor]
         at_ms = columns.at[kept].astype(np.int64)
         counts += in_hours(at_ms + (day * MS_PER_DAY - since_ms), hours)
@@ -81,11 +94,12 @@ def first_of_each(question: Question, without: Array = NO_ONE) -> Array:
     for day, remains in store.read_remains(question.pixel_number, pruned):
         visitor = remains.pairs.visitor[of_profile[remains.pairs.profile] > 0]
         found[visitor] = np.minimum(found[visitor], day * MS_PER_DAY)
-    for day, columns in store.read(Columns, question.pixel_number, days):
+    for day, columns in store.read_columns(question.pixel_number, days):
         # Who was there on an earlier day is done.
         kept = (of_profile[columns.profile] > 0) & (found[columns.visitor] == NEVER)
         at_ms = columns.at[kept].astype(np.int64) + day * MS_PER_DAY
         np.minimum.at(found, columns.visitor[kept], at_ms)
+    # Hits of nobody in particular are many, and none of them is anybody's first.
     found[NO_VISITOR] = NEVER
     found[without] = NEVER
     return found[found < NEVER]

@@ -27,7 +27,6 @@ from stats import folding, store
 from stats.buckets import Unit as Unit
 from stats.buckets import buckets
 from stats.buckets import widened as widened_unit
-from stats.days import Columns
 from stats.groups import Tally
 from stats.instants import dated, undated
 from stats.labels import LIMITED, Words
@@ -120,6 +119,7 @@ def leaders(
     view = View.of(question, *dimensions)
     if view is None:
         return {dimension: [] for dimension in dimensions}
+    # Most dimensions are of profiles: their days are read once for all of them.
     tallies = {each: view.tally(each) for each in dimensions}
     for _, alike in itertools.groupby(sorted(tallies.values(), key=_source), _source):
         first, *others = alike
@@ -179,9 +179,10 @@ def date_range(pixel_number: int) -> tuple[datetime, datetime] | None:
     """
     folding.fold_for_question(pixel_number)
     begin_snapshot()
+    # Only the first day and the last have to be looked into.
     days = store.days_of(pixel_number)
     edges = {day: np.zeros(1, np.int64) for day in days[:1] + days[-1:]}
-    edges.update((day, hits.at) for day, hits in store.read(Columns, pixel_number, [*edges]))
+    edges.update((day, hits.at) for day, hits in store.read_columns(pixel_number, [*edges]))
     instants = [
         day * MS_PER_DAY + int(edge) for day, at in edges.items() for edge in (at.min(), at.max())
     ]
@@ -213,6 +214,9 @@ def events(question: Question, *, page: int = 1, page_size: int = 20) -> list[Ev
     if view is None:
         return []
     skipped, ids = (page - 1) * page_size, list[int]()
+    if (few := view.newest_few(skipped + page_size)) is not None:
+        return events_by_id(question.pixel_number, few[skipped:])
+    # A page far back is found by counts, and only its own days are looked into.
     for day, count in reversed(view.hit_counts()):
         if skipped >= count:
             skipped -= count
@@ -269,6 +273,7 @@ def _first(
     words, columns = of_dimension.words, np.stack(tally.columns())
     pageviews, visitors = columns[:2]
     rank = pageviews + (visitors << _RANK_BITS if by_visitors else 0)
+    # Value 0 stands for hits that have none.
     rank[0] = 0
     if search:
         folded = search.casefold()
@@ -276,6 +281,7 @@ def _first(
     places = np.flatnonzero(rank)
     if len(places) > count:
         least = np.partition(rank[places], -count)[-count]
+        # Those that equal the last stay, since names decide among them.
         places = places[rank[places] >= least]
     return [
         BreakdownRow(words[place] or "", *columns[:, place].tolist()) for place in places.tolist()

@@ -12,21 +12,32 @@ from core.clock import from_milliseconds
 from core.database import Instant, begin_snapshot, db
 from core.locks import give_way, writing
 from models import MACHINE, MS_PER_DAY, OPENED, UNOPENED, Hit, Pixel, Profile, Recipient, Segment
+from stats import compacting
 from stats.arithmetic import group_hits, join_pieces, remains_of, sort_columns
-from stats.days import CLASSES, PIECE_HITS_MAX, Array, Columns, pack
-from stats.folding import (
-    RECIPIENTS_TABLE,
-    ROWS_AT_ONCE,
+from stats.compacting import (
+    Parts,
     class_bits_of,
+    compact,
     delete_day,
-    fold_what_is_there,
-    hits_of,
-    parts_of,
+    make,
     pieces_of,
+    recent_part,
     store_parts,
 )
+from stats.days import (
+    CLASSES,
+    NO_ROWS,
+    NOTHING_RECENT,
+    PIECE_HITS_MAX,
+    Array,
+    Columns,
+    Recent,
+    pack,
+    rows_of,
+)
+from stats.folding import RECIPIENTS_TABLE, ROWS_AT_ONCE, fold_what_is_there, hits_of
 from stats.instants import INSTANT_MS, dated, undated
-from stats.store import Part, State, days_of, read, read_remains, state_of
+from stats.store import Part, State, days_of, read_columns, read_remains, state_of
 
 
 def rebuild(pixel_number: int, days: Iterable[int] | None = None) -> None:
@@ -61,6 +72,15 @@ def _try_to_forget(pixel_number: int, before_day: int) -> int | None:
     state = state_of(pixel_number)
     if state is None:
         return 0
+    recent = select(Segment.day).where(
+        Segment.pixel_number == pixel_number,
+        Segment.part == Part.RECENT,
+        Segment.day < before_day,
+    )
+    # What is left of a day is made of its columns: they have to have all of its hits.
+    for day in db.session.scalars(recent.order_by(Segment.day)).all():
+        while not compact(pixel_number, day):
+            pass
     days = select(Segment.day).where(
         Segment.pixel_number == pixel_number,
         Segment.part == Part.COLUMNS,
@@ -80,6 +100,7 @@ def _try_to_forget(pixel_number: int, before_day: int) -> int | None:
         now = state_of(pixel_number)
         if now is None:
             return 0
+        # A late hit that was folded meanwhile is not in what remains.
         if _has_more(pixel_number, 0, before_day * MS_PER_DAY - 1, state, now):
             return None
         db.session.execute(
@@ -120,10 +141,10 @@ def _rebuild_day(pixel_number: int, day: int) -> bool:
     if state is None or day < state.pruned_before:
         return True
     pieces: list[Columns] = []
+    # What is not folded yet has no numbers; whoever folds it adds it to what is made here.
     for new in _hits_of_day(pixel_number, day, state.folded_through):
         pieces = [piece for piece, _ in join_pieces(pieces, new)]
-    changed = ((piece, True) for piece in pieces)
-    parts = parts_of(changed, class_bits_of(pixel_number)) if pieces else {}
+    parts = _parts_of_day(pieces, class_bits_of(pixel_number))
     with writing():
         now = state_of(pixel_number)
         if now is None:
@@ -132,21 +153,33 @@ def _rebuild_day(pixel_number: int, day: int) -> bool:
         is_same = now.revision == state.revision
         if not is_same or _has_more(pixel_number, day * MS_PER_DAY, end_ms, state, now):
             return False
-        if parts:
-            store_parts(pixel_number, day, parts)
-        else:
-            delete_day(pixel_number, day)
+        # A day that has become small has no arrays any more, and one without hits nothing.
+        delete_day(pixel_number, day)
+        store_parts(pixel_number, day, parts)
     return True
+
+
+def _parts_of_day(pieces: list[Columns], class_bits: Array) -> Parts:
+    """Make all parts of a day; of one that has few hits these are recent ones, as they were."""
+    if not pieces:
+        return {}
+    if sum(len(piece.at) for piece in pieces) <= compacting.RECENT_HITS_MIN:
+        rows = np.concatenate([rows_of(piece) for piece in pieces])
+        return recent_part(NOTHING_RECENT._replace(hits=rows))
+    made = make(((piece, True) for piece in pieces), class_bits)
+    return {**made.parts, **recent_part(Recent(NO_ROWS, NO_ROWS, made.starts))}
 
 
 def _hits_of_day(pixel_number: int, day: int, folded_through: int) -> Iterator[Columns]:
     """Yield the folded hits of a day, a piece at a time; those that are dated come last."""
     first_ms, last_ms = day * MS_PER_DAY, (day + 1) * MS_PER_DAY - 1
-    by_id = undated(first_ms, last_ms), (Hit.id,)
-    by_instant = dated(first_ms, last_ms), (Hit.dated_ms, Hit.id)
+    ours = Hit.pixel_number == pixel_number
+    # Both ways are ranges of a key, each with an order of its own.
+    by_id = ours & undated(first_ms, last_ms), (Hit.id,)
+    by_instant = ours & dated(first_ms, last_ms), (Hit.dated_ms, Hit.id)
     for is_of_day, order in (by_id, by_instant):
         condition = is_of_day & (Hit.id <= folded_through)
-        while len((hits := hits_of(pixel_number, condition, PIECE_HITS_MAX, order)).id):
+        while len((hits := hits_of(condition, PIECE_HITS_MAX, order)).id):
             yield sort_columns(hits.columns(hits.visitor_number, hits.profile_number))
             last = {Hit.dated_ms: int(hits.at_ms[-1]), Hit.id: int(hits.id[-1])}
             follows = tuple_(*order) > tuple_(*(literal(last[column]) for column in order))
@@ -240,7 +273,7 @@ def _hits_of_visitors(pixel_number: int, state: State) -> Array:
         for place, of_class in enumerate(counts):
             kept = bits[pairs.profile] == 1 << place
             np.add.at(of_class, pairs.visitor[kept], pairs.hits[kept])
-    for _, columns in read(Columns, pixel_number, days):
+    for _, columns in read_columns(pixel_number, days):
         for place, of_class in enumerate(counts):
             kept = bits[columns.profile] == 1 << place
             np.add.at(of_class, columns.visitor[kept], 1)
@@ -254,7 +287,7 @@ def _last_profiles_of_visitors(pixel_number: int, state: State) -> tuple[Array, 
     """
     bits = class_bits_of(pixel_number)
     opened, fetched = np.zeros((2, state.visitor_count + 1), np.int64)
-    for _, columns in read(Columns, pixel_number, days_of(pixel_number)):
+    for _, columns in read_columns(pixel_number, days_of(pixel_number)):
         # Of hits in their order the last one stays.
         order = np.argsort(columns.at, kind="stable")
         visitor, profile = columns.visitor[order], columns.profile[order]

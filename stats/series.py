@@ -21,7 +21,7 @@ from stats.days import (
     Hours,
     Quarters,
 )
-from stats.groups import ByHit, Day, Groups
+from stats.groups import ByHit, Groups, WholeDays
 
 
 class Series:
@@ -58,14 +58,13 @@ class Series:
         first, last = np.searchsorted(self._starts_ms, ends, "right")
         return bool(first == last)
 
-    def add_single(self, day: int, found: Day, groups: Groups) -> None:
-        """Add a day that lies in one bucket."""
-        place = self._place(np.array([day * MS_PER_DAY]))[0]
+    def add_whole(self, found: WholeDays, groups: Groups) -> None:
+        """Add days each of which lies in one bucket, or what is known of them by the instant."""
         group, hits = found.hits(groups)
-        self._pageviews[place] += int(hits[group > 0].sum())
-        group, visitor = found.members(groups)
-        visitor = visitor[group > 0]
-        self._members.add(np.full(len(visitor), place), visitor)
+        place = self._place(found.hit_times()[group > 0])
+        self._add(self._pageviews, place, hits[group > 0])
+        group, visitor, at_ms = found.members_in_time(groups)
+        self._members.add(self._place(at_ms[group > 0]), visitor[group > 0])
 
     def add_hits(self, day: int, columns: Columns, groups: Groups) -> None:
         """Add any of a day's hits."""
@@ -78,8 +77,8 @@ class Series:
         first[1:] = (place[1:] != place[:-1]) | (visitor[1:] != visitor[:-1])
         self._members.add(place[first], visitor[first])
 
-    def add_quarters(self, day: int, quarters: Quarters, groups: Groups) -> None:
-        """Add a day by its quarters."""
+    def add_quarters(self, day: int, quarters: Quarters, groups: Groups, *, is_whole: bool) -> None:
+        """Add a day by its quarters, which are the whole of it or lack recent hits."""
         starts = day * MS_PER_DAY + np.arange(-1, QUARTERS + 1) * MS_PER_QUARTER
         before, *place, after = self._place(starts).tolist()
         for number, hits in enumerate(quarters.hits.reshape(len(CLASSES), QUARTERS)):
@@ -91,7 +90,8 @@ class Series:
         for bucket, slots in itertools.groupby(range(QUARTERS), place.__getitem__):
             bits = sum(1 << slot for slot in slots)
             there = _overlap(early, late, bits)
-            if bucket in (before, after):
+            # Who is there in other hits of the bucket too counts once.
+            if bucket in (before, after) or not is_whole:
                 self._members.add(np.full(len(visitor), bucket)[there], visitor[there])
             else:
                 self._visitors[bucket] += np.count_nonzero(there)

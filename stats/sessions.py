@@ -38,6 +38,7 @@ def sessions(question: Question, *, page: int, page_size: int) -> tuple[list[Ses
     if view is None:
         return [], 0
     found = _Found.of(view)
+    # All visitors of the range are counted before a page of them is named.
     there = np.flatnonzero(found.views)
     newest = there[np.lexsort((-there, -found.last_ms[there]))]
     numbers = newest[(page - 1) * page_size : page * page_size].tolist()

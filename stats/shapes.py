@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from stats.days import Array
 from stats.dimensions import Source, Value
+
+if TYPE_CHECKING:
+    from stats.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Filter:
             wanted = frozenset(self.values)
             found = [value in wanted for value in values]
         else:
+            # As people search, and as the lists of recipients do.
             parts = [each.casefold() for each in self.values]
             folded = [(value or "").casefold() for value in values]
             found = [any(part in value for part in parts) for value in folded]
@@ -51,6 +55,8 @@ class Question:
     zone: tzinfo = UTC
     # Whether a hit need pass only one of the filters.
     any_filter: bool = False
+    # What it shares with other questions about the pixel, if there are any.
+    reading: Reading | None = field(default=None, compare=False, repr=False)
 
 
 class Totals(NamedTuple):

@@ -2,38 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import IntEnum
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 from sqlalchemy import select
 
 from core.database import db
-from models import Pixel, Segment
+from models import MS_PER_DAY, Pixel, Segment
+from stats.arithmetic import join_columns, join_recent, sort_columns
 from stats.days import (
+    NO_HITS,
+    NO_ROWS,
+    NO_VISITOR_SETS,
     PARTS,
     SET_MAX,
+    Array,
     Columns,
     Hours,
     PairRollup,
+    ProfileDays,
     ProfileRollup,
     ProfileSetRollup,
     Quarters,
+    Recent,
     Remains,
     Summary,
     VisitorRollup,
     VisitorSets,
     VisitRows,
+    columns_of,
     unpack,
+    unpack_recent,
 )
 
 DAYS_AT_ONCE = 8
+# Days that are asked together have about so many visitors at most, each day's counted.
+VISITORS_AT_ONCE = 1 << 17
+DAYS_TOGETHER_MAX = 512
+# The arrays of a summary as it is stored, and the place of the numbers of its visits.
+SUMMARY_ARRAYS = 15
+VISIT_NUMBERS = 9
 
 
 class Part(IntEnum):
-    """The parts of a day; a question reads only those it needs. Columns are in pieces."""
+    """The parts of a day; a question reads only those it needs. Columns are in pieces.
+
+    A day of few hits has the recent ones alone, see `Recent`.
+    """
 
     COLUMNS = 0
     SUMMARY = 1
@@ -43,12 +62,12 @@ class Part(IntEnum):
     HOURS = 5
     # Only of days whose hits are pruned; of the others those keep summary and visitor sets.
     REMAINS = 6
+    RECENT = 7
 
 
 # The parts that are one shape of arrays as they are.
-Kept = TypeVar("Kept", Columns, VisitorSets, VisitorRollup, Quarters, Hours)
+Kept = TypeVar("Kept", VisitorSets, VisitorRollup, Quarters, Hours)
 _PART_OF: dict[type, Part] = {
-    Columns: Part.COLUMNS,
     VisitorSets: Part.VISITOR_SETS,
     VisitorRollup: Part.VISITORS,
     Quarters: Part.QUARTERS,
@@ -69,40 +88,147 @@ class State(NamedTuple):
 
 def state_of(pixel_number: int) -> State | None:
     """Return how far a pixel's segments have come, None for a pixel that is gone."""
+    return states_of([pixel_number]).get(pixel_number)
+
+
+def states_of(pixel_numbers: Collection[int]) -> dict[int, State]:
+    """Return how far the segments of several pixels have come; those that are gone are left out."""
     columns = [getattr(Pixel, name) for name in State._fields]
-    row = db.session.execute(select(*columns).where(Pixel.number == pixel_number)).one_or_none()
-    return State(*row) if row else None
+    statement = select(Pixel.number, *columns).where(Pixel.number.in_(pixel_numbers))
+    return {number: State(*row) for number, *row in db.session.execute(statement)}
 
 
 def days_of(pixel_number: int) -> list[int]:
     """Return the UTC days that a pixel has segments of, in order."""
+    return sorted({*_days_with(pixel_number, Part.SUMMARY), *_days_with(pixel_number, Part.RECENT)})
+
+
+def days_with_arrays(pixel_number: int) -> list[int]:
+    """Return the UTC days of a pixel that have more than recent hits."""
+    return list(_days_with(pixel_number, Part.SUMMARY))
+
+
+def _days_with(pixel_number: int, part: Part) -> Iterable[int]:
     statement = select(Segment.day).where(
-        Segment.pixel_number == pixel_number, Segment.part == Part.SUMMARY
+        Segment.pixel_number == pixel_number, Segment.part == part
     )
-    return list(db.session.scalars(statement.order_by(Segment.day)))
+    return db.session.scalars(statement)
 
 
-def read(shape: type[Kept], pixel_number: int, days: list[int]) -> Iterator[tuple[int, Kept]]:
+def read(shape: type[Kept], pixel_number: int, days: Sequence[int]) -> Iterator[tuple[int, Kept]]:
     """Yield what is kept of each of some days in this shape.
 
-    Of pruned days only `VisitorSets` are, and what `read_summaries` and `read_remains` yield.
+    Of pruned days only `VisitorSets` are, and what `read_summaries` and `read_remains` yield. What
+    hits were taken in since then, `read_recent` yields.
     """
     for day, pieces in _read(pixel_number, _PART_OF[shape], days):
         yield day, shape(*unpack(pieces, len(shape._fields)))
 
 
+def read_columns(pixel_number: int, days: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+    """Yield all hits of each of some days that are still stored, the recent ones among them."""
+    days = sorted(days)
+    recent = read_recent(pixel_number, days[0], days[-1]) if days else {}
+    made = _read(pixel_number, Part.COLUMNS, days)
+    day_made, pieces = next(made, (None, []))
+    for day in days:
+        # Days come in the same order from both, so neither has to be in memory as a whole.
+        columns = NO_HITS
+        if day == day_made:
+            columns = Columns(*unpack(pieces, len(Columns._fields)))
+            day_made, pieces = next(made, (None, []))
+        if day in recent and len(recent[day].hits):
+            columns = join_columns(columns, sort_columns(columns_of(recent[day].hits)))
+        if len(columns.at):
+            yield day, columns
+
+
+def read_recent(pixel_number: int, first_day: int, last_day: int) -> dict[int, Recent]:
+    """Return what is kept of recent hits of a range of days, by day and in their order."""
+    statement = (
+        select(Segment.day, Segment.data)
+        .where(
+            Segment.pixel_number == pixel_number,
+            Segment.part == Part.RECENT,
+            Segment.day.between(first_day, last_day),
+        )
+        .order_by(Segment.day, Segment.piece)
+    )
+    rows = db.session.execute(statement).all()
+    return {
+        day: join_recent([unpack_recent(data) for _, data in pieces])
+        for day, pieces in groupby(rows, itemgetter(0))
+    }
+
+
+def recent_hits(recent: dict[int, Recent]) -> tuple[Columns, Columns]:
+    """Return the recent hits of days, and what they replace, by milliseconds since the epoch."""
+    return (
+        _hits_of_days(recent, [each.hits for each in recent.values()]),
+        _hits_of_days(recent, [each.replaced for each in recent.values()]),
+    )
+
+
+def _hits_of_days(days: Iterable[int], rows: Sequence[Array]) -> Columns:
+    # Numbers of one kind that stand together are gone through several times faster.
+    at, visitor, profile = np.ascontiguousarray(np.concatenate((NO_ROWS, *rows)).T)
+    # By instants since the epoch the hours of different days are different hours.
+    starts_ms = np.repeat(np.array([*days], np.int64), [len(each) for each in rows]) * MS_PER_DAY
+    return Columns(at + starts_ms, visitor, profile)
+
+
 def read_summaries(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Summary]]:
     """Yield the summary of each of some days."""
     for day, pieces in _read(pixel_number, Part.SUMMARY, days):
-        arrays = unpack(pieces, 15)
-        profiles, visits, bounces, seconds = arrays[5:9]
-        by_profile_set = ProfileSetRollup(
-            profiles.reshape(-1, SET_MAX),
-            visits,
-            bounces.reshape(-1, SET_MAX),
-            seconds.reshape(-1, len(PARTS)),
-        )
-        yield day, Summary(ProfileRollup(*arrays[:5]), by_profile_set, VisitRows(*arrays[9:]))
+        yield day, _summary(unpack(pieces, SUMMARY_ARRAYS))
+
+
+def read_profile_days(
+    pixel_number: int, days: Sequence[int], *, with_members: bool = True
+) -> Iterator[ProfileDays]:
+    """Yield totals and visitors of some days, of so many together as have not too many visitors.
+
+    What a question does to arrays takes longer to begin than to do for those of one small day.
+    """
+    all_sets = read(VisitorSets, pixel_number, days) if with_members else None
+    some: list[tuple[int, list[Array], VisitorSets]] = []
+    count = 0
+    for day, pieces in _read(pixel_number, Part.SUMMARY, days):
+        sets = next(all_sets)[1] if all_sets else NO_VISITOR_SETS
+        some.append((day, unpack(pieces, SUMMARY_ARRAYS), sets))
+        count += len(sets.visitor)
+        if count > VISITORS_AT_ONCE or len(some) == DAYS_TOGETHER_MAX:
+            yield _together(some)
+            some, count = [], 0
+    if some:
+        yield _together(some)
+
+
+def _together(some: list[tuple[int, list[Array], VisitorSets]]) -> ProfileDays:
+    days, summaries, sets = zip(*some, strict=True)
+    arrays = [np.concatenate(each) for each in zip(*summaries, strict=True)]
+    # Visits of several profiles are numbered by themselves in each day.
+    numbers = [each[VISIT_NUMBERS] for each in summaries]
+    counts = [int(each[-1]) + 1 if len(each) else 0 for each in numbers]
+    before = np.repeat(np.cumsum(counts) - counts, [len(each) for each in numbers])
+    arrays[VISIT_NUMBERS] = arrays[VISIT_NUMBERS] + before
+    return ProfileDays(
+        _summary(arrays),
+        VisitorSets(*(np.concatenate(each) for each in zip(*sets, strict=True))),
+        np.repeat(np.array(days, np.int64), [len(each[0]) for each in summaries]),
+        np.repeat(np.array(days, np.int64), [len(each.lengths) for each in sets]),
+    )
+
+
+def _summary(arrays: list[Array]) -> Summary:
+    profiles, visits, bounces, seconds = arrays[5:9]
+    by_profile_set = ProfileSetRollup(
+        profiles.reshape(-1, SET_MAX),
+        visits,
+        bounces.reshape(-1, SET_MAX),
+        seconds.reshape(-1, len(PARTS)),
+    )
+    return Summary(ProfileRollup(*arrays[:5]), by_profile_set, VisitRows(*arrays[VISIT_NUMBERS:]))
 
 
 def read_remains(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Remains]]:
@@ -112,8 +238,9 @@ def read_remains(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Rema
         yield day, Remains(PairRollup(*arrays[:6]), VisitRows(*arrays[6:]))
 
 
-def _read(pixel_number: int, part: Part, days: list[int]) -> Iterator[tuple[int, list[bytes]]]:
+def _read(pixel_number: int, part: Part, days: Sequence[int]) -> Iterator[tuple[int, list[bytes]]]:
     """Yield a part of each of some days, in their order; a few at a time, each in memory."""
+    # A statement for each day would take longer than to read it; for all, megabytes at once.
     days = sorted(days)
     for start in range(0, len(days), DAYS_AT_ONCE):
         statement = select(Segment.day, Segment.data).where(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,31 +13,42 @@ import numpy as np
 from sqlalchemy import ColumnElement, Select, literal, select, tuple_
 
 from core.clock import from_milliseconds, milliseconds
-from core.database import begin_snapshot, db
+from core.database import db
 from models import HIT_ID_SHIFT, MS_PER_DAY, Hit, Profile, Recipient, Visitor
-from stats import folding, labels, store
+from stats import labels, store
 from stats.arithmetic import between
 from stats.buckets import Buckets
 from stats.buckets import Unit as Unit
 from stats.days import (
     NO_VISITOR,
-    NO_VISITOR_SETS,
     Array,
     Columns,
     Hours,
     Quarters,
+    Recent,
     VisitorRollup,
-    VisitorSets,
 )
 from stats.dimensions import Source, values_of
-from stats.groups import ByHit, ByPair, ByProfile, ByVisitor, Day, Groups, Tally, class_bit
-from stats.instants import INSTANT_MS, dated
+from stats.groups import (
+    ByHit,
+    ByPair,
+    ByVisitor,
+    Day,
+    Groups,
+    Tally,
+    WholeDays,
+    class_bit,
+)
+from stats.instants import INSTANT_MS, dated, undated
 from stats.labels import Labels, Words
+from stats.reading import Reading
 from stats.series import Series
 from stats.shapes import Event, Filter, Question
 from stats.store import State
 
 HITS_READ_AT_ONCE = 1_000
+# Of so many times the hits of a page, and some more, most questions are about enough.
+FEW_TIMES, FEW_HITS = 4, 100
 
 
 # A condition and the order to read in, which is that of a key.
@@ -57,13 +69,13 @@ class View:
     question: Question
     state: State
     labels: Labels
+    reading: Reading
 
     @classmethod
     def of(cls, question: Question, *dimensions: str) -> View | None:
         """Fold what is pending, and read the words; None for a pixel that is gone."""
-        folding.fold_for_question(question.pixel_number)
-        begin_snapshot()
-        state = store.state_of(question.pixel_number)
+        reading = question.reading or Reading(question.pixel_number, keeps=False)
+        state = reading.state()
         if state is None:
             return None
         asked = {*dimensions, *(each.dimension for each in question.filters)}
@@ -73,7 +85,7 @@ class View:
             state.profile_count,
             state.visitor_count if "recipient" in asked else None,
         )
-        return cls(question, state, words)
+        return cls(question, state, words, reading)
 
     @property
     def first_ms(self) -> int:
@@ -100,6 +112,7 @@ class View:
     def groups(self, dimension: str = "") -> Groups:
         """Return the groups of hits by a dimension, or one group of all that are wanted."""
         hit_class, filters = self.question.hit_class, self.question.filters
+        # A filter is put to each kind of hit and each visitor once, and to no hit.
         of_profile = np.ones(self.state.profile_count + 1, np.int64)
         of_profile[0] = 0
         if hit_class != "all":
@@ -131,10 +144,11 @@ class View:
             either=either,
         )
 
-    def days_for(self, groups: Groups) -> Iterator[Day]:
+    def days_for(self, groups: Groups, *, with_members: bool = True) -> Iterator[Day]:
         """Yield every day of the range: whole ones as they are kept, the ends from their hits."""
         whole, partial = self._days()
-        for _, found in itertools.chain(self._whole(whole, groups), self._hits(partial)):
+        yield from itertools.chain(*self._as_kept(whole, groups, with_members=with_members))
+        for _, found in self._hits(partial):
             yield found
 
     def by_bucket(self, buckets: Buckets, unit: Unit) -> tuple[Array, Array]:
@@ -142,19 +156,27 @@ class View:
         tally = Series(buckets, self.state.visitor_count)
         groups = self.groups()
         whole, partial = self._days()
-        single = [day for day in whole if tally.is_single(day) or day < self.state.pruned_before]
-        split = sorted({*whole} - {*single})
-        for day, found in self._whole(single, groups):
-            tally.add_single(day, found, groups)
+        split = [day for day in whole if day >= self.state.pruned_before]
+        split = [day for day in split if not tally.is_single(day)]
+        # A day within one bucket is a number of it; of others it has to be known when hits were.
+        single = sorted({*whole} - {*split})
+        from_hits = [*partial]
         if tally.is_by_quarter and not self.question.filters:
             for day, quarters in store.read(Quarters, self.question.pixel_number, split):
-                tally.add_quarters(day, quarters, groups)
+                has_recent = day in self.recent
+                tally.add_quarters(day, quarters, groups, is_whole=not has_recent)
         elif unit == "hour" and tally.is_by_hour and groups.of_visitor is None:
-            for day, hours in store.read(Hours, self.question.pixel_number, split):
+            # Hours have no visitors by whom recent hits could be told from others.
+            from_hits += [day for day in split if day in self.recent and day in self.days_made]
+            kept = sorted({*split} - {*from_hits})
+            for day, hours in store.read(Hours, self.question.pixel_number, kept):
                 tally.add_hours(day, hours, groups)
         else:
-            partial = sorted((*partial, *split))
-        for day, found in self._hits(partial):
+            from_hits += [day for day in split if day in self.days_made]
+        made, recent = self._as_kept(single, groups, others=sorted({*split} - {*from_hits}))
+        for each in itertools.chain(made, recent):
+            tally.add_whole(each, groups)
+        for day, found in self._hits(sorted(from_hits)):
             tally.add_hits(day, found.columns, groups)
         return tally.result()
 
@@ -163,12 +185,15 @@ class View:
         groups = self.groups()
         whole, partial = self._days()
         whole = [day for day in whole if day >= self.state.pruned_before]
-        days = self._whole(whole, groups, with_members=False)
-        counts = []
-        for day, found in itertools.chain(days, self._hits(partial)):
-            group, hits = found.hits(groups)
-            counts.append((day, int(hits[group > 0].sum())))
-        return sorted(counts)
+        made, recent = self._as_kept(whole, groups, with_members=False)
+        counts: Counter[int] = Counter()
+        found = itertools.chain(made, recent, (found for _, found in self._hits(partial)))
+        for each in found:
+            group, hits = each.hits(groups)
+            days, of_day = np.unique(each.hit_times() // MS_PER_DAY, return_inverse=True)
+            numbers = np.bincount(of_day, np.where(group > 0, hits, 0)).astype(np.int64)
+            counts.update(dict(zip(days.tolist(), numbers.tolist(), strict=True)))
+        return sorted(counts.items())
 
     def hits(self) -> Iterator[tuple[int, Columns]]:
         """Yield each day's matching hits, of those that are still stored."""
@@ -179,6 +204,42 @@ class View:
             group, _ = found.hits(groups)
             yield day, Columns(*(column[group > 0] for column in found.columns))
 
+    def newest_few(self, count: int) -> list[int] | None:
+        """Return the ids of the newest matching hits, the newest first, from the hits' own table.
+
+        None if the newest hits of all have too few that match: then days have to be looked into.
+        """
+        groups = self.groups()
+        limit = min(count * FEW_TIMES + FEW_HITS, HITS_READ_AT_ONCE)
+        numbers = _numbers(self.question.pixel_number, groups.of_visitor is not None)
+        numbers = numbers.where(Hit.id <= self.state.folded_through).limit(limit)
+        found: list[tuple[int, int, int, int]] = []
+        certain = Place(0, 0)
+        for condition, order in (
+            (undated(self.first_kept_ms, self.last_ms), (Hit.id,)),
+            (dated(self.first_kept_ms, self.last_ms), (Hit.dated_ms, Hit.id)),
+        ):
+            newest_first = numbers.where(condition).order_by(*(each.desc() for each in order))
+            rows = db.session.execute(newest_first).all()
+            found += [
+                (at_ms, id, profile or 0, who or NO_VISITOR) for at_ms, id, profile, who in rows
+            ]
+            if len(rows) == limit:
+                # What is older than the last of these may be, in time, between it and others.
+                certain = max(certain, Place(*found[-1][:2]))
+        if not found:
+            return []
+        found.sort(reverse=True)
+        _, _, profile, visitor = np.array(found, np.int64).T
+        matching = groups.of(profile, visitor) > 0
+        ids = [
+            id
+            for (at_ms, id, _, _), matches in zip(found, matching.tolist(), strict=True)
+            if matches and (at_ms, id) >= certain
+        ]
+        is_all = certain == Place(0, 0)
+        return ids[:count] if is_all or len(ids) >= count else None
+
     def newest_ids(self, day: int, skipped: int, count: int) -> list[int]:
         """Return the ids of a day's matching hits, the newest first, after some."""
         groups = self.groups()
@@ -188,6 +249,7 @@ class View:
             at = found.columns.at[group > 0].astype(np.int64)
         if skipped >= len(at):
             return []
+        # Only the two ends of the page are looked for: to sort a day's hits would take longer.
         places = [max(len(at) - skipped - count, 0), len(at) - skipped - 1]
         oldest, newest = np.partition(at, places)[places].tolist()
         start = day * MS_PER_DAY
@@ -223,6 +285,7 @@ class View:
     def _scan(self, way: Callable[[Place], Way], after: Place) -> Iterator[Place]:
         """Yield the places of the matching hits that one way of reading finds, in its order."""
         groups = self.groups()
+        # What is not folded yet has no numbers, and would be missed by a filter.
         numbers = _numbers(self.question.pixel_number, groups.of_visitor is not None)
         numbers = numbers.where(Hit.id <= self.state.folded_through)
         while True:
@@ -235,11 +298,22 @@ class View:
             if len(rows) < HITS_READ_AT_ONCE:
                 return
 
+    @property
+    def recent(self) -> dict[int, Recent]:
+        """The recent hits of the days that the range may touch; days without any are left out."""
+        return self.reading.recent(self.first_ms // MS_PER_DAY, self.last_ms // MS_PER_DAY)
+
+    @property
+    def days_made(self) -> frozenset[int]:
+        """The days of the pixel that have arrays."""
+        return self.reading.days_made()
+
     def _days(self) -> tuple[list[int], list[int]]:
         """Return the days of the range that are answered whole, and its ends from their hits."""
         whole, partial = [], []
-        for day in store.days_of(self.question.pixel_number):
+        for day in sorted({*self.days_made, *self.recent}):
             start = day * MS_PER_DAY
+            # Today is whole for a question up to now: nothing that it has comes later.
             end = min(start + MS_PER_DAY - 1, self.state.newest_ms)
             is_pruned = day < self.state.pruned_before
             if self.first_ms <= start <= self.last_ms and (end <= self.last_ms or is_pruned):
@@ -248,36 +322,52 @@ class View:
                 partial.append(day)
         return whole, partial
 
+    def _as_kept(
+        self,
+        days: list[int],
+        groups: Groups,
+        *,
+        others: Sequence[int] = (),
+        with_members: bool = True,
+    ) -> tuple[Iterable[WholeDays], Iterable[WholeDays]]:
+        """Return whole days from what answers fastest, and the recent hits that these lack.
+
+        `others` are days whose recent hits are wanted only.
+        """
+        made = [day for day in days if day in self.days_made]
+        lacking = {*days, *others}
+        if groups.of_visitor is not None and not groups.by_class_only:
+            # These are read with their recent hits.
+            lacking -= {*made}
+        return (
+            self._whole(made, groups, with_members=with_members),
+            self.reading.recent_days([day for day in self.recent if day in lacking], self.recent),
+        )
+
     def _whole(
         self, days: list[int], groups: Groups, *, with_members: bool = True
-    ) -> Iterator[tuple[int, Day]]:
-        """Yield whole days from what answers fastest."""
+    ) -> Iterator[WholeDays]:
+        """Yield days that have arrays from what answers fastest."""
         pixel_number = self.question.pixel_number
         if groups.of_visitor is None:
-            visitor_sets = store.read(VisitorSets, pixel_number, days if with_members else [])
-            for day, summary in store.read_summaries(pixel_number, days):
-                yield (
-                    day,
-                    ByProfile(summary, next(visitor_sets)[1] if with_members else NO_VISITOR_SETS),
-                )
+            yield from self.reading.profile_days(days, with_members=with_members)
             return
+        # Of pruned days visitors are known by what remains, whatever is asked of them.
         pruned = [day for day in days if day < self.state.pruned_before]
-        for day, remains in store.read_remains(pixel_number, pruned):
-            yield day, ByPair(remains)
+        yield from itertools.starmap(ByPair, store.read_remains(pixel_number, pruned))
         kept = [day for day in days if day >= self.state.pruned_before]
         if groups.by_class_only:
-            for day, visitors in store.read(VisitorRollup, pixel_number, kept):
-                yield day, ByVisitor(visitors)
+            yield from itertools.starmap(ByVisitor, store.read(VisitorRollup, pixel_number, kept))
         else:
-            yield from self._hits(kept)
+            yield from (of_day for _, of_day in self._hits(kept))
 
     def _hits(self, days: list[int]) -> Iterator[tuple[int, ByHit]]:
         """Yield those hits of days that are in the range."""
-        for day, columns in store.read(Columns, self.question.pixel_number, days):
+        for day, columns in store.read_columns(self.question.pixel_number, days):
             start = day * MS_PER_DAY
             first, last = max(self.first_ms - start, 0), min(self.last_ms - start, MS_PER_DAY)
             is_whole = last - first == MS_PER_DAY
-            yield day, ByHit(columns if is_whole else between(columns, first, last))
+            yield day, ByHit(columns if is_whole else between(columns, first, last), day)
 
     def _matching(self, wanted: Filter) -> Array:
         words, state = self.words(wanted.dimension), self.state

@@ -27,7 +27,6 @@ from models import HIT_ID_SHIFT, MS_PER_DAY, Hit, Pixel, Recipient
 from stats.days import Array
 
 HITS_AT_ONCE = 10_000
-FOLDED_AT_ONCE = 20_000
 RECIPIENTS_SHARE = 0.4
 # How many more a mail went to who never fetch the image.
 UNOPENED_SHARE = 0.5

@@ -20,7 +20,6 @@ from core.errors import BadRequest
 from core.locks import writing
 from models import MS_PER_DAY, Hit, Pixel
 from stats import folding, future, rebuilding, store
-from stats.days import Columns
 from stats.instants import INSTANT_MS, OF_ID_MS, dated, undated
 
 ROWS_AT_ONCE = 2_000
@@ -150,7 +149,7 @@ def _count_anew(pixel_number: int, *spans: Span) -> None:
     rebuilding.rebuild(pixel_number, sorted(touched))
     last = store.days_of(pixel_number)[-1:]
     newest_ms = 0
-    for day, columns in store.read(Columns, pixel_number, last):
+    for day, columns in store.read_columns(pixel_number, last):
         newest_ms = day * MS_PER_DAY + int(np.max(columns.at))
     with writing():
         db.session.execute(

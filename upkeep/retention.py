@@ -51,7 +51,6 @@ from models import (
 )
 from pixels.catalogue import raise_version
 from stats import future, questions, rebuilding, store
-from stats.days import Columns
 from stats.instants import dated, undated
 
 ROWS_AT_ONCE_MAX = 5_000
@@ -190,7 +189,7 @@ def _forget_names(pixel_number: int) -> int:
         return 0
     seen = np.zeros(state.visitor_count + 1, bool)
     days = store.days_of(pixel_number)
-    for _, columns in store.read(Columns, pixel_number, days):
+    for _, columns in store.read_columns(pixel_number, days):
         seen[columns.visitor] = True
     statement = select(Recipient.visitor, Recipient.number).where(
         Recipient.pixel_number == pixel_number,

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -38,6 +38,7 @@ from models import (
     STATUSES,
     Hit,
     Owner,
+    Pixel,
     Profile,
     Recipient,
     Segment,
@@ -46,7 +47,7 @@ from models import (
 )
 from pixels import pixels
 from server.prepare import prepare
-from stats import arithmetic, folding, questions, rebuilding, shapes
+from stats import arithmetic, compacting, folding, questions, rebuilding, shapes, store
 from stats.shapes import Event, Filter, Question
 from tests.conftest import PROJECT_DIR
 from tests.recount import Recount, stored_hits
@@ -153,6 +154,28 @@ class World:
 
     def some_are_folded(self) -> None:
         folding.fold(self.number, self.random.randrange(1, 120))
+
+    def several_are_folded(self) -> None:
+        """Fold this pixel together with others."""
+        others = select(Pixel.number).where(Pixel.number != self.number).limit(3)
+        folding.fold_several_for_question([self.number, *db.session.scalars(others)])
+
+    def days_are_compacted(self) -> None:
+        """Take all recent hits of a few days into their arrays, however few they are."""
+        days = store.days_of(self.number)
+        for day in self.random.sample(days, min(len(days), 2)):
+            assert compacting.compact(self.number, day)
+
+    def days_are_of_an_older_release(self) -> None:
+        """Have arrays only, as before there were recent hits."""
+        for day in store.days_of(self.number):
+            assert compacting.compact(self.number, day)
+        with writing():
+            db.session.execute(
+                delete(Segment).where(
+                    Segment.pixel_number == self.number, Segment.part == store.Part.RECENT
+                )
+            )
 
     def days_are_pruned(self) -> None:
         day = self.at_ms // MS_PER_DAY - self.random.randrange(4)
@@ -316,6 +339,8 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the few hits and recipients of these tests be several pieces."""
     monkeypatch.setattr(arithmetic, "PIECE_HITS_MAX", 16)
     monkeypatch.setattr(rebuilding, "PIECE_HITS_MAX", 16)
+    monkeypatch.setattr(compacting, "RECENT_HITS_MIN", 12)
+    monkeypatch.setattr(compacting, "RECENT_PIECE_HITS", 5)
     monkeypatch.setattr(rebuilding, "ROWS_AT_ONCE", 3)
     monkeypatch.setattr(folding, "ROWS_AT_ONCE", 3)
 
@@ -334,6 +359,9 @@ EVENTS: dict[str, Callable[[World], None]] = {
     "hits of a wrong clock": World.hits_come_while_the_clock_is_wrong,
     "dated hits": World.hits_come_dated,
     "fold": World.some_are_folded,
+    "fold several": World.several_are_folded,
+    "compact": World.days_are_compacted,
+    "older release": World.days_are_of_an_older_release,
     "prune": World.days_are_pruned,
     "rules": World.rules_change,
     "lose": World.segments_are_lost,
@@ -416,12 +444,12 @@ def test_hits_that_several_ask_for_at_once_are_folded_once(
 ) -> None:
     world = new_world(1)
     world.hits_come(count=200, gap_ms=10_000)
-    tried: list[int] = []
+    tried: list[Collection[int]] = []
     try_to_fold = folding._try_to_fold
 
-    def counted(number: int, count: int) -> int | None:
-        tried.append(number)
-        return try_to_fold(number, count)
+    def counted(numbers: Collection[int], count: int) -> int | None:
+        tried.append(numbers)
+        return try_to_fold(numbers, count)
 
     monkeypatch.setattr(folding, "_try_to_fold", counted)
     together = threading.Barrier(ASKERS)
@@ -435,6 +463,48 @@ def test_hits_that_several_ask_for_at_once_are_folded_once(
     with ThreadPoolExecutor(ASKERS) as pool:
         assert list(pool.map(ask, range(ASKERS))) == [200] * ASKERS
     assert len(tried) == 1
+
+
+def test_answers_stay_exact_while_hits_come_and_the_house_is_kept(app: Flask) -> None:
+    world = new_world(1)
+    world.hits_come()
+    question = Question(world.number, START, START + timedelta(days=300), "all")
+    begun = done = len(world.hits)
+
+    def hits_go_on() -> None:
+        nonlocal begun, done
+        with app.app_context():
+            for _ in range(15):
+                world.names += 2
+                begun += 40
+                world.hits_come(count=40, gap_ms=300_000)
+                done += 40
+
+    def keep_house() -> None:
+        with app.app_context():
+            for _ in folding.fold_pending(START + timedelta(days=900)):
+                pass
+            for _ in folding.compact_days(Pixel.number == world.number):
+                pass
+
+    def ask() -> None:
+        with app.app_context():
+            at_least = done
+            counted = questions.totals(question).pageviews
+            listed = sum(row.pageviews for row in questions.breakdown(question, "class", limit=9))
+            assert at_least <= counted <= listed <= begun
+
+    with ThreadPoolExecutor(ASKERS) as pool:
+        going_on = pool.submit(hits_go_on)
+        while not going_on.done():
+            others = [pool.submit(each) for each in (keep_house, ask, ask, ask)]
+            for each in others:
+                each.result()
+        going_on.result()
+    # The recount's snapshot is of the time before.
+    db.session.commit()
+    for _ in range(3):
+        world.check()
 
 
 HOLD = """
@@ -477,8 +547,9 @@ FOLD = """
 import os, sys
 from app import create_app
 from core import settings
-from stats import arithmetic, folding
+from stats import arithmetic, compacting, folding
 arithmetic.PIECE_HITS_MAX = 16
+compacting.RECENT_HITS_MIN = 4
 with create_app(settings.load(os.environ)).app_context():
     while folding.fold(int(sys.argv[1]), 5): print("folded", flush=True)
 """
