@@ -24,6 +24,7 @@ from models import OPENED, Pixel, Recipient
 from pixels.recipient_lists import Counts, counts, issued_to
 from stats import folding, opens
 from stats.days import MS_PER_HOUR, Array
+from stats.reading import Reading
 from stats.shapes import Question
 
 HOURS_COUNTED = 168
@@ -59,12 +60,17 @@ class Mailing(NamedTuple):
     median_seconds_to_open: int | None
 
 
-def of_pixel(pixel: Pixel) -> Mailing:
-    """Return how a pixel's mailing did, exact to the last committed hit."""
-    question = _question(pixel)
-    all_opens, visitors = opens_of(question)
+def of_pixel(pixel: Pixel, reading: Reading | None = None) -> Mailing:
+    """Return how a pixel's mailing did, exact to the last committed hit.
+
+    `reading` is what it shares with other questions about the pixel.
+    """
+    question = _question(pixel, reading)
     if _has_recipients(pixel):
+        found = opens.count_hits(question)
+        all_opens = max(found - _opted_out(pixel.number).opens, 0)
         return _of_people(pixel, counts(pixel.number), all_opens)
+    all_opens, visitors = opens_of(question)
     first_at, median = _times_of_visitors(question, pixel.sent_at)
     return Mailing(
         pixel.id,
@@ -81,11 +87,11 @@ def of_pixel(pixel: Pixel) -> Mailing:
     )
 
 
-def hours_of(pixel: Pixel) -> list[Hour]:
+def hours_of(pixel: Pixel, reading: Reading | None = None) -> list[Hour]:
     """Return the first week of a mailing by hours since it was sent; none if that isn't known."""
     if pixel.sent_at is None:
         return []
-    question, sent_ms = _question(pixel), milliseconds(pixel.sent_at)
+    question, sent_ms = _question(pixel, reading), milliseconds(pixel.sent_at)
     # First, so that whoever opted out has a number.
     folding.fold_for_question(pixel.number)
     numbers = _opted_out(pixel.number).numbers
@@ -178,8 +184,8 @@ def _rate(opened: int, sent: int | None) -> float | None:
     return min(opened / sent, 1.0) if sent else None
 
 
-def _question(pixel: Pixel) -> Question:
-    return Question(pixel.number, *EVER)
+def _question(pixel: Pixel, reading: Reading | None = None) -> Question:
+    return Question(pixel.number, *EVER, reading=reading)
 
 
 def _has_recipients(pixel: Pixel) -> bool:

@@ -21,6 +21,7 @@ from pixels import mailings, persons, pixels
 from pixels.recipient_lists import IS_OPENED, issued_to
 from stats import questions
 from stats.days import MS_PER_HOUR
+from stats.reading import Reading
 from stats.shapes import Question
 
 ORDERS = ("name", "sentAt", "sent", "opened", "rate", "lastOpenedAt")
@@ -120,7 +121,8 @@ def _last_open(pixel_number: int) -> datetime | None:
 
 
 def _figures_of_opens(pixel: Pixel, at: datetime) -> Figures:
-    question = Question(pixel.number, mailings.EVER[0], max(at, mailings.EVER[0]))
+    since = mailings.EVER[0]
+    question = Question(pixel.number, since, max(at, since), reading=Reading(pixel.number))
     _, unique = mailings.opens_of(question)
     newest = questions.events(question, page_size=1) if unique else []
     return Figures(pixel.sent_count, unique, newest[0].at if newest else None, has_people=False)

@@ -22,6 +22,7 @@ from models import Pixel
 from pixels import exports
 from stats import buckets, ids, questions, shapes
 from stats.dimensions import CAMPAIGN_QUERY
+from stats.reading import Reading
 from stats.shapes import Event, Filter, Point, Question
 from web.api.blueprint import JsonBlueprint
 from web.api.report_schemas import (
@@ -239,7 +240,16 @@ def question_of(pixel: Pixel, given: dict[str, Any]) -> Question:
     start, end = given["start"] or INSTANT_MIN, given["end"] or INSTANT_MAX
     hit_class, zone = given["hit_class"], given["timezone"]
     any_filter = given["match"] == "any"
-    return Question(pixel.number, start, end, hit_class, _filters(), zone, any_filter)
+    return Question(
+        pixel.number,
+        start,
+        end,
+        hit_class,
+        _filters(),
+        zone,
+        any_filter,
+        Reading(pixel.number),
+    )
 
 
 def local(point: Point) -> str:

@@ -15,6 +15,7 @@ from core.permissions import Action
 from models import Pixel
 from pixels import mailings
 from pixels.mailings import Mailing
+from stats.reading import Reading
 from web.pages import charts
 from web.pages.base import Pages
 from web.pages.charts import Course
@@ -62,9 +63,11 @@ def show_compare() -> str:
     )
 
 
-def course_of(pixel: Pixel, mailing: Mailing, at: datetime) -> Course:
+def course_of(
+    pixel: Pixel, mailing: Mailing, at: datetime, reading: Reading | None = None
+) -> Course:
     """Return a mailing's course as charts take it."""
-    hours = mailings.hours_of(pixel)
+    hours = mailings.hours_of(pixel, reading)
     age = (at - pixel.sent_at).total_seconds() / 3600 if pixel.sent_at else 0.0
     return Course(
         pixel.name,

@@ -24,6 +24,7 @@ from models import Pixel
 from pixels import exports, mailings, recipients, shares
 from pixels.mailings import Mailing
 from stats import questions, shapes
+from stats.reading import Reading
 from stats.shapes import Filter, Question
 from web.pages import base, charts, compare, embed, periods, wording
 from web.pages.base import Pages, public
@@ -131,6 +132,8 @@ class Asked:
     filters: dict[str, str]
     hours: int
     is_public: bool
+    # All questions of the span are of one moment, and read its days once.
+    reading: Reading
 
     @property
     def dimensions(self) -> dict[str, str]:
@@ -150,6 +153,7 @@ class Asked:
             self.hit_class,
             tuple(Filter(name, "eq", (value,)) for name, value in self.filters.items()),
             self.zone,
+            reading=self.reading,
         )
 
     @property
@@ -250,6 +254,7 @@ def _asked(pixel: Pixel, *, is_public: bool) -> Asked:
         filters={},
         hours=int(hours) if hours in ("24", "168") else 48,
         is_public=is_public,
+        reading=Reading(pixel.number),
     )
     for name in asked.dimensions:
         value = given(name, "").replace("\0", "")[:FILTER_CHARACTERS_MAX]
@@ -308,22 +313,22 @@ def _report(asked: Asked) -> Report:
 def _hero(asked: Asked) -> Hero:
     """Ask how the mailing did, where it is known to how many it went."""
     pixel = asked.pixel
-    mailing = mailings.of_pixel(pixel)
+    # A share says nothing of other mailings. What is asked of one comes first: to count its hits
+    # ends the moment that the questions about this pixel share.
+    earlier = None if asked.is_public else mailings.before(pixel)
+    of_earlier = _course_of_earlier(earlier, asked.at) if earlier else None
+    mailing = mailings.of_pixel(pixel, asked.reading)
     if mailing.basis is None or not mailing.sent:
         return Hero(None, None, [], None, None, "", "")
     first, sent_at = mailing.first_opened_at, pixel.sent_at
-    # A share says nothing of other mailings.
-    earlier = None if asked.is_public else mailings.before(pixel)
     before, courses = None, []
     if sent_at is not None and sent_at < asked.at:
-        courses.append(compare.course_of(pixel, mailing, asked.at))
-    if earlier:
-        figures = mailings.of_pixel(earlier)
-        if figures.open_rate is not None and mailing.open_rate is not None:
-            words = points(mailing.open_rate, figures.open_rate)
-            before = Before(earlier, figures.open_rate, words)
-            if courses:
-                courses.append(compare.course_of(earlier, figures, asked.at))
+        courses.append(compare.course_of(pixel, mailing, asked.at, asked.reading))
+    if earlier and of_earlier and mailing.open_rate is not None:
+        share, course = of_earlier
+        before = Before(earlier, share, points(mailing.open_rate, share))
+        if courses:
+            courses.append(course)
     return Hero(
         mailing,
         before,
@@ -333,6 +338,15 @@ def _hero(asked: Asked) -> Hero:
         _curve_label(courses, asked.hours),
         time_of_day(sent_at, asked.zone) if sent_at else "",
     )
+
+
+def _course_of_earlier(pixel: Pixel, at: datetime) -> tuple[float, charts.Course] | None:
+    """Return the rate and the course of a mailing before, None where nobody knows its rate."""
+    reading = Reading(pixel.number)
+    mailing = mailings.of_pixel(pixel, reading)
+    if mailing.open_rate is None:
+        return None
+    return mailing.open_rate, compare.course_of(pixel, mailing, at, reading)
 
 
 def _statuses(mailing: Mailing) -> list[charts.Part]:
