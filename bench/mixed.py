@@ -251,15 +251,15 @@ def _load(base: str, slug: str, seconds: int) -> Images:
     assert per_second, text
     return Images(
         float(per_second[1]),
-        _milliseconds(shares["50"]),
-        _milliseconds(shares["99"]),
+        _milliseconds(shares.get("50", "nans")),
+        _milliseconds(shares.get("99", "nans")),
         _milliseconds(slowest[1]),
         int(failed[1]) if failed else 0,
     )
 
 
 def _milliseconds(text: str) -> float:
-    found = re.fullmatch(r"([\d.]+)([a-z]+)", text)
+    found = re.fullmatch(r"([\d.]+|nan)([a-z]+)", text)
     assert found, text
     return float(found[1]) * UNITS_MS[found[2]]
 
