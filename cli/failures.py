@@ -10,11 +10,12 @@ from core import settings
 from core.errors import DomainError
 from core.settings import SettingsError
 from upkeep.backup import BackupError
+from upkeep.moving import MoveError
 
 
 def in_one_line(error: Exception, environ: Mapping[str, str]) -> str | None:
     """Return what to say of an error that is not a fault of ours, None for one that is."""
-    if isinstance(error, SettingsError | DomainError | BackupError):
+    if isinstance(error, SettingsError | DomainError | BackupError | MoveError):
         return str(error)
     if isinstance(error, SQLAlchemyError):
         return f"The database can't be used: {_words(error, environ)}"

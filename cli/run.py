@@ -42,6 +42,10 @@ COMMANDS = {
     ),
     "keys": ("people", "Create, list and revoke API keys."),
     "mailings": ("mailings", "Show how mailings did: sent, opened, when."),
+    "move": (
+        "moving",
+        "Copy everything into an empty SQLite or PostgreSQL database; stop the server first.",
+    ),
     "pixels": ("pixels", "Create, list, rename, embed and delete pixels."),
     "prune": (
         "upkeep",
