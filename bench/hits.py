@@ -301,8 +301,8 @@ def pixelkeep(
         env = {f"PIXELKEEP_{setting.upper()}": value for setting, value in given.items()}
         with running(["-m", "server.start"], env) as (process, _):
             wait_for(f"http://127.0.0.1:{port}/api/heartbeat")
-            key = _key_in(Path(directory) / "first_start.txt")
-            _post(port, key, "pixels", {"name": SLUG, "slug": SLUG})
+            key = key_in(Path(directory) / "first_start.txt")
+            post(port, key, "pixels", {"name": SLUG, "slug": SLUG})
             file = Path(directory) / "pixelkeep.db"
             ask = postgresql(database_url) if database_url else sqlite(file)
             size = "pg_total_relation_size('hits')" if database_url else None
@@ -375,13 +375,15 @@ def wait_for(url: str) -> None:
             time.sleep(0.1)
 
 
-def _key_in(secrets: Path) -> str:
+def key_in(secrets: Path) -> str:
+    """Return the key that the first start made."""
     key = re.search(r"API key: +(\S+)", secrets.read_text())
     assert key, secrets.read_text()
     return key[1]
 
 
-def _post(port: int, key: str, path: str, value: dict[str, Any]) -> Any:
+def post(port: int, key: str, path: str, value: dict[str, Any]) -> Any:
+    """Send a value to the API of a server on this machine; return what it answers."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/api/{path}",
         json.dumps(value).encode(),
@@ -394,13 +396,13 @@ def _post(port: int, key: str, path: str, value: dict[str, Any]) -> Any:
 def _webhook(port: int, key: str, name: str) -> tuple[Callable[[], None], Callable[[], None]]:
     """Make a webhook that is told while its server is loaded, and not while another one is."""
     given = {"url": _receiver(name), "events": ["hit"]}
-    path = f"webhooks/{_post(port, key, 'webhooks', given)['id']}"
+    path = f"webhooks/{post(port, key, 'webhooks', given)['id']}"
 
     def pause() -> None:
-        _post(port, key, path, {"status": "paused"})
+        post(port, key, path, {"status": "paused"})
         time.sleep(PAUSE_SECONDS)
 
-    return lambda: _post(port, key, path, {"status": "active"}), pause
+    return lambda: post(port, key, path, {"status": "active"}), pause
 
 
 # What is under way ends by then.
