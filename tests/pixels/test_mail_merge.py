@@ -318,7 +318,8 @@ def test_browser_and_command_line_give_the_same_file_back(
     server = shared_server("sqlite")
     admin = server.admin
     browser = Browser(Client(server.base)).sign_in("admin")
-    for name, (data, people, _) in FILES.items():
+    # Each command takes a while; all files go through what the two share, above.
+    for name, (data, people, _) in list(FILES.items())[::5]:
         pixel, table = admin.create_pixel(), tmp_path / "in.csv"
         page, encoded = f"/pixels/{pixel['id']}/links", b64encode(data).decode()
         table.write_bytes(data)
