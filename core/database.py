@@ -160,8 +160,10 @@ def prepare_engine(engine: Engine, settings: Settings) -> None:
         connection.isolation_level = None
         connection.create_function("lower", 1, _lower, deterministic=True)
         cursor = connection.cursor()
-        # Of a file without tables only: it can be made smaller while it is served.
-        cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        # A file that is made so can be made smaller while it is served. Of one that has tables the
+        # statement would do no more than wait for the writers' lock.
+        if cursor.execute("PRAGMA page_count").fetchone() == (0,):
+            cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute(f"PRAGMA synchronous = {settings.synchronous}")
         cursor.execute("PRAGMA foreign_keys = ON")

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -214,10 +214,7 @@ class Server:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         # The workers are nobody's children now, and hold the port until they are gone.
-        with suppress(ProcessLookupError):
-            while True:
-                os.killpg(self.process.pid, 0)
-                time.sleep(0.01)
+        wait_until(lambda: is_free(self.port))
 
     @property
     def log(self) -> str:
@@ -292,6 +289,17 @@ def wait_until(condition: Callable[[], object]) -> None:
 def unique(prefix: str) -> str:
     """Return a name that no other test has used."""
     return f"{prefix}-{next(_numbers)}-{secrets.token_hex(3)}"
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a server could listen on a port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def free_port() -> int:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.processes
 
 
 def test_each_bare_server_answers_the_image() -> None:
-    chosen = argparse.Namespace(workers=1, threads=2)
+    chosen = argparse.Namespace(workers=1, threads=2, webhook=False)
     for bare in itertools.islice(_variants(chosen), 3):
         with (
             bare as variant,

@@ -10,6 +10,7 @@ import csv
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -33,10 +34,13 @@ from playwright.sync_api import (
 from tests.conftest import PASSWORD, Client, Server, unique
 
 CHROMIUM = shutil.which("chromium")
+# What it sends as client hints, which an agent of another version would contradict.
+SAID = CHROMIUM and subprocess.run([CHROMIUM, "--version"], capture_output=True, text=True).stdout
+VERSION = re.search(r"\d+|$", SAID or "")[0]  # type: ignore[index]
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 CHROME = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)"
-    " Chrome/126.0.0.0 Safari/537.36"
+    f" Chrome/{VERSION}.0.0.0 Safari/537.36"
 )
 THUNDERBIRD = "Mozilla/5.0 (X11; Linux x86_64; rv:115.0) Gecko/20100101 Thunderbird/115.9.0"
 APPLE = "Mozilla/5.0"
