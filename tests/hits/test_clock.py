@@ -63,6 +63,10 @@ class SkewedServer(Server):
         )
 
 
+# On PostgreSQL its own clock dates hits, and nothing is deleted by a node's.
+BY_THE_NODES_CLOCK = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
 @pytest.fixture
 def skewed(
     database: str, tmp_path: Path, request: pytest.FixtureRequest
@@ -190,11 +194,10 @@ def test_salt_of_today_survives_a_start_while_the_clock_is_ahead(
     assert opens(server.admin, pixel, started_at - DAY / 2, started_at + DAY / 2)[1] == 1
 
 
+@BY_THE_NODES_CLOCK
 def test_hits_in_the_future_are_told_of_and_dated_anew_or_removed(
-    skewed: Callable[..., SkewedServer], database: str
+    skewed: Callable[..., SkewedServer],
 ) -> None:
-    if database == "postgresql":
-        pytest.skip("a node's clock dates no hit on PostgreSQL")
     server = skewed()
     shifted, removed = server.admin.create_pixel(), server.admin.create_pixel()
     for pixel in (shifted, removed):
@@ -238,11 +241,10 @@ def test_hits_in_the_future_are_told_of_and_dated_anew_or_removed(
         assert datetime.fromisoformat(ann["lastOpenedAt"]).timestamp() == about(started_at)
 
 
+@BY_THE_NODES_CLOCK
 def test_nothing_goes_by_a_clock_that_went_ahead_or_was_ahead_at_a_start(
-    skewed: Callable[..., SkewedServer], database: str
+    skewed: Callable[..., SkewedServer],
 ) -> None:
-    if database == "postgresql":
-        pytest.skip("a node's clock deletes nothing on PostgreSQL")
     server = skewed(retention_days="30")
     pixel = server.admin.create_pixel()
     fetch(server, pixel, 2)
@@ -278,11 +280,10 @@ def let_the_housekeeper_have_its_turn(server: Server) -> None:
         wait_until(lambda: server.query("SELECT day FROM salts WHERE day = 1") == [])
 
 
+@BY_THE_NODES_CLOCK
 def test_prune_says_what_speaks_against_the_clock(
-    skewed: Callable[..., SkewedServer], database: str
+    skewed: Callable[..., SkewedServer],
 ) -> None:
-    if database == "postgresql":
-        pytest.skip("a node's clock deletes nothing on PostgreSQL")
     server = skewed()
     pixel = server.admin.create_pixel()
     fetch(server, pixel, 2)
