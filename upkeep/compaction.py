@@ -56,6 +56,7 @@ def write_anew(engine: Engine) -> None:
     with write_lock(engine), alone.connect() as connection:
         # SQLite leaves its log to nobody but the only one who has the file open.
         connection.exec_driver_sql("PRAGMA journal_mode = DELETE")
+        connection.exec_driver_sql(f"PRAGMA auto_vacuum = {INCREMENTAL}")
         connection.exec_driver_sql("VACUUM")
         connection.exec_driver_sql("PRAGMA journal_mode = WAL")
 
