@@ -146,7 +146,7 @@ def main() -> None:
                     _tell_progress(connections, f"round {number} of {chosen.rounds}", variant, row)
                 syncs.append(f"{syncs_per_second():.0f}")
             _print_table(connections, rows)
-            print("raw syncs of the disk alone:", *syncs)
+            print("raw syncs of the disk by itself:", *syncs)
         print("\nAfter all of it:")
         for variant in variants:
             _print_size(variant)
@@ -175,7 +175,7 @@ def _arguments() -> argparse.Namespace:
 def syncs_per_second() -> float:
     """Return how often a page can be written and synced, one after the other.
 
-    With `FULL`, one connection alone can't have more hits stored than that.
+    With `FULL`, a single connection can't have more hits stored than that.
     """
     pages, page = 1000, bytes(4096)
     with tempfile.TemporaryFile() as file:

@@ -1,6 +1,6 @@
 """What hits and questions do to each other on one machine, and what a server takes beside them.
 
-`--data` keeps what is made up, so that a second run begins at once. Each part stands alone:
+`--data` keeps the made-up data, so that the next run starts at once. Each part runs by itself:
 
 - `images`: images at 64 connections, 50,000 recipients at random and 200 agents, of a pixel without
   a past, of one with a day of `--hits` hits, and of that one with three reports open;

@@ -208,7 +208,7 @@ def recent_of(pixel_number: int, day: int) -> Recent | None:
 def make(pieces: Iterable[tuple[Columns, bool]], class_bits: Array) -> Made:
     """Make the parts of a day of the pieces of its hits, each with whether it changed.
 
-    Of the columns there are those pieces alone that changed.
+    Of the columns, only the pieces that changed are included.
     """
     changed: dict[int, bytes] = {}
     starts: list[int] = []

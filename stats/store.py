@@ -51,7 +51,7 @@ VISIT_NUMBERS = 9
 class Part(IntEnum):
     """The parts of a day; a question reads only those it needs. Columns are in pieces.
 
-    A day of few hits has the recent ones alone, see `Recent`.
+    A day with few hits has only recent ones: see `Recent`.
     """
 
     COLUMNS = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from core.locks import empty_log, give_way, write_lock
 
@@ -52,8 +52,7 @@ def write_anew(engine: Engine) -> None:
     Raises: OperationalError if anybody else has it open.
     """
     engine.dispose()
-    alone = engine.execution_options(isolation_level="AUTOCOMMIT")
-    with write_lock(engine), alone.connect() as connection:
+    with write_lock(engine), _autocommitting(engine) as connection:
         # SQLite leaves its log to nobody but the only one who has the file open.
         connection.exec_driver_sql("PRAGMA journal_mode = DELETE")
         connection.exec_driver_sql(f"PRAGMA auto_vacuum = {INCREMENTAL}")
@@ -66,8 +65,12 @@ def _pragma(engine: Engine, name: str) -> int:
 
 
 def _run(engine: Engine, statement: str) -> list[Any]:
-    alone = engine.execution_options(isolation_level="AUTOCOMMIT")
-    with alone.connect() as connection:
+    with _autocommitting(engine) as connection:
         driver: Any = connection.connection.driver_connection
         # To its end, before which a step is not done.
         return list(driver.execute(statement).fetchall())
+
+
+def _autocommitting(engine: Engine) -> Connection:
+    """Open a connection each of whose statements is a transaction of its own."""
+    return engine.execution_options(isolation_level="AUTOCOMMIT").connect()

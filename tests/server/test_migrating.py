@@ -1,4 +1,4 @@
-"""Migrations take the time they need, one node at a time, and old code leaves new tables alone."""
+"""Migrations take the time they need, one node at a time; old code refuses newer tables."""
 
 from __future__ import annotations
 

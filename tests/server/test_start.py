@@ -59,7 +59,8 @@ class Checkout:
             check=False,
         )
 
-    def serve(self) -> tuple[subprocess.Popen[str], Client]:
+    def start(self) -> subprocess.Popen[str]:
+        """Start `script/server`, and wait for nothing."""
         process = subprocess.Popen(
             ["script/server"],
             cwd=self.directory,
@@ -70,6 +71,10 @@ class Checkout:
             start_new_session=True,
         )
         self.started.append(process)
+        return process
+
+    def serve(self) -> tuple[subprocess.Popen[str], Client]:
+        process = self.start()
         client = Client(f"http://127.0.0.1:{self.port}")
         give_up_at = time.monotonic() + START_SECONDS_MAX
         while time.monotonic() < give_up_at and process.poll() is None:
@@ -202,16 +207,7 @@ def test_start_with_an_unwritable_data_directory_is_one_line(checkout: Checkout)
 def test_start_that_is_interrupted_says_nothing_of_our_code(
     checkout: Checkout, seconds: float
 ) -> None:
-    process = subprocess.Popen(
-        ["script/server"],
-        cwd=checkout.directory,
-        env=checkout.env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    checkout.started.append(process)
+    process = checkout.start()
     time.sleep(seconds)
     # As a terminal does: to the processes of both.
     os.killpg(process.pid, signal.SIGINT)

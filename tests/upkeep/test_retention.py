@@ -156,7 +156,7 @@ def test_what_a_pixel_had_goes_by_itself_when_it_was_left(server: Server, admin:
     server.execute(f"INSERT INTO restarts (pixel_number, through) {last}")
     wait_until(lambda: "restarts" not in rows_of(server, number))
     found = admin.get(path).json
-    # Nothing is left to count for whoever was forgotten.
+    # Starting over removes forgotten people too, so only the one who is left counts as sent.
     assert (found["sent"], found["opened"], found["opens"]) == (1, 0, 0)
     (ann,) = admin.get(f"/api/pixels/{pixel['id']}/recipients").json["data"]
     assert (ann["recipient"], ann["status"], ann["lastOpenedAt"]) == ("ann", "unopened", None)

@@ -28,7 +28,9 @@ NOT_SHOWN = frozenset(
 
 PROPERTIES = {
     "__type": Word("What it was: always a view.", "pageview"),
-    "accessCode": Word("Lets whoever knows it join; null for who may not change the team.", "…"),
+    "accessCode": Word(
+        "Anyone who knows it can join. Null for callers who may not change the team.", "…"
+    ),
     "all": Word("How many there are whatever their status.", 197),
     "at": Word("When it was tried.", AT),
     "attempt": Word("Which try it was, from 1.", 1),
@@ -133,7 +135,7 @@ PROPERTIES = {
     "region": Word("Umami's; always null, as no place is kept but the country.", None),
     "replayConfig": Word("Umami's; always null.", None),
     "resetAt": Word("Umami's; always null.", None),
-    "response": Word("The error that it alone would have been answered with.", None),
+    "response": Word("The error that it would have got if it had been sent by itself.", None),
     "retentionDays": Word("Hits that are older go; null for the service's own setting.", 365),
     "role": Word("What the user may do.", "user"),
     "saidAt": Word("When they said so.", AT),
