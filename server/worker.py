@@ -31,7 +31,7 @@ from typing import Any
 from gunicorn.http.errors import LimitRequestHeaders, NoMoreData
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.http.wsgi import base_environ
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from server import http_heads
 from server.http_heads import Asked
@@ -58,8 +58,6 @@ RECEIVE_SECONDS_A_TURN = 0.0005
 # The kernel's own limit costs a connection one call, Python's two for every answer.
 _WRITE_TIMEOUT = struct.pack("ll", WRITE_SECONDS_MAX, 0)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_KEPT = Future[bool]()
-_KEPT.set_result(True)
 
 
 class Worker(ThreadWorker):
@@ -86,6 +84,7 @@ class Worker(ThreadWorker):
             **base_environ(self.cfg),
             "wsgi.multithread": True,
             "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(),
         }
 
     def handle_quit(self, sig: int, frame: Any) -> None:
@@ -213,7 +212,7 @@ class Worker(ThreadWorker):
             received, asked = quoted, http_heads.read(quoted)
         if asked is not None:
             conn.parser.unreader.buf.write(received[asked.length :])
-            self._images.append(Answer(conn, asked))
+            self._images.append(Answer(conn, asked, self._environ))
         elif not self._hold(conn, len(received)):
             self._refuse(conn, arrival, *NO_ROOM)
         else:
@@ -229,10 +228,11 @@ class Worker(ThreadWorker):
             timeout = 0
         for _ in range(GATHERINGS_MAX):
             has_happened = self._dispatch(timeout)
-            if not self._can_answer() or not has_happened or len(self._images) >= GROUP_IMAGES_MAX:
+            if not has_happened or len(self._images) >= GROUP_IMAGES_MAX:
                 break
             # New connections come one at a time. Without another look each would be a commit of
-            # its own, and a quarter as many hits be stored (docs/benchmarks.md).
+            # its own, and a quarter as many hits be stored (docs/benchmarks.md); and an image
+            # would wait for its turn behind what a flood of others is half-received of.
             timeout = 0
         if self._can_answer():
             count = min(len(self._images), GROUP_IMAGES_MAX)
@@ -276,7 +276,7 @@ class Worker(ThreadWorker):
         for answer in group:
             answer.is_last |= not self.alive
             try:
-                answer.body = self.wsgi({**self._environ, **answer.environ}, answer.start_response)
+                answer.body = self.wsgi(answer.environ, answer.start_response)
             except Exception:
                 self._fail(answer)
 
@@ -342,12 +342,19 @@ class Worker(ThreadWorker):
         if fs.cancelled() or fs.exception() or not fs.result():
             self._linger(conn)
         else:
+            conn.sock.setblocking(False)
             self._keep(conn)
 
     def _keep(self, conn: TConn) -> None:
         """Wait for a connection's next request, some of which may have come already."""
         self._release(conn)
-        super().finish_request(conn, _KEPT)
+        if conn.parser.unreader.buf.getvalue():
+            self.enqueue_req(conn)
+            return
+        idle_seconds = self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER
+        conn.timeout = time.monotonic() + idle_seconds
+        self.keepalived_conns.append(conn)
+        self.poller.register(conn.sock, EVENT_READ, partial(self.on_client_socket_readable, conn))
 
     def _linger(self, conn: TConn) -> None:
         """End our side, and drop what still comes until the client has ended theirs.
@@ -434,15 +441,15 @@ class Worker(ThreadWorker):
 class Answer:
     """An image on its way: what is asked for, and what the application answers."""
 
-    def __init__(self, conn: TConn, asked: Asked) -> None:
+    def __init__(self, conn: TConn, asked: Asked, environ: dict[str, Any]) -> None:
         self.conn = conn
         self.environ = {
+            **environ,
             **asked.environ,
             "REMOTE_ADDR": conn.client[0],
             "REMOTE_PORT": str(conn.client[1]),
             "SERVER_NAME": conn.server[0],
             "SERVER_PORT": str(conn.server[1]),
-            "wsgi.input": io.BytesIO(),
         }
         self.is_last = asked.is_last
         self.head = b""
