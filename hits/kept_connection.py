@@ -59,11 +59,11 @@ class KeptConnection:
                 raise
             self._begin()
 
-    def execute(self, statement: str, values: tuple[int | None, ...] = ()) -> Any:
+    def execute(self, statement: str, values: tuple[int | str | None, ...] = ()) -> Any:
         """Execute a statement in the driver's own words, and return the cursor."""
         return self._cursor.execute(statement, values)
 
-    def execute_and_commit(self, statement: str, values: tuple[int | None, ...]) -> Any:
+    def execute_and_commit(self, statement: str, values: tuple[int | str | None, ...]) -> Any:
         """Execute a statement and commit, on one way to PostgreSQL and back; return the cursor."""
         with self._driver.pipeline():
             self.execute(statement, values)

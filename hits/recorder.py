@@ -18,6 +18,7 @@ import itertools
 import secrets
 import time
 import traceback
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
@@ -56,21 +57,32 @@ INSERT_HITS = (
     " SELECT * FROM (VALUES {}) AS new"
     " WHERE EXISTS (SELECT 1 FROM catalogue WHERE version = ? AND folded_through < ?)"
 )
+ONE_HIT = "(?, ?, ?, ?, ?)"
 # PostgreSQL draws the ids itself, and inserts nothing on another UTC day than the batch's, whose
-# salt has named the visitors. Of the clock there is one reading, because it is materialised.
-POSTGRESQL_INSERT_HITS = (
+# salt has named the visitors. Of the clock there is one reading, because it is materialised. The
+# rows come as arrays, so that the text stays the same: to read one with a place for each value
+# took the driver a seventh of its time.
+_POSTGRESQL_INSERT_HITS = (
     "WITH clock AS MATERIALIZED"
-    " (SELECT {now} AS ms, folded_through FROM catalogue WHERE version = {p}),"
-    " drawn AS MATERIALIZED (SELECT ms,"
-    " GREATEST((LEAST(ms, {ms_max}) << {shift}) + {p}, folded_through + {p}, {p}) AS first"
-    " FROM clock WHERE ms / {ms_per_day} = {p})"
+    " (SELECT {now} AS ms, folded_through FROM catalogue WHERE version = {number}),"
+    " drawn AS MATERIALIZED (SELECT ms, GREATEST((LEAST(ms, {ms_max}) << {shift}) + {number},"
+    " folded_through + {number}, {number}) AS last"
+    " FROM clock WHERE ms / {ms_per_day} = {number})"
     " INSERT INTO hits (pixel_number, id, visitor, profile, dated_ms)"
-    " SELECT pixel_number, first + place, visitor, profile,"
-    " NULLIF(COALESCE(dated_ms, ms), (first + place) >> {shift})"
-    " FROM drawn, (VALUES {rows}) AS new (pixel_number, place, visitor, profile, dated_ms)"
+    " SELECT pixel_number, last + place, visitor, profile,"
+    " NULLIF(COALESCE(dated_ms, ms), (last + place) >> {shift})"
+    " FROM drawn, unnest({numbers}, {numbers}, {numbers}, {numbers}) WITH ORDINALITY"
+    " AS new (pixel_number, visitor, profile, dated_ms, place)"
     " RETURNING id, dated_ms"
 )
-ONE_HIT = "(?, ?, ?, ?, ?)"
+POSTGRESQL_INSERT_HITS = _POSTGRESQL_INSERT_HITS.format(
+    now=POSTGRESQL_NOW_MS,
+    ms_max=ID_MS_MAX,
+    ms_per_day=MS_PER_DAY,
+    shift=HIT_ID_SHIFT,
+    number="CAST(%s AS BIGINT)",
+    numbers="CAST(%s AS BIGINT[])",
+)
 
 
 class Unstored(Exception):
@@ -315,22 +327,24 @@ class Recorder:
         """
         drawn, step = secrets.randbits(HIT_ID_SHIFT - 1), 1 + secrets.randbits(STEP_BITS)
         clock = (self._version, drawn, step, self._last_id + step, batch.day)
-        values = (
-            (row.pixel_number, place, row.visitor, row.profile, row.at_ms)
-            for place, row in enumerate(batch.rows)
+        rows = batch.rows
+        columns = (
+            _array(row.pixel_number for row in rows),
+            _array(row.visitor for row in rows),
+            _array(row.profile for row in rows),
+            _array(row.at_ms for row in rows),
         )
-        statement = _postgresql_insert_statement(len(batch.rows))
         connection = self._connection
         execute = connection.execute_and_commit if batch.is_from_memory else connection.execute
-        found = sorted(execute(statement, (*clock, *itertools.chain(*values))).fetchall())
-        if len(found) < len(batch.rows):
+        found = sorted(execute(POSTGRESQL_INSERT_HITS, (*clock, *columns)).fetchall())
+        if len(found) < len(rows):
             return None
         self._last_id = found[-1][0]
         return [
             Stored(
                 id, row.visitor, id >> HIT_ID_SHIFT if dated_ms is None else dated_ms, row.source
             )
-            for row, (id, dated_ms) in zip(batch.rows, found, strict=True)
+            for row, (id, dated_ms) in zip(rows, found, strict=True)
         ]
 
     def _forget(self) -> None:
@@ -360,17 +374,9 @@ def _insert_statement(count: int) -> str:
     return INSERT_HITS.format(", ".join([ONE_HIT] * count))
 
 
-@functools.cache
-def _postgresql_insert_statement(count: int) -> str:
-    parameter = "CAST(%s AS BIGINT)"
-    return POSTGRESQL_INSERT_HITS.format(
-        now=POSTGRESQL_NOW_MS,
-        ms_max=ID_MS_MAX,
-        ms_per_day=MS_PER_DAY,
-        shift=HIT_ID_SHIFT,
-        rows=", ".join([ONE_HIT.replace("?", parameter)] * count),
-        p=parameter,
-    )
+def _array(numbers: Iterable[int | None]) -> str:
+    """Return numbers as PostgreSQL writes an array."""
+    return f"{{{','.join('NULL' if number is None else str(number) for number in numbers)}}}"
 
 
 def reason_of(error: Exception) -> str:
