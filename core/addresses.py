@@ -44,6 +44,7 @@ def site_of(address: str) -> str | None:
     return _network(address, SITE_BITS) if is_v6 else None
 
 
+@lru_cache(maxsize=REMEMBERED_MAX)
 def _network(address: str, bits: int) -> str:
     parsed = _parsed(address)
     if isinstance(parsed, ipaddress.IPv6Address):

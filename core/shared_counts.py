@@ -1,13 +1,13 @@
 """Counts and marks in memory that all processes of a node share; make them before the fork.
 
-What is counted is known by a keyed hash, and by nothing that outlives the processes. There is no
-lock, which a killed process could leave locked: what is counted at the same instant may count as
-one. Names whose hashes share a slot share its count.
+What is counted is known by Python's own hash, whose key is drawn at every start and shared by what
+is forked, and by nothing that outlives the processes. There is no lock, which a killed process
+could leave locked: what is counted at the same instant may count as one. Names whose hashes share a
+slot share its count.
 """
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import secrets
 import struct
@@ -25,7 +25,6 @@ class SharedCounts:
     """Counts by name within a period, which is any number of hours, days or minutes."""
 
     def __init__(self) -> None:
-        self._key = secrets.token_bytes(16)
         self._memory = mmap.mmap(-1, COUNT_SLOTS * _COUNT.size)
 
     def of(self, name: str, period: int) -> int:
@@ -40,36 +39,31 @@ class SharedCounts:
         return count
 
     def _offset(self, name: str) -> int:
-        return _hashed(name, self._key) % COUNT_SLOTS * _COUNT.size
+        return hash(name) % COUNT_SLOTS * _COUNT.size
 
 
 class SharedMarks:
     """Remembers names that were marked, the newest some hundred thousand of them."""
 
     def __init__(self) -> None:
-        self._key = secrets.token_bytes(16)
         self._memory = mmap.mmap(-1, MARK_SLOTS * _MARK.size)
 
     def has(self, name: str) -> bool:
         """Tell whether a name is marked."""
-        mark = self._mark(name)
+        mark = _mark(name)
         return mark in _MARKS.unpack_from(self._memory, _offset(mark))
 
     def add(self, name: str) -> None:
         """Mark a name."""
-        mark = self._mark(name)
+        mark = _mark(name)
         marks = _MARKS.unpack_from(self._memory, _offset(mark))
         place = marks.index(0) if 0 in marks else secrets.randbelow(MARK_PLACES)
         _MARK.pack_into(self._memory, _offset(mark) + place * _MARK.size, mark)
 
-    def _mark(self, name: str) -> int:
-        return _hashed(name, self._key) or 1
+
+def _mark(name: str) -> int:
+    return hash(name) % (1 << 64) or 1
 
 
 def _offset(mark: int) -> int:
     return mark % (MARK_SLOTS // MARK_PLACES) * _MARKS.size
-
-
-def _hashed(name: str, key: bytes) -> int:
-    digest = hashlib.blake2b(name.encode(), digest_size=8, key=key).digest()
-    return int.from_bytes(digest, "big")

@@ -190,7 +190,7 @@ def explain(user_agent: str) -> Decision:
     agent, row = _cut(user_agent)
     match row:
         case Mark(pattern=None):
-            return Decision(agent, " or ".join(row.words), row.why)
+            return Decision(agent, " or ".join(sorted(row.words)), row.why)
         case Mark():
             assert row.pattern is not None
             return Decision(agent, row.pattern.pattern, row.why)
@@ -207,6 +207,7 @@ _BARE = ("(no word of a browser, a system or a device)", "a product by itself is
 _STARTS = ("its first word", "a language or a library, by its own name")
 _APPLE_MAIL = ("(WebKit that names no browser)", "Mail on an iPhone or an iPad sends it")
 _STRIPPED = ("(WebKit that names no browser)", "Mail on a Mac, Outlook and others send it")
+_GLUED = ("Bot", "`Bot` is glued to what follows")
 _UNNAMED = ("(no row)", "nothing in it is known")
 
 
@@ -219,32 +220,61 @@ def _cut(user_agent: str) -> Found:
 def _decide(user_agent: str) -> Found:
     if not user_agent:
         return Agent("no-agent"), _NO_AGENT
-    # Every word of the rules is ASCII, and looking through wider strings takes twice as long.
-    lowered = user_agent.encode("ascii", "replace").decode().lower()
-    tokens = set(rules.TOKEN.findall(lowered))
+    text = _text_of(user_agent)
     return (
-        _mail_provider(user_agent, lowered)
-        or _by_token(rules.ROBOT_TOKENS, tokens, "crawler")
-        or _bare_webkit(user_agent, lowered)
-        or _ordinary_browser(user_agent, lowered, tokens)
-        or _robot(user_agent, lowered)
-        or _mail_client(lowered, tokens)
-        or _tool(lowered, tokens)
-        or _crawler(user_agent, lowered, tokens)
-        or _browser(lowered, tokens)
-        or _unnamed(lowered, tokens)
+        _mail_provider(text)
+        or _by_token(rules.ROBOT_TOKENS, text.tokens, "crawler")
+        or _bare_webkit(text)
+        or _ordinary_browser(text)
+        or _robot(text)
+        or _mail_client(text)
+        or _tool(text)
+        or _crawler(text)
+        or _browser(text)
+        or _unnamed(text)
     )
 
 
-def _mail_provider(user_agent: str, lowered: str) -> Found | None:
-    if user_agent == rules.APPLE_MPP:
+class Text(NamedTuple):
+    """A user agent as it is looked at: as written, in lower case, and what it has of the rules'."""
+
+    written: str
+    lowered: str
+    tokens: frozenset[str]
+    words: set[str]
+
+    def has_one_of(self, words: frozenset[str]) -> bool:
+        """Tell whether one of the rules' words stands in it."""
+        return not self.words.isdisjoint(words)
+
+
+# What is neither a letter nor a digit separates tokens.
+_TO_TOKENS: Final = bytes(
+    place if place < 128 and chr(place).isalnum() else ord(" ") for place in range(256)
+)
+
+
+def _text_of(user_agent: str) -> Text:
+    # Every word of the rules is ASCII, and looking through wider strings takes twice as long.
+    text = user_agent.encode("ascii", "replace").lower()
+    tokens = text.translate(_TO_TOKENS).decode().split()
+    return Text(
+        user_agent,
+        text.decode(),
+        rules.TOKENS.intersection(tokens),
+        rules.VOCABULARY.words_in(text),
+    )
+
+
+def _mail_provider(text: Text) -> Found | None:
+    if text.written == rules.APPLE_MPP:
         agent = Agent("apple-mpp", browser="apple-mail")
-        return agent, (user_agent, "Apple's relay says this and nothing else (uap-core#509)")
-    if user_agent.endswith(rules.GMAIL_PREFETCH_END):
+        return agent, (text.written, "Apple's relay says this and nothing else (uap-core#509)")
+    if text.written.endswith(rules.GMAIL_PREFETCH_END):
         agent = Agent("gmail-prefetch", browser="gmail-proxy")
         return agent, (f"… {rules.GMAIL_PREFETCH_END}", "Gmail at delivery (mautic#10245)")
     for row in rules.MAIL_PROXIES:
-        if row.words[0] in lowered:
+        if row.words[0] in text.words:
             return Agent(_REASON_OF_PROXY.get(row.name, "mail-client"), browser=row.name), row
     return None
 
@@ -255,157 +285,147 @@ _REASON_OF_PROXY: Mapping[str, Reason] = {
 }
 
 
-def _by_token(table: Mapping[str, str], tokens: set[str], reason: Reason) -> Found | None:
+def _by_token(table: Mapping[str, str], tokens: frozenset[str], reason: Reason) -> Found | None:
     if tokens.isdisjoint(table):
         return None
     token = min(tokens & table.keys())
     return Agent(reason), (token, table[token])
 
 
-def _bare_webkit(user_agent: str, lowered: str) -> Found | None:
-    if rules.STRIPPED_WEBKIT.fullmatch(user_agent):
+def _bare_webkit(text: Text) -> Found | None:
+    if rules.STRIPPED_WEBKIT.fullmatch(text.written):
         return Agent("mail-client"), _STRIPPED
-    if rules.APPLE_MAIL.fullmatch(user_agent):
-        return _mail_program("apple-mail", lowered), _APPLE_MAIL
+    if rules.APPLE_MAIL.fullmatch(text.written):
+        return _mail_program("apple-mail", text), _APPLE_MAIL
     return None
 
 
-def _ordinary_browser(user_agent: str, lowered: str, tokens: set[str]) -> Found | None:
-    if rules.ORDINARY_BROWSER.fullmatch(user_agent):
-        return _browser(lowered, tokens)
-    return None
+def _ordinary_browser(text: Text) -> Found | None:
+    return _browser(text) if rules.ORDINARY_BROWSER.fullmatch(text.written) else None
 
 
-def _robot(user_agent: str, lowered: str) -> Found | None:
-    mark = _marked(rules.ROBOT_MARKS, lowered) or _marked((rules.ROBOT_GLUED,), user_agent)
+def _robot(text: Text) -> Found | None:
+    mark = _marked(rules.ROBOT_MARKS, text)
+    if mark is None and rules.GLUED_BOT.search(text.written):
+        return Agent("crawler"), _GLUED
     return mark and (Agent("crawler"), mark)
 
 
-def _mail_client(lowered: str, tokens: set[str]) -> Found | None:
-    row = _named(rules.MAIL_CLIENTS_BY_TOKEN, lowered, tokens)
+def _mail_client(text: Text) -> Found | None:
+    row = _named(rules.MAIL_CLIENTS_BY_TOKEN, text)
     if row is not None:
-        return _mail_program(row.name, lowered), row
-    named = _marked((rules.MAIL_NAME,), lowered)
-    if named and named.pattern and (match := named.pattern.search(lowered)):
-        return _mail_program(_name_of(match[1], lowered), lowered), named
+        return _mail_program(row.name, text), row
+    named = _marked((rules.MAIL_NAME,), text)
+    if named and named.pattern and (match := named.pattern.search(text.lowered)):
+        return _mail_program(_name_of(match[1], text), text), named
     return None
 
 
-def _name_of(product: str, lowered: str) -> str | None:
+def _name_of(product: str, text: Text) -> str | None:
     """Return the name of a mail program that we have no row for, by what it calls itself."""
     if product == "mail":
-        return "apple-mail" if "cfnetwork" in lowered else None
+        return "apple-mail" if "cfnetwork" in text.lowered else None
     return re.sub(r"%20|[._]", "-", product)
 
 
-def _mail_program(name: str | None, lowered: str) -> Agent:
-    device = _device(lowered) or ("desktop" if name in rules.DESKTOP_MAIL_CLIENTS else None)
-    return Agent("mail-client", name, _system(lowered), device, own_machine=True)
+def _mail_program(name: str | None, text: Text) -> Agent:
+    device = _device(text) or ("desktop" if name in rules.DESKTOP_MAIL_CLIENTS else None)
+    return Agent("mail-client", name, _system(text), device, own_machine=True)
 
 
-def _tool(lowered: str, tokens: set[str]) -> Found | None:
-    found = _by_token(rules.TOOL_TOKENS, tokens, "tool")
+def _tool(text: Text) -> Found | None:
+    found = _by_token(rules.TOOL_TOKENS, text.tokens, "tool")
     if found:
         return found
-    mark = _marked(rules.TOOL_MARKS, lowered)
-    if mark is None and rules.TOOL_START.match(lowered):
+    mark = _marked(rules.TOOL_MARKS, text)
+    if mark is None and rules.TOOL_START.match(text.lowered):
         return Agent("tool"), _STARTS
     return mark and (Agent("tool"), mark)
 
 
-def _crawler(user_agent: str, lowered: str, tokens: set[str]) -> Found | None:
-    mark = _marked(rules.CRAWLER_MARKS, lowered)
+def _crawler(text: Text) -> Found | None:
+    mark = _marked(rules.CRAWLER_MARKS, text)
     if mark is not None:
         return Agent("crawler"), mark
-    for token in tokens & rules.LISTED_CRAWLERS.keys():
+    for token in text.tokens & rules.LISTED_CRAWLERS.keys():
         for pattern in rules.LISTED_CRAWLERS[token]:
-            if pattern.search(user_agent):
+            if pattern.search(text.written):
                 return Agent("crawler"), (pattern.pattern, "crawler-user-agents lists it")
     return None
 
 
-def _browser(lowered: str, tokens: set[str]) -> Found | None:
-    row = _named(rules.BROWSERS_BY_TOKEN, lowered, tokens)
+def _browser(text: Text) -> Found | None:
+    row = _named(rules.BROWSERS_BY_TOKEN, text)
     if row is None:
         return None
-    return Agent("browser", row.name, _system(lowered), _device(lowered), own_machine=True), row
+    return Agent("browser", row.name, _system(text), _device(text), own_machine=True), row
 
 
-def _unnamed(lowered: str, tokens: set[str]) -> Found:
-    if tokens.isdisjoint(rules.PERSON_TOKENS) and not _has_one_of(rules.PERSON_WORDS, lowered):
-        if _is_product(lowered, tokens):
+def _unnamed(text: Text) -> Found:
+    if not text.has_one_of(rules.PERSON_WORDS):
+        if _is_product(text):
             return Agent("tool"), _BARE
         return Agent("unknown", own_machine=True), _UNNAMED
-    agent = Agent("unknown", None, _system(lowered), _device(lowered), own_machine=True)
-    return agent, _UNNAMED
+    return Agent("unknown", None, _system(text), _device(text), own_machine=True), _UNNAMED
 
 
-def _is_product(lowered: str, tokens: set[str]) -> bool:
+def _is_product(text: Text) -> bool:
     return bool(
-        not tokens.isdisjoint(rules.TRADE_TOKENS)
-        or rules.BARE_PRODUCT.search(lowered)
-        or rules.BARE_WORD.fullmatch(lowered)
-        or _has_one_of(rules.TOP_LEVEL_DOMAINS, lowered)
+        not text.tokens.isdisjoint(rules.TRADE_TOKENS)
+        or rules.BARE_PRODUCT.search(text.lowered)
+        or rules.BARE_WORD.fullmatch(text.lowered)
+        or rules.TOP_LEVEL_DOMAIN.search(text.lowered)
     )
 
 
-def _system(lowered: str) -> str | None:
-    for guard, rows in rules.SYSTEMS:
-        if guard in lowered:
-            for row in rows:
-                if row.words[0] in lowered:
-                    return row.name
+def _system(text: Text) -> str | None:
+    for row in rules.SYSTEMS:
+        if text.words.issuperset(row.words):
+            return row.name
     for name, word, pattern in rules.SYSTEM_MARKS:
-        if word in lowered and pattern.search(lowered):
+        if word in text.lowered and pattern.search(text.lowered):
             return name
     return None
 
 
-def _device(lowered: str) -> str | None:
+def _device(text: Text) -> str | None:
     """Return desktop, mobile or tablet; Umami's laptop needs a screen's width."""
-    if _has_one_of(rules.NO_DEVICE, lowered):
+    lowered = text.lowered
+    if text.has_one_of(rules.NO_DEVICE):
         return None
     if "aft" in lowered and rules.FIRE_TV.search(lowered):
         return None
-    if _has_one_of(rules.TABLET, lowered) or ("tablet" in lowered and "tablet pc" not in lowered):
+    if text.has_one_of(rules.TABLET) or ("tablet" in lowered and "tablet pc" not in lowered):
         return "tablet"
-    if _has_one_of(rules.MOBILE, lowered):
+    if text.has_one_of(rules.MOBILE):
         return "mobile"
     # Android's browsers say Mobile on a telephone and nothing on a tablet. Its other programs
     # say nothing on either.
     if "android" in lowered:
         return "tablet" if lowered.startswith("mozilla/") else "mobile"
-    return "desktop" if _has_one_of(rules.DESKTOP, lowered) else None
+    return "desktop" if text.has_one_of(rules.DESKTOP) else None
 
 
-def _has_one_of(words: tuple[str, ...], lowered: str) -> bool:
-    # A loop, since a generator would take twice as long.
-    for word in words:  # noqa: SIM110
-        if word in lowered:
-            return True
-    return False
-
-
-def _marked(marks: Iterable[Mark], text: str) -> Mark | None:
+def _marked(marks: Iterable[Mark], text: Text) -> Mark | None:
     """Return the first row that tells what an agent is."""
-    for mark in marks:
+    for mark in marks if text.words else ():
         if (
-            _has_one_of(mark.words, text)
-            and not _has_one_of(mark.unless, text)
-            and (mark.pattern is None or mark.pattern.search(text))
+            text.has_one_of(mark.words)
+            and not text.has_one_of(mark.unless)
+            and (mark.pattern is None or mark.pattern.search(text.lowered))
         ):
             return mark
     return None
 
 
-def _named(index: rules.Index, lowered: str, tokens: set[str]) -> Name | None:
+def _named(index: rules.Index, text: Text) -> Name | None:
     """Return the first row whose words all stand in the user agent."""
-    if tokens.isdisjoint(index):
+    if text.tokens.isdisjoint(index):
         return None
     found = [
         (place, row)
-        for token in tokens & index.keys()
+        for token in text.tokens & index.keys()
         for place, row in index[token]
-        if all(word in lowered for word in row.words)
+        if all(word in text.lowered for word in row.words)
     ]
     return min(found)[1] if found else None

@@ -101,6 +101,8 @@ class GroupCommit(Generic[Item, Outcome]):
         Raises: Uncommitted if it could not be. Where the commit itself failed it may be found
         later all the same; in all other cases nothing of it is stored.
         """
+        if waiting.outcome is not None:  # Somebody else has led; most of the time it is so.
+            return waiting.outcome
         with self._lock:
             leads = not self._is_led and not waiting.is_taken
             self._is_led |= leads

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from core.clock import now
 from hits.intake import (
     TOKEN,
     Fetch,
@@ -82,7 +81,7 @@ class Collector:
             query = unescaped(_utf8(environ["QUERY_STRING"]))
             parameters = parameters_of(query) if query else {}
             name = _name(environ["PATH_INFO"], parameters)
-            wait = self._intake.enqueue(name, _fetch_of(environ, query, parameters), now())
+            wait = self._intake.enqueue(name, _fetch_of(environ, query, parameters))
         except Exception as error:
             return partial(_failed, error)
         return partial(_status_of, wait)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from datetime import datetime
 from typing import Any
 
 from core.addresses import network_of
@@ -21,6 +20,7 @@ from core.shared_counts import SharedCounts, SharedMarks
 from hits.agent_names import OTHER
 from hits.classify import Agent, Reason, Verdict
 from hits.references import HitContext
+from models import MS_PER_DAY
 
 # What a pixel's day may take on average, and what a hit takes of it without any text: the hit, its
 # visitor, its profile, and what is derived from them, on the database that needs more for it.
@@ -40,6 +40,7 @@ KNOWN_PROGRAM_CHARACTERS_MAX = 256
 # These are forgotten as a whole when they are full.
 FAMILIAR_MAX = 8_000
 PIXELS_MAX = 10_000
+MS_PER_HOUR = MS_PER_DAY // 24
 
 log = logging.getLogger("pixelkeep.new_values")
 
@@ -68,7 +69,7 @@ class NewValues:
         context: HitContext,
         says: tuple[Agent, Verdict],
         recipient: str | None,
-        at: datetime,
+        at_ms: int,
     ) -> HitContext:
         """Return the context that is kept of a hit: as it is, or with `OTHER` in them."""
         number, pixel_id = pixel
@@ -77,14 +78,15 @@ class NewValues:
         key = hash((number, *texts.values()))
         if key in self._familiar:
             return context
+        hour = at_ms // MS_PER_HOUR
         with self._lock:
-            replaced = self._replaced(number, network_of(address), texts, agent, recipient, at)
+            replaced = self._replaced(number, network_of(address), texts, agent, recipient, hour)
             if not replaced:
                 if len(self._familiar) >= FAMILIAR_MAX:
                     self._familiar = set()
                 self._familiar.add(key)
                 return context
-            self._tell(number, pixel_id, at)
+            self._tell(number, pixel_id, hour)
         others: dict[str, Any] = dict.fromkeys(replaced, OTHER)
         if "user_agent" in replaced:
             others["verdict"] = verdict
@@ -97,10 +99,9 @@ class NewValues:
         texts: dict[str, str | None],
         agent: Agent,
         recipient: str | None,
-        at: datetime,
+        hour: int,
     ) -> list[str]:
         """Return the names of those texts that may not be kept; count the others."""
-        hour = int(at.timestamp()) // 3600
         left = self._bytes_left(number, hour // 24) + HIT_BYTES_MAX - HIT_BYTES
         if recipient:
             left -= len(recipient.encode()) * 3 // 2 + RECIPIENT_BYTES
@@ -137,8 +138,7 @@ class NewValues:
         self._pixels.add(str(number), hour // 24)
         return True
 
-    def _tell(self, number: int, pixel_id: uuid.UUID, at: datetime) -> None:
-        hour = int(at.timestamp()) // 3600
+    def _tell(self, number: int, pixel_id: uuid.UUID, hour: int) -> None:
         if self._told.get(number) == hour:
             return
         if len(self._told) >= PIXELS_MAX:

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final, NamedTuple
 
 from crawleruseragents import CRAWLER_USER_AGENTS_DATA
+
+from hits.words import Vocabulary
 
 # Raise it with every change of a rule, and of the release of crawler-user-agents: stored hits
 # whose rules are older can then be found and classified again.
@@ -37,9 +40,9 @@ class Mark(NamedTuple):
     """
 
     why: str
-    words: tuple[str, ...]
+    words: frozenset[str]
     pattern: re.Pattern[str] | None = None
-    unless: tuple[str, ...] = ()
+    unless: frozenset[str] = frozenset()
 
 
 def _names(*rows: tuple[str, ...] | str) -> tuple[Name, ...]:
@@ -56,7 +59,7 @@ def _names(*rows: tuple[str, ...] | str) -> tuple[Name, ...]:
 def _mark(why: str, words: str, pattern: str = "", *, unless: tuple[str, ...] = ()) -> Mark:
     """Return a row; `words` are separated by two blanks."""
     compiled = re.compile(pattern) if pattern else None
-    return Mark(why, tuple(words.split("  ")), compiled, unless)
+    return Mark(why, frozenset(words.split("  ")), compiled, frozenset(unless))
 
 
 def _tokens(rows: dict[str, str]) -> dict[str, str]:
@@ -106,9 +109,7 @@ ROBOT_MARKS = (
     _mark("a browser without a window", "headless"),
 )
 # In the agent as it is written: RankBotEU, but neither bottle nor Botswana.
-ROBOT_GLUED: Final = Mark(
-    "`Bot` is glued to what follows", ("Bot",), re.compile(r"Bot(?=[A-Z0-9_])")
-)
+GLUED_BOT: Final = re.compile(r"Bot(?=[A-Z0-9_])")
 
 ROBOT_TOKENS = _tokens(
     {
@@ -442,38 +443,26 @@ BROWSERS_BY_TOKEN: Final = _indexed(BROWSERS)
 # 9. What only a person's program says: a system, a device, an engine, an app's kind. An agent
 # without a browser that has none of these is a tool: `Prometheus/2.40.5`, `kube-probe/1.15`.
 
-PERSON_WORDS = (
-    *(
-        "android",
-        "iphone",
-        "ipad",
-        "ipod",
-        "-ios",
-        "ios/",
-        "ios ",
-        "(ios",
-        "watchos",
-        "watch os",
-        "tvos",
-    ),
-    *("apple watch",),
-    *("appletv", "windows", "win32", "win64", "win10", "win7", "mac os", "macos", "macintosh"),
-    *("os x", "osx/", "x11", "cfnetwork", "dalvik", "symbian", "series60", "series40", "midp"),
-    *("amiga", "nokia", "blackberry", "samsung", "sonyericsson", "huawei", "motorola", "palm"),
-    *("docomo", "garmin", "roku", "webos", "tizen", "playstation", "nintendo", "xbox", "ps vita"),
-    *("smarttv", "smart-tv", "hbbtv", ";tpapi", "fire os", "kreatv", "netfront", "teleca"),
-    *("openwave", "up.link", "up/", "gecko", "webkit", "khtml", "konqueror", "opera", "mozilla"),
-    *("firefox", "safari", "chrome ", "browser", "internet explorer", "iceweasel", "icecat"),
-    *("netsurf", "dillo", "mosaic", "lynx", "links ", "links/", "w3m/", "ucweb", "lunascape"),
-    *("sleipnir", "java/1.", "profile/", "wap", "pod", "cast", "radio", "music", "player"),
-    *("phone", "mobile", "tablet", "office", "victorreader", "viber", "spotify", "hulu", "skype"),
-    *("webex", "bose/", "sonos", "plex", "torrent", "itunes", "quicktime", "zune", "rhythmbox"),
-    *("kodi", "bluestacks", "citrix", "polycom", "aquos", "dlna", "cinnamon/", "gfiber"),
-    *("biyubi", "xiino", "amaya", "activeworlds", "battle.net", "tunnel", "soundwaves"),
-    *("soundon", "swoot", "bullhorn", "tuner", "airplay", "airsonic", "idsc/", "mail"),
+PERSON_WORDS: Final = frozenset(
+    {
+        *("android", "iphone", "ipad", "ipod", "-ios", "ios/", "ios ", "(ios", "watchos"),
+        *("watch os", "tvos", "apple watch", "appletv", "windows", "win32", "win64", "win10"),
+        *("win7", "mac os", "macos", "macintosh", "os x", "osx/", "x11", "cfnetwork", "dalvik"),
+        *("symbian", "series60", "series40", "midp", "amiga", "nokia", "blackberry", "samsung"),
+        *("sonyericsson", "huawei", "motorola", "palm", "docomo", "garmin", "roku", "webos"),
+        *("tizen", "playstation", "nintendo", "xbox", "ps vita", "smarttv", "smart-tv", "hbbtv"),
+        *(";tpapi", "fire os", "kreatv", "netfront", "teleca", "openwave", "up.link", "up/"),
+        *("gecko", "webkit", "khtml", "konqueror", "opera", "mozilla", "firefox", "safari"),
+        *("chrome ", "browser", "internet explorer", "iceweasel", "icecat", "netsurf", "dillo"),
+        *("mosaic", "lynx", "links ", "links/", "w3m/", "ucweb", "lunascape", "sleipnir"),
+        *("java/1.", "profile/", "wap", "pod", "cast", "radio", "music", "player", "phone"),
+        *("mobile", "tablet", "office", "victorreader", "viber", "spotify", "hulu", "skype"),
+        *("webex", "bose/", "sonos", "plex", "torrent", "itunes", "quicktime", "zune", "rhythmbox"),
+        *("kodi", "bluestacks", "citrix", "polycom", "aquos", "dlna", "cinnamon/", "gfiber"),
+        *("biyubi", "xiino", "amaya", "activeworlds", "battle.net", "tunnel", "soundwaves"),
+        *("soundon", "swoot", "bullhorn", "tuner", "airplay", "airsonic", "idsc/", "mail"),
+    }
 )
-# Most of them are words by themselves, and found sooner so.
-PERSON_TOKENS = frozenset(word for word in PERSON_WORDS if word.isalnum())
 
 # Such a product names its version, is one word by itself, or says what it is for.
 BARE_PRODUCT: Final = re.compile(r"[a-z](?:/v?\d| v?\.? ?\d+\.\d)|^[\w.-]+/[\w.]*$")
@@ -488,104 +477,66 @@ TRADE_TOKENS: Final = frozenset(
         *("tester", "url", "verifier", "web", "website", "xml"),
     }
 )
-TOP_LEVEL_DOMAINS: Final = (
-    *(".com", ".net", ".org", ".io", ".de", ".cz", ".ru", ".info", ".biz", ".eu", ".fr", ".nl"),
-    ".pl",
-)
+TOP_LEVEL_DOMAIN: Final = re.compile(r"\.(?:com|net|org|io|de|cz|ru|info|biz|eu|fr|nl|pl)")
 
 # 10. Systems: Umami's names, and those it has none for.
 
-# Rows by a word that stands in all of them, so that most are not looked at one by one.
-SYSTEMS: Final = (
-    (
-        "",
-        _names(
-            "names a telephone beside what it claims to be like",
-            ("Windows Mobile", "windows phone"),
-            ("Windows Mobile", "windows mobile"),
-            ("Windows Mobile", "windowsmobile"),
-            ("Windows Mobile", "iemobile"),
-            ("Windows Mobile", "; wds "),
-            ("KaiOS", "kaios"),
-            ("Linux", "like android"),
-            ("Chrome OS", "chromebook"),
-            ("Android OS", "android"),
-            ("Android OS", "; adr "),
-            "names itself",
-            ("iOS", "like mac os x"),
-            ("iOS", "iphone"),
-            ("iOS", "ipad"),
-            ("iOS", "ipod"),
-            ("iOS", "outlook-ios/"),
-            ("BlackBerry OS", "blackberry"),
-            ("BlackBerry OS", "(bb10;"),
-            ("Amazon OS", "kindle"),
-        ),
-    ),
-    (
-        "win",
-        _names(
-            "names itself",
-            ("Windows 10", "windows nt 10.0"),
-            ("Windows 3.11", "win16"),
-            ("Windows 95", "windows 95"),
-            ("Windows 95", "win95"),
-            ("Windows 98", "windows 98"),
-            ("Windows 98", "win98"),
-            ("Windows 2000", "windows nt 5.0"),
-            ("Windows 2000", "windows 2000"),
-            ("Windows XP", "windows nt 5.1"),
-            ("Windows XP", "windows xp"),
-            ("Windows Server 2003", "windows nt 5.2"),
-            ("Windows Vista", "windows nt 6.0"),
-            ("Windows 7", "windows nt 6.1"),
-            ("Windows 8", "windows nt 6.2"),
-            ("Windows 8.1", "windows nt 6.3"),
-            ("Windows ME", "windows me"),
-            ("Windows CE", "windows ce"),
-        ),
-    ),
-    (
-        "",
-        _names(
-            "names itself",
-            ("Open BSD", "openbsd"),
-            ("Sun OS", "sunos"),
-            ("Chrome OS", "cros "),
-            ("Linux", "linux"),
-            ("Linux", "x11"),
-        ),
-    ),
-    (
-        "mac",
-        _names(
-            "names itself",
-            ("Mac OS", "macintosh"),
-            ("Mac OS", "mac os"),
-            ("Mac OS", "macos"),
-            ("Mac OS", "mac_powerpc"),
-        ),
-    ),
-    (
-        "darwin/",
-        _names(
-            "CFNetwork names the processor on a Mac and nothing on an iPhone",
-            ("Mac OS", "(x86_64)"),
-            ("Mac OS", "(i386)"),
-            ("Mac OS", "darwin/17.7.0"),
-            ("iOS", "cfnetwork"),
-            ("Mac OS", "darwin/"),
-        ),
-    ),
-    (
-        "",
-        _names(
-            "names itself",
-            ("iOS", "cfnetwork"),
-            ("QNX", "qnx"),
-            ("BeOS", "beos"),
-        ),
-    ),
+SYSTEMS: Final = _names(
+    "names a telephone beside what it claims to be like",
+    ("Windows Mobile", "windows phone"),
+    ("Windows Mobile", "windows mobile"),
+    ("Windows Mobile", "windowsmobile"),
+    ("Windows Mobile", "iemobile"),
+    ("Windows Mobile", "; wds "),
+    ("KaiOS", "kaios"),
+    ("Linux", "like android"),
+    ("Chrome OS", "chromebook"),
+    ("Android OS", "android"),
+    ("Android OS", "; adr "),
+    "names itself",
+    ("iOS", "like mac os x"),
+    ("iOS", "iphone"),
+    ("iOS", "ipad"),
+    ("iOS", "ipod"),
+    ("iOS", "outlook-ios/"),
+    ("BlackBerry OS", "blackberry"),
+    ("BlackBerry OS", "(bb10;"),
+    ("Amazon OS", "kindle"),
+    ("Windows 10", "windows nt 10.0"),
+    ("Windows 3.11", "win16"),
+    ("Windows 95", "windows 95"),
+    ("Windows 95", "win95"),
+    ("Windows 98", "windows 98"),
+    ("Windows 98", "win98"),
+    ("Windows 2000", "windows nt 5.0"),
+    ("Windows 2000", "windows 2000"),
+    ("Windows XP", "windows nt 5.1"),
+    ("Windows XP", "windows xp"),
+    ("Windows Server 2003", "windows nt 5.2"),
+    ("Windows Vista", "windows nt 6.0"),
+    ("Windows 7", "windows nt 6.1"),
+    ("Windows 8", "windows nt 6.2"),
+    ("Windows 8.1", "windows nt 6.3"),
+    ("Windows ME", "windows me"),
+    ("Windows CE", "windows ce"),
+    ("Open BSD", "openbsd"),
+    ("Sun OS", "sunos"),
+    ("Chrome OS", "cros "),
+    ("Linux", "linux"),
+    ("Linux", "x11"),
+    ("Mac OS", "macintosh"),
+    ("Mac OS", "mac os"),
+    ("Mac OS", "macos"),
+    ("Mac OS", "mac_powerpc"),
+    "CFNetwork names the processor on a Mac and nothing on an iPhone",
+    ("Mac OS", "darwin/", "(x86_64)"),
+    ("Mac OS", "darwin/", "(i386)"),
+    ("Mac OS", "darwin/17.7.0"),
+    ("iOS", "cfnetwork"),
+    ("Mac OS", "darwin/"),
+    "names itself",
+    ("QNX", "qnx"),
+    ("BeOS", "beos"),
 )
 # Names that are part of others too, asked where no row above is found.
 SYSTEM_MARKS = (
@@ -595,20 +546,38 @@ SYSTEM_MARKS = (
 
 # 11. Devices.
 
-NO_DEVICE: Final = (
-    *("smarttv", "googletv", "hbbtv", "bravia", "playstation", "xbox", "nintendo", " tv", "(tv"),
+NO_DEVICE: Final = frozenset(
+    {
+        *("smarttv", "googletv", "hbbtv", "bravia", "playstation", "xbox", "nintendo"),
+        *(" tv", "(tv"),
+    }
 )
 FIRE_TV: Final = re.compile(r"\baft[a-z]")
-TABLET: Final = ("ipad", "kindle", " silk/", "playbook")
-MOBILE: Final = (
-    *("mobi", "iphone", "ipod", "outlook-ios", "blackberry", "bb10", "windows phone", "opera mini"),
-    "symbian",
+TABLET: Final = frozenset({"ipad", "kindle", " silk/", "playbook"})
+MOBILE: Final = frozenset(
+    {
+        *("mobi", "iphone", "ipod", "outlook-ios", "blackberry", "bb10", "windows phone"),
+        *("opera mini", "symbian"),
+    }
 )
-DESKTOP: Final = (
-    *("windows", "win16", "win95", "win98", "macintosh", "mac os", "mac_os", "mac_powerpc", "x11"),
-    *("cros", "linux", "bsd"),
+DESKTOP: Final = frozenset(
+    {
+        *("windows", "win16", "win95", "win98", "macintosh", "mac os", "mac_os", "mac_powerpc"),
+        *("x11", "cros", "linux", "bsd"),
+    }
 )
 
+
+# All words above that are looked for together.
+
+_MARKS = (*ROBOT_MARKS, *TOOL_MARKS, *CRAWLER_MARKS, MAIL_NAME)
+VOCABULARY: Final = Vocabulary(
+    chain(
+        *(mark.words | mark.unless for mark in _MARKS),
+        *(row.words for row in (*MAIL_PROXIES, *SYSTEMS)),
+        *(PERSON_WORDS, NO_DEVICE, TABLET, MOBILE, DESKTOP),
+    )
+)
 
 # What crawler-user-agents lists, by a token that an agent must have for the pattern to match.
 
@@ -641,6 +610,14 @@ def _tokens_of(pattern: str) -> Iterator[str]:
 
 
 LISTED_CRAWLERS: Final = listed_crawlers()
+
+# All tokens that anything is looked up by.
+TOKENS: Final = frozenset(
+    chain(
+        *(ROBOT_TOKENS, TOOL_TOKENS, TRADE_TOKENS),
+        *(MAIL_CLIENTS_BY_TOKEN, BROWSERS_BY_TOKEN, LISTED_CRAWLERS),
+    )
+)
 
 
 def any_of(*patterns: str) -> re.Pattern[str]:

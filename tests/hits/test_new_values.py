@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from core.clock import milliseconds
 from hits.classify import classify_agent, classify_hit
 from hits.new_values import HIT_BYTES_MAX, NewValues
 from hits.references import HitContext
@@ -36,7 +37,7 @@ class Pixel:
         context = HitContext(agent, **given)
         verdict = classify_hit(says)
         pixel = (self.number, uuid.uuid4())
-        return self.limits.limited(pixel, address, context, (says, verdict), None, at)
+        return self.limits.limited(pixel, address, context, (says, verdict), None, milliseconds(at))
 
 
 def test_new_values_of_a_sender_are_kept_up_to_the_limit_of_an_hour() -> None:

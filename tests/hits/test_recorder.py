@@ -13,7 +13,6 @@ from sqlalchemy import create_engine, event, func, select, update
 
 from app import create_app
 from core import settings
-from core.clock import now
 from core.database import BUSY_TIMEOUT_MS, db
 from core.locks import write_lock, writing
 from core.permissions import Role
@@ -114,7 +113,7 @@ def test_hits_that_wait_together_are_one_commit(app: Flask) -> None:
 def test_commit_now_stores_all_that_is_begun_and_waits_for_nobody(app: Flask) -> None:
     intake, recorder = app.extensions["intake"], app.extensions["recorder"]
     seen = Fetch("192.0.2.1", "agent")
-    finishes = [intake.enqueue(PixelName("p"), seen, now()) for _ in range(HITS)]
+    finishes = [intake.enqueue(PixelName("p"), seen) for _ in range(HITS)]
     with write_lock(db.engine):
         assert not recorder.commit_now()
         assert stored() == 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from datetime import datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +18,7 @@ from marshmallow import ValidationError
 
 import auth
 from core import errors
-from core.clock import from_milliseconds, now, now_ms
+from core.clock import now_ms
 from core.errors import BadRequest, DomainError, NotFound, PayloadTooLarge, UnsupportedMediaType
 from core.permissions import Action
 from hits.intake import (
@@ -136,7 +135,7 @@ def _enqueue(given: dict[str, Any], caller: auth.Caller | None) -> Callable[[], 
             if not intake.knows(name):
                 raise NotFound("Pixel not found.")
             return partial(_answer, uuid.uuid4(), uuid.uuid4())
-        wait = intake.enqueue(name, _fetch_of(payload, believed), now())
+        wait = intake.enqueue(name, _fetch_of(payload, believed))
     except Unstored:
         raise errors.Unavailable from None
     return partial(_wait, payload["pixel"], wait)
@@ -197,15 +196,15 @@ def _fetch_of(payload: dict[str, Any], believed: dict[str, Any]) -> Fetch:
         recipient=payload["id"],
         header_signals=header_signals(request.environ),
         opted_out="1" in (request.headers.get("DNT"), request.headers.get("Sec-GPC")),
-        at=_said_at(believed["timestamp"]),
+        at_ms=_said_at_ms(believed["timestamp"]),
     )
 
 
-def _said_at(seconds: int | None) -> datetime | None:
+def _said_at_ms(seconds: int | None) -> int | None:
     """Return when a hit was by its payload; what is yet to come is now."""
     if seconds is None:
         return None
-    return from_milliseconds(min(seconds * 1000, now_ms()))
+    return min(seconds * 1000, now_ms())
 
 
 def _query(url: str) -> str:
