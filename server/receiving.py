@@ -33,6 +33,8 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IG
 _CHUNKED = re.compile(
     rb"\r\ntransfer-encoding:(?:[^\r\n]*,)?[ \t]*chunked[ \t]*\r\n", re.IGNORECASE
 )
+# Routes that ask nobody who they are. Of the others the application says who may send how much.
+_IS_FOR_ALL = re.compile(rb"(?:\r\n)?POST /+api/(?:send|batch)[ ?]")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _CHUNK_LINE_WITH_EXTENSIONS = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\r\n]*)\r\n")
 # gunicorn refuses a body where it stands, at the moment that somebody reads the body.
@@ -43,7 +45,7 @@ class State(Enum):
     """How much of a request has arrived.
 
     Of a `LARGE` one, the head and more than most routes take: a route that wants the rest reads it.
-    An `UNREADABLE` one has an error.
+    An `UNREADABLE` one has an error; so has a large one that nobody reads.
     """
 
     PARTIAL = auto()
@@ -115,7 +117,7 @@ class Arrival:
         elif self.chunks.is_over:
             self.state = State.WHOLE
         elif len(self.chunks.data) > BODY_BYTES_MAX:
-            self.state = State.LARGE
+            self._leave_rest()
 
     def taken(self) -> bytes | bytearray:
         """Return what a parser is to read of it first, once; `chunks` has the rest."""
@@ -161,11 +163,19 @@ class Arrival:
             if len(received) >= self._length:
                 self.state = State.WHOLE
             elif self._length > HEAD_BYTES_MAX + BODY_BYTES_MAX:
-                self.state = State.LARGE
+                self._leave_rest()
         else:
             self.state = State.WHOLE
         if self.state is State.PARTIAL:
             self.expects_continue = _EXPECTS.search(received, 0, at) is not None
+
+    def _leave_rest(self) -> None:
+        """Leave what is still to come to the application, which knows who may send so much."""
+        self.state = State.LARGE
+        if _IS_FOR_ALL.match(self._received):
+            self.state = State.UNREADABLE
+            kib = BODY_BYTES_MAX // 1024
+            self.error = Unreadable(413, f"The request body is larger than {kib} KiB.")
 
 
 class Chunks:

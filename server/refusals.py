@@ -22,6 +22,7 @@ from web.errors import body as error_body
 RETRY_SECONDS = 5
 _REASONS = {
     400: ("Bad Request", "bad-request"),
+    413: ("Request Entity Too Large", "payload-too-large"),
     414: ("URI Too Long", "uri-too-long"),
     431: ("Request Header Fields Too Large", "request-header-fields-too-large"),
     500: ("Internal Server Error", "internal-server-error"),
@@ -76,5 +77,6 @@ def _shown(
         ("Content-Type", kind),
         ("Content-Length", str(len(encoded))),
         ("X-Content-Type-Options", "nosniff"),
+        ("Access-Control-Allow-Origin", "*"),
     ]
     return headers, encoded

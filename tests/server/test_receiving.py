@@ -150,7 +150,9 @@ def test_heads_and_trailers_without_end_are_refused(sent: bytes, status: int, si
 )
 def test_body_over_what_strangers_may_send_is_handed_over_before_it_ends(body: bytes) -> None:
     head = HEAD.replace(b"Host: a", b"X: " + b"x" * 8000 + b"\r\nY: " + b"y" * 8000)
-    arrival = arrived(head + body)
+    stranger = arrived(head + body)
+    assert (stranger.state, stranger.error.status) == (State.UNREADABLE, 413)
+    arrival = arrived(head.replace(b"/api/send", b"/api/pixels") + body)
     assert arrival.state is State.LARGE
     assert arrival.chunks
     # With a byte more than a route takes that asks nobody who they are, it needn't wait for more.
@@ -160,7 +162,9 @@ def test_body_over_what_strangers_may_send_is_handed_over_before_it_ends(body: b
 @pytest.mark.parametrize("length", [98_305, 10_000_000, 10**17])
 def test_long_body_is_not_waited_for(length: int) -> None:
     head = HEAD.replace(b"Transfer-Encoding: chunked", b"Content-Length: %d" % length)
-    assert arrived(head).state is State.LARGE
+    stranger = arrived(head)
+    assert (stranger.state, stranger.error.status) == (State.UNREADABLE, 413)
+    assert arrived(head.replace(b"/api/send", b"/api/pixels")).state is State.LARGE
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"\r\nGET"])
