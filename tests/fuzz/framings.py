@@ -28,6 +28,7 @@ CONNECTIONS_AT_ONCE = 24
 ANSWER_SECONDS_MAX = 10
 IMAGE_INTERVAL_SECONDS = 0.01
 REST_SECONDS = 3.0
+SLOWEST_SHOWN = 5
 MIB = 2**20
 
 Pieces = Iterator[bytes]
@@ -167,9 +168,14 @@ def _goes_on(dice: random.Random, client: socket.socket, pieces: Pieces) -> bool
 
 @dataclass
 class Images:
-    """How long images took, in milliseconds, and what a process of the server held meanwhile."""
+    """How long images took, in milliseconds, and what a process of the server held meanwhile.
+
+    `stalled_ms` is the longest that a sleep took beyond its time: then the machine, or whoever
+    shares it, kept the asker waiting, and not the server.
+    """
 
     took_ms: list[float] = field(default_factory=list)
+    stalled_ms: float = 0.0
     failed: list[str] = field(default_factory=list)
     memory_mib: float = 0.0
     framings: int = 0
@@ -178,7 +184,9 @@ class Images:
         took = sorted(self.took_ms)
         return (
             f"{len(took)} images: median {statistics.median(took):.2f} ms,"
-            f" 99 % in {took[int(len(took) * 0.99)]:.1f}, slowest {took[-1]:.1f};"
+            f" 99 % in {took[int(len(took) * 0.99)]:.1f}, slowest"
+            f" {', '.join(f'{each:.0f}' for each in took[: -SLOWEST_SHOWN - 1 : -1])};"
+            f" the machine stalled for {self.stalled_ms:.0f} ms at most;"
             f" {len(self.failed)} failed; {self.memory_mib:.0f} MiB in the largest process"
         )
 
@@ -204,7 +212,10 @@ def time_images(server: Server, slug: str, seconds: float) -> Images:
             images.took_ms.append((time.perf_counter() - begun) * 1000)
         new.close()
         images.memory_mib = max(images.memory_mib, _largest_mib(server))
+        slept_since = time.perf_counter()
         time.sleep(IMAGE_INTERVAL_SECONDS)
+        stalled_s = time.perf_counter() - slept_since - IMAGE_INTERVAL_SECONDS
+        images.stalled_ms = max(images.stalled_ms, stalled_s * 1000)
     kept.close()
     return images
 
