@@ -131,7 +131,7 @@ class RevokedToken(Model):
 
 
 class FailedLogin(Model):
-    """How often a password was wrong for an account, an address or both (see `throttle`).
+    """How often a password was wrong for an account, an address or both (see `login_throttle`).
 
     `id` is a keyed hash of what is counted.
     """
@@ -171,7 +171,7 @@ class Pixel(Model):
     sent_at: Mapped[datetime | None] = mapped_column(Instant)
     sent_count: Mapped[int | None]
     retention_days: Mapped[int | None]
-    # How far `segments` has come: the last hit taken in, the numbers given to visitors and to
+    # How far `folding` has come: the last hit taken in, the numbers given to visitors and to
     # profiles, the first UTC day whose hits are still there; `revision` is raised when what was
     # taken in changes.
     folded_through: Mapped[int] = mapped_column(BigInteger, default=0)

@@ -7,13 +7,15 @@ agents are data, in `hits.user_agents`. First match wins:
 2. Apple Mail Privacy Protection, by its exact user agent: prefetch
 3. Gmail's fetch at delivery, by the end of its user agent: prefetch
 4. the image proxies of mail providers, sent by a person who opened the mail: open
-5. robots' words, browsers that a program drives, monitors: bot
-6. mail programs: open
+5. monitors, scanners, browsers that a program drives, by a token of theirs: bot
+6. Apple's Mail and others that name no browser: open
 7. an agent of nothing but a browser's own words: open
-8. tools and HTTP libraries, crawlers and link previews: bot
-9. a browser: open
-10. a product and nothing that only a person's program says: bot
-11. anything else: open
+8. robots' words: bot
+9. mail programs: open
+10. tools and HTTP libraries, crawlers and link previews: bot
+11. a browser: open
+12. a product and nothing that only a person's program says: bot
+13. anything else: open
 
 A header that announces a prefetch goes before all of them. What is an open by these rules, but
 came sooner than a person can, is a prefetch after all.
@@ -250,7 +252,7 @@ class Text(NamedTuple):
 
 # What is neither a letter nor a digit separates tokens.
 _TO_TOKENS: Final = bytes(
-    place if place < 128 and chr(place).isalnum() else ord(" ") for place in range(256)
+    place if chr(place).isascii() and chr(place).isalnum() else ord(" ") for place in range(256)
 )
 
 
@@ -274,7 +276,7 @@ def _mail_provider(text: Text) -> Found | None:
         agent = Agent("gmail-prefetch", browser="gmail-proxy")
         return agent, (f"… {rules.GMAIL_PREFETCH_END}", "Gmail at delivery (mautic#10245)")
     for row in rules.MAIL_PROXIES:
-        if row.words[0] in text.words:
+        if text.words.issuperset(row.words):
             return Agent(_REASON_OF_PROXY.get(row.name, "mail-client"), browser=row.name), row
     return None
 
@@ -347,7 +349,7 @@ def _crawler(text: Text) -> Found | None:
     mark = _marked(rules.CRAWLER_MARKS, text)
     if mark is not None:
         return Agent("crawler"), mark
-    for token in text.tokens & rules.LISTED_CRAWLERS.keys():
+    for token in sorted(text.tokens & rules.LISTED_CRAWLERS.keys()):
         for pattern in rules.LISTED_CRAWLERS[token]:
             if pattern.search(text.written):
                 return Agent("crawler"), (pattern.pattern, "crawler-user-agents lists it")
@@ -408,6 +410,7 @@ def _device(text: Text) -> str | None:
 
 def _marked(marks: Iterable[Mark], text: Text) -> Mark | None:
     """Return the first row that tells what an agent is."""
+    # Most odd strings have no word of the rules.
     for mark in marks if text.words else ():
         if (
             text.has_one_of(mark.words)

@@ -1,6 +1,6 @@
 """The rules about user agents, as data: what is looked for, what it stands for, and why.
 
-`hits.classify` asks the tables in the order of this file; within a table the first row wins. Words
+`hits.classify` says in which order it asks the tables; within a table the first row wins. Words
 are in lower case and looked for in an agent in lower case. They are words and sets rather than
 patterns wherever that will do: no stranger's string can make looking them up slow, and a set may
 grow without any agent taking longer.

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+# As many as an unsigned integer of C has, for `cast`.
 GRAM_BYTES = 4
 
 
 class Vocabulary:
-    """The words that are looked for, all of them in ASCII."""
+    """The words that are looked for: ASCII, in the case that the text is in."""
 
     def __init__(self, words: Iterable[str]) -> None:
         encoded = sorted(word.encode("ascii") for word in set(words))

@@ -3,8 +3,8 @@
 Where people were issued links of their own, the figures are about them: each person is opened,
 machine only or unopened. Else they are about opens, beside a count that the owner tells.
 
-Who opted out is in none of them: neither as a person, nor by the opens that came under their name
-until then. Those that came since have no name, and count as anybody's.
+People who opted out are in none of them: neither as people, nor by the opens that came under their
+name until then. Those that came since have no name, and count as anybody's.
 """
 
 from __future__ import annotations

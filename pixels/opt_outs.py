@@ -126,7 +126,7 @@ def take_along(pixel_number: int, owner: uuid.UUID) -> None:
 
 
 def listing(owners: Collection[uuid.UUID] | None, query: ListQuery) -> Page[OptOut]:
-    """Return a page of who opted out of some owners' pixels, None for all; the last first."""
+    """Return a page of people who opted out of some owners' pixels, None for all; last first."""
     return paginate(_listed(owners), query)
 
 

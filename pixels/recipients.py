@@ -26,11 +26,11 @@ from core.people_key import OptOutLink, PeopleKey, folded
 from hits.people import people_key
 from models import EVERY_OWNER, OptOut, Pixel, Recipient
 from pixels.catalogue import raise_people_version, raise_version
+from pixels.opt_outs import OPT_OUT_PATH
 from stats import folding
 
 # Ids are stored so many at a time, so that hits wait for a moment only.
 STORED_AT_ONCE_MAX = 2_000
-OPT_OUT_PATH = "/opt-out/"
 # An issue's number, at random; those below are no issue's.
 _ISSUE_BITS, _ISSUE_MIN = 62, 1 << 62
 # Browsers and proxies rewrite dots, slashes and percent signs in paths, never in a query.

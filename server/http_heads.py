@@ -2,8 +2,8 @@
 
 gunicorn takes longer to read a request than its hit takes to be stored. What mail clients,
 browsers and proxies send is read here in a tenth of the time; a head with anything else in it is
-gunicorn's to read, so that there is one judge of what is odd. `tests/test_heads.py` compares the
-two.
+gunicorn's to read, so that there is one judge of what is odd.
+`tests/server/test_http_heads.py` compares the two.
 """
 
 from __future__ import annotations

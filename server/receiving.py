@@ -45,7 +45,7 @@ class State(Enum):
     """How much of a request has arrived.
 
     Of a `LARGE` one, the head and more than most routes take: a route that wants the rest reads it.
-    An `UNREADABLE` one has an error; so has a large one that nobody reads.
+    An `UNREADABLE` one has an error; a large one is that where no route takes as much.
     """
 
     PARTIAL = auto()
@@ -162,7 +162,7 @@ class Arrival:
             self._length = at + int(found[1])
             if len(received) >= self._length:
                 self.state = State.WHOLE
-            elif self._length > HEAD_BYTES_MAX + BODY_BYTES_MAX:
+            elif int(found[1]) > BODY_BYTES_MAX:
                 self._leave_rest()
         else:
             self.state = State.WHOLE

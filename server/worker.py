@@ -6,11 +6,11 @@ holding up the others. What a body has beyond `receiving.BODY_BYTES_MAX` is read
 once the application knows who is asking; it gives up after `READ_SECONDS_MAX`. Requests that are
 not answered yet hold `HELD_BYTES_MAX` in all. A reverse proxy in front does the same and more.
 
-Images that `heads` can read are answered by the event loop, all that have been asked for meanwhile
-as a group: it calls the application for each, has their hits committed, and then takes the answers,
-so that no thread waits for another (docs/benchmarks.md). Where the commit may take longer than a
-moment, a thread for images does the rest. Neither slow requests nor bodies hold up images: they
-are answered before more is received of what has come in part.
+Images that `http_heads` can read are answered by the event loop, all that have been asked for
+meanwhile as a group: it calls the application for each, has their hits committed, and then takes
+the answers, so that no thread waits for another (docs/benchmarks.md). Where the commit may take
+longer than a moment, a thread for images does the rest. Neither slow requests nor bodies hold up
+images: they are answered before more is received of what has come in part.
 """
 
 from __future__ import annotations

@@ -39,6 +39,8 @@ DIMENSIONS: Final = (
 CAMPAIGN_QUERY: Final = "campaignQuery"
 
 TEXTS_CACHED_MAX = 4096
+# Of a value that is filtered by.
+FILTER_CHARACTERS_MAX = 500
 
 Value = str | None
 

@@ -95,7 +95,7 @@ def first_of_each(question: Question, without: Array = NO_ONE) -> Array:
         visitor = remains.pairs.visitor[of_profile[remains.pairs.profile] > 0]
         found[visitor] = np.minimum(found[visitor], day * MS_PER_DAY)
     for day, columns in store.read_columns(question.pixel_number, days):
-        # Who was there on an earlier day is done.
+        # Visitors of an earlier day are done.
         kept = (of_profile[columns.profile] > 0) & (found[columns.visitor] == NEVER)
         at_ms = columns.at[kept].astype(np.int64) + day * MS_PER_DAY
         np.minimum.at(found, columns.visitor[kept], at_ms)

@@ -72,7 +72,7 @@ class Series:
         place = self._place(columns.at[group > 0] + np.int64(day * MS_PER_DAY))
         self._pageviews += np.bincount(place, minlength=self._count)
         visitor = columns.visitor[group > 0]
-        # Who stays in a bucket comes in a row, for as long as an hour lasts.
+        # A visitor who stays in a bucket comes in a row, for as long as an hour lasts.
         first = np.ones(len(place), bool)
         first[1:] = (place[1:] != place[:-1]) | (visitor[1:] != visitor[:-1])
         self._members.add(place[first], visitor[first])
@@ -90,7 +90,7 @@ class Series:
         for bucket, slots in itertools.groupby(range(QUARTERS), place.__getitem__):
             bits = sum(1 << slot for slot in slots)
             there = _overlap(early, late, bits)
-            # Who is there in other hits of the bucket too counts once.
+            # A visitor of other hits of the bucket counts once.
             if bucket in (before, after) or not is_whole:
                 self._members.add(np.full(len(visitor), bucket)[there], visitor[there])
             else:

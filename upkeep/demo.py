@@ -28,7 +28,7 @@ from stats.days import Array
 
 HITS_AT_ONCE = 10_000
 RECIPIENTS_SHARE = 0.4
-# How many more a mail went to who never fetch the image.
+# How many more people a mail went to, who never fetch the image.
 UNOPENED_SHARE = 0.5
 # How many of a day's hits come from recipients who have been here before.
 RETURNING_SHARE = 0.35

@@ -159,7 +159,7 @@ def test_body_over_what_strangers_may_send_is_handed_over_before_it_ends(body: b
     assert len(arrival.chunks.data) > json_body.BODY_BYTES_MAX == receiving.BODY_BYTES_MAX
 
 
-@pytest.mark.parametrize("length", [98_305, 10_000_000, 10**17])
+@pytest.mark.parametrize("length", [65_537, 98_305, 10_000_000, 10**17])
 def test_long_body_is_not_waited_for(length: int) -> None:
     head = HEAD.replace(b"Transfer-Encoding: chunked", b"Content-Length: %d" % length)
     stranger = arrived(head)

@@ -135,7 +135,7 @@ def forget_person(given: dict[str, Any]) -> dict[str, bool]:
 @blueprint.arguments(PageArgs, location="query")
 @blueprint.response(200, OptOutPage)
 def list_opt_outs(given: dict[str, Any]) -> Page[OptOut]:
-    """Return a page of who opted out of the pixels that the caller may read."""
+    """Return a page of the people who opted out of the pixels that the caller may read."""
     owners = auth.owners_for(auth.caller(), Action.READ_PIXEL)
     return opt_outs.listing(owners, given["list"])
 

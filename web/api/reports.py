@@ -21,7 +21,7 @@ from core.lists import Page
 from models import Pixel
 from pixels import exports
 from stats import buckets, ids, questions, shapes
-from stats.dimensions import CAMPAIGN_QUERY
+from stats.dimensions import CAMPAIGN_QUERY, FILTER_CHARACTERS_MAX
 from stats.reading import Reading
 from stats.shapes import Event, Filter, Point, Question
 from web.api.blueprint import JsonBlueprint
@@ -51,7 +51,6 @@ from web.api.report_schemas import (
 View = TypeVar("View", bound=Callable[..., Any])
 
 FILTERS_MAX = 20
-FILTER_CHARACTERS_MAX = 500
 CHART_DAYS = 7
 # Two points a day up to here; of a longer range wider ones, which take no more time.
 CHART_DAYS_MAX = 400

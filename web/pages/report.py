@@ -24,6 +24,7 @@ from models import Pixel
 from pixels import exports, mailings, recipients, shares
 from pixels.mailings import Mailing
 from stats import questions, shapes
+from stats.dimensions import FILTER_CHARACTERS_MAX
 from stats.reading import Reading
 from stats.shapes import Filter, Question
 from web.pages import base, charts, compare, embed, periods, wording
@@ -44,7 +45,6 @@ ROWS_SHOWN = 6
 ROWS_READ_MAX = 300
 ROWS_A_PAGE = 50
 HITS_SHOWN = 10
-FILTER_CHARACTERS_MAX = 500
 ALL = "all"
 MERGE_TAG = "merge-tag"
 
