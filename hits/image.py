@@ -36,9 +36,12 @@ GIF = bytes.fromhex(
 IMAGE_HEADERS = [
     ("Content-Type", "image/gif"),
     ("Content-Length", str(len(GIF))),
+    # A mail that is opened again is another hit, so nobody may keep the image; old proxies read the
+    # two headers that follow.
     ("Cache-Control", "private, no-store, no-cache, must-revalidate, max-age=0"),
     ("Pragma", "no-cache"),
     ("Expires", "0"),
+    # Mails are read on pages of other origins, which may forbid what doesn't allow it.
     ("Cross-Origin-Resource-Policy", "cross-origin"),
     ("Access-Control-Allow-Origin", "*"),
     ("X-Content-Type-Options", "nosniff"),
@@ -69,6 +72,7 @@ class Collector:
         environ["PATH_INFO"] = path
         if method == "GET":
             return _answer_when_known(self._enqueue(environ), start_response)
+        # Mailers check links by their heads: nobody has seen an image, so it is no hit.
         if method == "HEAD":
             start_response(self._head_status(environ), IMAGE_HEADERS.copy())
             return []
@@ -81,6 +85,7 @@ class Collector:
             query = unescaped(_utf8(environ["QUERY_STRING"]))
             parameters = parameters_of(query) if query else {}
             name = _name(environ["PATH_INFO"], parameters)
+            # Whatever a stranger sends that can't be read is a hit not stored, and no error page.
             wait = self._intake.enqueue(name, _fetch_of(environ, query, parameters))
         except Exception as error:
             return partial(_failed, error)

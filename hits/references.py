@@ -202,6 +202,7 @@ class References:
             "query": self._text(pixel_number, query),
         }
         self._refer(Profile.__table__, pixel_number, profile, row)
+        # To forget the oldest only would cost each hit an order, and they are soon known again.
         if len(self._profiles) >= PROFILES_MAX:
             self._profiles = {}
         self._profiles[pixel_number, context] = profile
@@ -269,5 +270,6 @@ def _place(item: tuple[Key, dict[str, Any]]) -> tuple[str, int, int]:
 
 
 def _hash(value: str, key: bytes = b"") -> int:
+    # Signed, since that is what a column of 64 bits holds on both databases.
     digest = hashlib.blake2b(value.encode(), digest_size=8, key=key).digest()
     return int.from_bytes(digest, "big", signed=True)

@@ -120,6 +120,7 @@ def _try_to_forget(pixel_number: int, before_day: int) -> int | None:
 
 def forget_pruned(pixel_number: int) -> None:
     """Remove what is kept of days whose hits are pruned, so that nothing is counted of them."""
+    # In one transaction with the revision: whoever has read these days learns that they are others.
     with writing():
         pruned_before = select(Pixel.pruned_before).where(Pixel.number == pixel_number)
         db.session.execute(

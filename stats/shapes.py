@@ -38,6 +38,7 @@ class Filter:
             parts = [each.casefold() for each in self.values]
             folded = [(value or "").casefold() for value in values]
             found = [any(part in value for part in parts) for value in folded]
+        # Where nothing is known there is neither the value nor another one.
         passes: Array = np.array(found) == (self.operator in ("eq", "c"))
         passes &= [value is not None for value in values]
         return passes
