@@ -61,7 +61,7 @@ def by_hour(question: Question, since: datetime, hours: int, without: Array = NO
     first, last = since_ms // MS_PER_DAY, (since_ms + hours * MS_PER_HOUR) // MS_PER_DAY
     days = [day for day in store.days_of(question.pixel_number) if first <= day <= last]
     pruned = [day for day in days if day < view.state.pruned_before]
-    # Of a pruned day it is known how many hits it had, and not when: they count at its first instant.
+    # Of a pruned day it is known how many hits it had, and not when: its first instant counts.
     for day, summary in store.read_summaries(question.pixel_number, pruned):
         hits = summary.by_profile.hits[of_profile[summary.by_profile.profile] > 0]
         hour = max(day * MS_PER_DAY - since_ms, 0) // MS_PER_HOUR
