@@ -31,6 +31,7 @@ from tests.commands import ServerProcess, run_command
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 START_SECONDS_MAX = 60
 WAIT_SECONDS_MAX = 60
+WORKERS_A_PROCESSOR = 2
 PASSWORD = "correct horse battery staple"
 _numbers = itertools.count(1)
 
@@ -64,13 +65,33 @@ def _is_chosen(item: pytest.Item, config: pytest.Config) -> bool:
     missing = [name for name in needed if not shutil.which(name)]
     if missing:
         raise pytest.UsageError(f"{item.nodeid} needs {', '.join(missing)}; see .ci/run")
-    starts_process = item.get_closest_marker("processes") or not STARTING.isdisjoint(
-        getattr(item, "fixturenames", ())
-    )
-    return not (starts_process and config.getoption("--quick"))
+    return not (config.getoption("--quick") and _starts_process(item))
+
+
+def _starts_process(item: pytest.Item) -> bool:
+    if item.get_closest_marker("processes"):
+        return True
+    chosen = getattr(item, "callspec", None)
+    return bool(
+        chosen and chosen.params.get("database") == "postgresql"
+    ) or not STARTING.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 STARTING = {"server", "start_server", "postgres_server"}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Have more workers than processors: tests of servers wait for most of their time."""
+    processors = len(os.sched_getaffinity(0))
+    return processors if config.getoption("--quick") else processors * WORKERS_A_PROCESSOR
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from tests.side_by_side import LongestFirst  # With xdist only.
+
+    return LongestFirst(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ import pytest
 from hits.classify import RULES_VERSION
 from tests.conftest import PROJECT_DIR, Server, wait_until
 
+pytestmark = pytest.mark.processes
+
 RELEASE = Path(__file__).parent / "data" / "release-0.1.0.sql"
 SECRET_KEY = "release-key-0123456789"
 API_KEY = "pk_1AVmpqFWrnPtIoY_qnQmkSrd.rMGeW0yrUkos7BKHQb_9h2yEPf7wslWUgwrp6q08H3I"

@@ -63,6 +63,7 @@ def test_list_of_commands_says_of_each_what_its_own_help_begins_with() -> None:
     assert {name: says for name, (_, says) in COMMANDS.items()} == own
 
 
+@pytest.mark.processes
 def test_help_loads_nothing_of_the_application() -> None:
     code = (
         "import sys; from cli.run import main; main(['--help'], standalone_mode=False);"
@@ -107,6 +108,7 @@ def test_user_without_a_name_is_refused(server: Server) -> None:
         assert said.stderr.startswith("Error: username: ")
 
 
+@pytest.mark.processes
 def test_command_before_the_first_start_makes_no_key(tmp_path: Path) -> None:
     said = Server(tmp_path / "new", None).cli("users", "list", check=False)
     assert said.returncode == 1

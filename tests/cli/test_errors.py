@@ -13,6 +13,8 @@ import pytest
 
 from tests.conftest import PROJECT_DIR
 
+pytestmark = pytest.mark.processes
+
 SECRET = "a-signing-key-0123456789"
 
 

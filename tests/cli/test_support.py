@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from core.version import VERSION
 from tests.conftest import PASSWORD, PROJECT_DIR, Server
 
@@ -48,6 +50,7 @@ def test_support_says_what_a_report_needs_and_no_secret(
     assert not any(each in said for each in secrets)
 
 
+@pytest.mark.processes
 def test_support_answers_where_there_is_no_database(tmp_path: Path) -> None:
     env = {"PIXELKEEP_DATA_DIR": str(tmp_path), "PIXELKEEP_SECRET_KEY": SECRET}
     said = subprocess.run(

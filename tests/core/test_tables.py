@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import PROJECT_DIR, Server
 
+pytestmark = pytest.mark.processes
+
 ODD_NAMES = ["p%20x", "q?x", "feature%2Fx", "100%", "#1", "a b & c;d'e", "ünï+%C3%BC"]
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from tests.conftest import PROJECT_DIR, Client, Server, wait_until
 
+pytestmark = pytest.mark.processes
+
 DAY = 86_400
 JUMPS = {"a day ahead": DAY, "years behind": -400 * DAY, "years ahead": 400 * DAY}
 OUTLOOK = "Outlook-Android/2.0"

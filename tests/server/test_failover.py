@@ -10,6 +10,8 @@ from tests.clusters import Cluster, cluster_directory, clusters
 from tests.conftest import Server, wait_until
 from tests.load import UNBOUNDED, Load, stored_numbers
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def pair() -> Iterator[tuple[Cluster, Cluster]]:

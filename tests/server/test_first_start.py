@@ -17,6 +17,8 @@ import pytest
 
 from tests.conftest import PASSWORD, PROJECT_DIR, Client, Server, wait_until
 
+pytestmark = pytest.mark.processes
+
 FILE = "first_start.txt"
 PREPARE = [sys.executable, "-m", "server.prepare"]
 

@@ -13,6 +13,8 @@ import pytest
 from hits.image import GIF
 from tests.conftest import Server, verdicts
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def other_gunicorn(tmp_path: Path) -> Path:

@@ -17,6 +17,8 @@ import pytest
 
 from tests.conftest import PROJECT_DIR, START_SECONDS_MAX, Client, free_port
 
+pytestmark = pytest.mark.processes
+
 
 class Checkout:
     """A copy of the project with the virtual environment that the tests run in."""

@@ -520,6 +520,7 @@ with create_app(settings.load(os.environ)).app_context():
 """
 
 
+@pytest.mark.processes
 def test_question_waits_for_another_process_that_folds_and_not_for_too_long(
     app: Flask, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -555,6 +556,7 @@ with create_app(settings.load(os.environ)).app_context():
 """
 
 
+@pytest.mark.processes
 def test_killed_while_folding_loses_and_doubles_nothing(
     app: Flask, environment: dict[str, str]
 ) -> None:
@@ -590,6 +592,7 @@ with create_app(settings.load(os.environ)).app_context():
 """
 
 
+@pytest.mark.processes
 def test_killed_after_a_burst_was_labelled_the_next_start_counts_it(
     app: Flask, environment: dict[str, str]
 ) -> None:

@@ -10,6 +10,8 @@ from tests.conftest import wait_until
 from tests.hits.test_clock import SkewedServer
 from tests.web.api.test_webhooks import Receiver, hit, webhook
 
+pytestmark = pytest.mark.processes
+
 DAY = 86_400
 
 
