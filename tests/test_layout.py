@@ -229,3 +229,11 @@ def test_documents_point_to_lines_that_are_there(document: str) -> None:
     tests = {path.stem: path.read_text() for path in TESTS}
     for file, name in TEST_POINTER.findall(text):
         assert f"def {name}" in tests.get(file, ""), f"docs/{document}.md: {file}.{name}"
+
+
+def test_no_document_holds_both_sides_of_a_merge() -> None:
+    documents = [*PROJECT_DIR.glob("*.md"), *(PROJECT_DIR / "docs").glob("*.md")]
+    assert len(documents) > 10
+    for document in documents:
+        for line in document.read_text().splitlines():
+            assert not line.startswith(("<<<<<<< ", ">>>>>>> ")), document.name
