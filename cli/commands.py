@@ -23,7 +23,6 @@ from flask.cli import AppGroup, ScriptInfo
 from core import settings
 from core.application import configure
 from core.clock import iso
-from core.database import db
 from core.settings import Settings
 from models import Pixel, Team, User
 from people import accounts
@@ -145,7 +144,8 @@ def user_named(username: str) -> User:
 
 def team_named(team_id: UUID) -> Team:
     """Return the team of that id, or end the command with one line."""
-    team = db.session.get(Team, team_id)
+    teams: Any = importlib.import_module("people.teams")
+    team: Team | None = teams.find_team(team_id)
     if team is None:
         raise click.ClickException(f"No team {team_id}; `teams list` shows them.")
     return team

@@ -10,22 +10,19 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import click
 from flask import current_app
-from sqlalchemy import func, select, text
-from sqlalchemy.exc import SQLAlchemyError
 
 from cli.commands import main, printable
-from core.database import db
+from core.database import db, server_version
 from core.locks import probe_write
 from core.migrations import migration_problem
 from core.settings import PREFIX, PROJECT_DIR, Settings
 from core.sqlite import sqlite_file, sqlite_version
 from core.tables import tables_problem
 from core.version import VERSION
-from models import Hit, Pixel, User
+from upkeep import checks
 
 # Their values may name people or hosts.
 PRIVATE = {"admin_username", "public_url"}
@@ -68,13 +65,13 @@ def _state() -> Iterator[tuple[str, object]]:
     for name, ask in (
         ("migrations", migration_problem),
         ("tables", lambda: migration_problem() or tables_problem()),
-        ("users", _count_of(User.id)),
-        ("pixels", _count_of(Pixel.number)),
-        ("hits", _count_of(Hit.id)),
+        ("users", checks.count_users),
+        ("pixels", checks.count_pixels),
+        ("hits", checks.count_hits),
     ):
         yield name, _answer(ask)
     if path is None:
-        yield "PostgreSQL", _answer(lambda: db.session.scalar(text("SHOW server_version")))
+        yield "PostgreSQL", _answer(server_version)
     else:
         for file in (path, path.with_name(f"{path.name}-wal")):
             yield f"{file.name} MiB", f"{_bytes_of(file) / 1024**2:.1f}"
@@ -83,15 +80,8 @@ def _state() -> Iterator[tuple[str, object]]:
         yield "free MiB", shutil.disk_usage(directory).free // 1024**2
 
 
-def _count_of(column: Any) -> Callable[[], object]:
-    return lambda: db.session.scalar(select(func.count(column)))
-
-
 def _answer(ask: Callable[[], object]) -> object:
-    try:
-        answer = ask()
-    except SQLAlchemyError as error:
-        return f"no answer: {type(error.__cause__ or error).__name__}"
+    answer = checks.answer_of(ask)
     return "ok" if answer is None else answer
 
 

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from dataclasses import fields
 from pathlib import Path
 
 import click
 from flask import current_app
-from sqlalchemy import select
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from cli.commands import Commands, as_json, confirm, main, print_rows, printable, yes
 from cli.pixels import new_pixel
 from core import secret_keys, settings
-from core.clock import database_now_ms, from_milliseconds, iso, now
-from core.database import db
+from core.clock import now
+from core.database import database_now, db
 from core.links import Links
-from core.locks import is_busy, probe_write
-from core.migrations import migration_problem
+from core.locks import is_busy
 from core.settings import PREFIX, Settings
-from core.sqlite import has_wal_reset_bug, sqlite_file, sqlite_version
-from core.tables import tables_problem
+from core.sqlite import sqlite_file
 from hits import classify, operator_rules
 from hits.classify import RULES_VERSION
 from hits.operator_rules import OperatorRules
 from models import Pixel
 from pixels import numbering, pixels
-from stats import folding, future
-from upkeep import backup, compaction, demo, reclassify, retention
-
-DISK_FREE_BYTES_MIN = 100 * 1024 * 1024
+from stats import folding
+from upkeep import backup, checks, compaction, demo, reclassify, retention
 
 
 @main.command("settings", with_appcontext=False)
@@ -63,20 +57,14 @@ def check() -> None:
 
     Hits that lie in the future are told of, and fail nothing.
     """
-    behind = migration_problem()
     found = [
-        ("settings", None),
-        ("database", probe_write()),
-        ("migrations", behind),
-        ("tables", None if behind else tables_problem()),
-        ("SQLite", _sqlite_problem()),
-        ("disk", _disk_problem()),
-        ("rules", _rules_problem()),
+        checks.Check("settings", None),
+        *checks.checks(current_app.config["SETTINGS"].data_dir, _rules()),
     ]
     for name, problem in found:
         click.echo(f"{name:<12}{problem or 'ok'}")
-    click.echo(f"{'time':<12}{_time_warning() or 'ok'}")
-    click.echo(f"{'retention':<12}{_retention()}")
+    click.echo(f"{'time':<12}{checks.time_warning() or 'ok'}")
+    click.echo(f"{'retention':<12}{checks.retention_told()}")
     if any(problem for _, problem in found):
         sys.exit(1)
 
@@ -194,7 +182,7 @@ def prune(days: int | None, yes: bool) -> None:
     if not days:
         click.echo("All hits are kept: PIXELKEEP_RETENTION_DAYS is 0, and --days is not given.")
         return
-    at = from_milliseconds(db.session.scalar(select(database_now_ms(db.engine.dialect.name))) or 0)
+    at = database_now()
     for problem in retention.doubts(at):
         click.echo(f"Warning: {problem}")
     before_day = retention.day_of(at) - days
@@ -347,7 +335,7 @@ def fill_demo(slug: str, hits: int, days: int, visitors: int | None, seed: int) 
 
 
 def _clean_up_demo(pixel: Pixel, *, was_there: bool) -> None:
-    db.session.rollback()
+    demo.abandon()
     if was_there:
         click.echo(
             f"\n{pixel.slug} was there before, and keeps what it has got by now:"
@@ -363,52 +351,3 @@ def _clean_up_demo(pixel: Pixel, *, was_there: bool) -> None:
 
 def _rules() -> OperatorRules:
     return operator_rules.load(current_app.config["SETTINGS"].rules)
-
-
-def _retention() -> str:
-    try:
-        run, doubt = retention.last_run(), retention.doubt()
-    except SQLAlchemyError:
-        return "unknown"  # The line of the database says why.
-    if run is None:
-        return "nothing goes by itself"
-    if doubt:
-        return doubt
-    if run.ran_at is None:
-        return f"old hits go by themselves from {iso(run.begins_at)} on"
-    return (
-        f"ran {iso(run.ran_at)}: {run.hits_removed} hits, {run.names_removed} unverified names gone"
-    )
-
-
-def _sqlite_problem() -> str | None:
-    if sqlite_file(db.engine) is not None and has_wal_reset_bug():
-        return f"{sqlite_version()} has the WAL-reset bug; install 3.51.3 or newer"
-    return None
-
-
-def _time_warning() -> str | None:
-    try:
-        return future.warning()
-    except SQLAlchemyError:
-        return None  # The line of the database says why.
-
-
-def _disk_problem() -> str | None:
-    directory = current_app.config["SETTINGS"].data_dir
-    if not directory.exists():  # PostgreSQL, and keys that are kept elsewhere.
-        return None
-    free = shutil.disk_usage(directory).free
-    if free < DISK_FREE_BYTES_MIN:
-        return f"only {free // 1024**2} MiB are free"
-    return None
-
-
-def _rules_problem() -> str | None:
-    try:
-        outdated = reclassify.count_outdated(_rules())
-    except SQLAlchemyError:
-        return None  # The line of the database says why.
-    if outdated:
-        return f"{outdated} kinds of hits are classified by other rules; run `reclassify`"
-    return None

@@ -28,11 +28,12 @@ from sqlalchemy import (
     func,
     make_url,
     select,
+    text,
 )
 from sqlalchemy.exc import IntegrityError, InvalidatePoolError
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
 
-from core.clock import from_milliseconds, milliseconds
+from core.clock import database_now_ms, from_milliseconds, milliseconds
 from core.lists import ListQuery, Page
 from core.settings import Settings
 from core.sqlite import drop_foreign_log, file_identity, is_sqlite_url, sqlite_file, sqlite_module
@@ -235,6 +236,20 @@ def in_order(
     """
     column = orders[query.order_by or "createdAt"]
     return statement.order_by(column.desc() if query.is_descending() else column, last)
+
+
+def database_now() -> datetime:
+    """Return the instant by the clock that dates hits: PostgreSQL's, else this machine's."""
+    return from_milliseconds(
+        db.session.scalar(select(database_now_ms(db.engine.dialect.name))) or 0
+    )
+
+
+def server_version() -> str | None:
+    """Return the version of the database's server; None of SQLite, which has none."""
+    if db.engine.dialect.name != "postgresql":
+        return None
+    return str(db.session.scalar(text("SHOW server_version")))
 
 
 def begin_snapshot() -> None:

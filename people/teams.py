@@ -95,6 +95,11 @@ def every_team(count_max: int) -> list[Team]:
     return list(db.session.scalars(select(Team).order_by(Team.name, Team.id).limit(count_max)))
 
 
+def find_team(team_id: uuid.UUID) -> Team | None:
+    """Return the team of that id, None if there is none."""
+    return db.session.get(Team, team_id)
+
+
 def members_of(team: Team, query: ListQuery) -> Page[TeamUser]:
     """Return a page of a team's members, in the order they came."""
     statement = select(TeamUser).join(User).where(TeamUser.team_id == team.id)

@@ -19,12 +19,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.clock import (
     JUMP_MS_MIN,
     SteadyClock,
-    database_now_ms,
     from_milliseconds,
+    milliseconds,
     now_ms,
     since_boot_ms,
 )
-from core.database import db, give_back_idle
+from core.database import database_now, db, give_back_idle
 from core.errors import DomainError
 from core.locks import empty_log, sole, writing
 from core.sqlite import sqlite_file
@@ -108,8 +108,7 @@ class Housekeeper(threading.Thread):
 
     def _steps(self) -> Iterator[int]:
         """Do what there is to do; yield after each step."""
-        shown = select(database_now_ms(db.engine.dialect.name))
-        shown_ms = int(db.session.scalar(shown) or 0)
+        shown_ms = milliseconds(database_now())
         yield from folding.fold_pending(from_milliseconds(shown_ms))
         if time.monotonic() >= self._compact_at:
             yield from self._compact(shown_ms)

@@ -129,6 +129,15 @@ def test_the_domain_is_asked_by_typed_arguments_and_not_by_requests() -> None:
     assert {"create", "listing", "change_user", "teams_of"} <= set(asked)
 
 
+def test_the_command_line_asks_the_database_by_way_of_the_rooms_below() -> None:
+    commands = [module for module in FILES if room_of(module) == "cli"]
+    assert len(commands) > 10
+    for module in commands:
+        asked = {each for each in imports_of(module) if each.startswith("sqlalchemy")}
+        assert asked <= {"sqlalchemy.exc"}, module
+        assert ".session" not in FILES[module].read_text(), module
+
+
 @pytest.mark.parametrize(
     "module",
     [

@@ -18,8 +18,8 @@ from typing import Any
 
 from sqlalchemy import and_, delete, insert, select, tuple_, update
 
-from core.clock import database_now_ms, from_milliseconds, milliseconds
-from core.database import db
+from core.clock import milliseconds
+from core.database import database_now, db
 from core.locks import writing
 from hits.bursts import KEPT_MS, LOOKED_AT_MS, Sighting, Sightings, find_bursts
 from hits.classify import BURST, CLASS_OF_REASON
@@ -38,7 +38,7 @@ def share_and_label(sightings: Sightings, rules: OperatorRules) -> int:
     mine = sightings.take()
     if not sightings.is_watching():
         return 0
-    at = _now()
+    at = database_now()
     if mine:
         with writing():
             db.session.execute(delete(BurstSighting).where(_is_old(at)))
@@ -50,17 +50,11 @@ def share_and_label(sightings: Sightings, rules: OperatorRules) -> int:
 
 def label_shared(rules: OperatorRules) -> int:
     """Label the bursts in what all processes have shared by now; return how many hits."""
-    at = _now()
+    at = database_now()
     lately = BurstSighting.at_ms >= milliseconds(at) - LOOKED_AT_MS
     sources = select(BurstSighting.pixel_number, BurstSighting.source).where(lately).distinct()
     found = [(number, source) for number, source in db.session.execute(sources)]
     return _label_sources(found, rules, at)
-
-
-def _now() -> datetime:
-    """Return the time by the clock that dates hits, which need not be this machine's."""
-    shown = select(database_now_ms(db.engine.dialect.name))
-    return from_milliseconds(db.session.scalar(shown) or 0)
 
 
 def _label_sources(sources: Sequence[tuple[int, int]], rules: OperatorRules, at: datetime) -> int:

@@ -166,6 +166,11 @@ def fill(
         yield len(rows)
 
 
+def abandon() -> None:
+    """Leave out what `fill` had not stored yet when it was interrupted."""
+    db.session.rollback()
+
+
 def _send(pixel: Pixel, links: Links, people: _Visitors, sent_ms: int) -> None:
     """Issue the pixel to its recipients just before the first hit, and to some who never open."""
     sent_at = from_milliseconds(sent_ms)

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, delete, func, or_, select, update
 
-from core.clock import database_now_ms, from_milliseconds, milliseconds
-from core.database import db
+from core.clock import from_milliseconds, milliseconds
+from core.database import database_now, db
 from core.errors import BadRequest
 from core.locks import writing
 from models import MS_PER_DAY, Hit, Pixel
@@ -50,7 +50,7 @@ class Found(NamedTuple):
 
 def span(start: datetime | None, end: datetime | None) -> Span:
     """Return a range of time; by default what lies in the future."""
-    now_ms = int(db.session.scalar(select(database_now_ms(db.engine.dialect.name))) or 0)
+    now_ms = milliseconds(database_now())
     first_ms = now_ms + future.AHEAD_MS_MIN if start is None else milliseconds(start)
     return Span(first_ms, LAST_MS if end is None else milliseconds(end))
 
