@@ -10,9 +10,11 @@ prepared statement behind a pooler, so that PgBouncer may give each transaction 
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from typing import Any, Self
@@ -37,6 +39,8 @@ INTERVAL_SECONDS = 0.1
 GRACE_SECONDS = 5.0
 # Between two looks at a database that doesn't answer.
 SILENT_PAUSE_SECONDS = 0.5
+# With these a host is a socket's path and no name.
+SOCKET_STARTS = ("/", "@")
 # What a server that was primary once says of a write (SQLSTATE read_only_sql_transaction).
 READ_ONLY = "25006"
 
@@ -67,7 +71,7 @@ class Connection(psycopg.Connection[Any]):
         The driver begins no transactions. A pooler gives a process number of its own, not that of
         the server's process.
         """
-        connection = cls.connect(*args, autocommit=True, **options)
+        connection = cls.connect(*args, autocommit=True, **with_addresses(options))
         try:
             connection.answer_by = time.monotonic() + CONNECT_SECONDS_MAX
             row = connection.execute("SELECT pg_backend_pid()").fetchone()
@@ -125,6 +129,57 @@ class Connection(psycopg.Connection[Any]):
             f"BEGIN{level}; SET LOCAL lock_timeout = {self.lock_timeout_ms};"
             f" SET LOCAL statement_timeout = {self.statement_timeout_ms}"
         )
+
+
+def with_addresses(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what to connect to with its hosts' names looked up, in a bounded time.
+
+    psycopg would wait for the resolver for as long as that likes. Certificates are compared with
+    the names still.
+
+    Raises: NoAnswer from a resolver that is silent; OperationalError if no host has an address.
+    """
+    hosts = str(options.get("host") or "").split(",")
+    ports = str(options.get("port") or "").split(",")
+    ports = ports * len(hosts) if len(ports) == 1 else ports
+    are_paths = all(host.startswith(SOCKET_STARTS) or not host for host in hosts)
+    if are_paths or options.get("hostaddr") or len(ports) != len(hosts):
+        return options
+    give_up_at = time.monotonic() + CONNECT_SECONDS_MAX
+    found, failure = [], ""
+    for host, port in zip(hosts, ports, strict=True):
+        try:
+            addresses = _addresses_of(host, give_up_at - time.monotonic())
+        except (OSError, UnicodeError) as error:
+            failure = f"{host} could not be looked up: {error}"
+        else:
+            found += [(host, port, address) for address in addresses]
+    if not found:
+        raise psycopg.OperationalError(failure)
+    names = ("host", "port", "hostaddr")
+    return options | {
+        name: ",".join(each) for name, each in zip(names, zip(*found, strict=True), strict=True)
+    }
+
+
+def _addresses_of(host: str, seconds_max: float) -> list[str]:
+    """Ask the resolver, which knows no deadline of ours, in a thread that may be left behind."""
+    if host.startswith(SOCKET_STARTS) or not host:
+        return [""]
+    answer: Future[list[Any]] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, name="database-look-up", daemon=True).start()
+    try:
+        found = answer.result(max(seconds_max, 0))
+    except TimeoutError:
+        raise NoAnswer from None
+    return list(dict.fromkeys(each[4][0] for each in found))
 
 
 class Watch:

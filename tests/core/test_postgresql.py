@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from flask import Flask
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from app import create_app
-from core import settings
+from core import postgresql, settings
 from core.database import BUSY_TIMEOUT_MS, db, give_back_idle, patient
 from core.settings import Settings
-from tests.conftest import Server, wait_until
+from tests.conftest import WAIT_SECONDS_MAX, Server, wait_until
 
 COUNT = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
 ASKERS = 60
@@ -106,6 +110,57 @@ def test_timeouts_come_with_the_transaction_and_a_patient_one_has_none(app: Flas
             assert timeouts() == ("10min", "0")
             connection.rollback()
         assert timeouts() == (f"{BUSY_TIMEOUT_MS // 1000}s", "1min")
+
+
+def test_a_resolver_that_is_silent_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    is_over = threading.Event()
+
+    def stay_silent(*_: object, **__: object) -> None:
+        is_over.wait(WAIT_SECONDS_MAX)
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", stay_silent)
+    monkeypatch.setattr(postgresql, "CONNECT_SECONDS_MAX", 0.1)
+    app = create_app(
+        settings.load(
+            {
+                "PIXELKEEP_DATABASE_URL": "postgresql://somebody@silent.example/pixels",
+                "PIXELKEEP_SECRET_KEY": "k" * 32,
+                "PIXELKEEP_DATA_DIR": str(tmp_path),
+            }
+        )
+    )
+    with app.app_context(), pytest.raises(OperationalError, match="does not answer"):
+        db.engine.connect()
+    is_over.set()
+
+
+def test_names_are_looked_up_host_by_host_and_paths_are_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ask = socket.getaddrinfo
+
+    def know_one_name(host: str, *rest: Any, **more: Any) -> Any:
+        if host == "unknown.example":
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return [
+            *ask("192.0.2.1" if host == "known.example" else host, *rest, **more),
+            *(ask("192.0.2.2", *rest, **more) if host == "known.example" else ()),
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", know_one_name)
+    several = {"host": "unknown.example,known.example,::1,/run/postgresql", "port": "1,2,3,4"}
+    assert postgresql.with_addresses(several) == {
+        "host": "known.example,known.example,::1,/run/postgresql",
+        "port": "2,2,3,4",
+        "hostaddr": "192.0.2.1,192.0.2.2,::1,",
+    }
+    for whole in ({"host": "/run/postgresql"}, {}, {"host": "a.example", "hostaddr": "127.0.0.1"}):
+        assert postgresql.with_addresses(whole) == whole
+    with pytest.raises(psycopg.OperationalError, match=r"unknown\.example"):
+        postgresql.with_addresses({"host": "unknown.example"})
 
 
 def test_budget_is_divided_among_processes_and_each_has_what_it_needs() -> None:
