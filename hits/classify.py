@@ -351,8 +351,8 @@ def _crawler(text: Text) -> Found | None:
         return Agent("crawler"), mark
     for token in sorted(text.tokens & rules.LISTED_CRAWLERS.keys()):
         for pattern in rules.LISTED_CRAWLERS[token]:
-            if pattern.search(text.written):
-                return Agent("crawler"), (pattern.pattern, "crawler-user-agents lists it")
+            if rules.compiled(pattern).search(text.written):
+                return Agent("crawler"), (pattern, "crawler-user-agents lists it")
     return None
 
 

@@ -8,6 +8,7 @@ grow without any agent taking longer.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from itertools import chain
@@ -585,19 +586,27 @@ _CASES = re.compile(r"\[(\w)(\w)\]")
 _META = re.compile(r"[][(){}*+?^$|]|\\(?=[A-Za-z])")
 
 
-def listed_crawlers() -> dict[str, tuple[re.Pattern[str], ...]]:
+def listed_crawlers() -> dict[str, tuple[str, ...]]:
     """Return the patterns of crawler-user-agents by the token that each needs.
+
+    Most are never needed, so `compiled` compiles one when an agent has its token.
 
     A pattern of which that can't be told is left out; tests say how few of its agents that costs.
     """
-    index: dict[str, list[re.Pattern[str]]] = {}
+    index: dict[str, list[str]] = {}
     for crawler in CRAWLER_USER_AGENTS_DATA:
         pattern = crawler["pattern"]
         if pattern in NOT_CRAWLERS:
             continue
         for token in _tokens_of(pattern):
-            index.setdefault(token, []).append(re.compile(pattern))
+            index.setdefault(token, []).append(pattern)
     return {token: tuple(patterns) for token, patterns in index.items()}
+
+
+@functools.cache
+def compiled(pattern: str) -> re.Pattern[str]:
+    """Return one of the listed patterns compiled, once it is needed."""
+    return re.compile(pattern)
 
 
 def _tokens_of(pattern: str) -> Iterator[str]:
