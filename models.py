@@ -391,6 +391,12 @@ class Recipient(Model):
             *("first_opened_at", "opens"),
             **_where("verified", f"status = {OPENED}"),
         ),
+        # Written once for a person, at its end as a rule.
+        Index(
+            "ix_recipients_first_opened",
+            *("pixel_number", "first_opened_at", "recipient", "visitor", "opted_out"),
+            **_where("verified", f"status = {OPENED}"),
+        ),
         CLUSTERED,
     )
 

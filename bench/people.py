@@ -121,6 +121,7 @@ def _ask(base: str, chosen: argparse.Namespace) -> None:
         "search: nobody": f"recipients?{size}&search=zzz",
         "search: a fiftieth": f"recipients?{size}&search=EXAMPLE7.",
         "search: everybody": f"recipients?{size}&search=example",
+        "search: beyond ASCII": f"recipients?{size}&search=%C3%BC",
         "mailing": "mailing",
     }
     over_all = {

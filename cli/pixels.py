@@ -56,11 +56,11 @@ def list_pixels(search: str, as_json: bool) -> None:
                 "id": pixel.id,
                 "name": pixel.name,
                 "slug": pixel.slug,
-                "owner": pixel.team_id or pixel.user_id,
+                **({"owner": pixel.owner, "ownerName": owner} if as_json else {"owner": owner}),
                 "hits": hits,
                 "lastHitAt": last,
             }
-            for pixel, hits, last in pixels.with_hits(search)
+            for pixel, owner, hits, last in pixels.with_hits(search)
         ),
         as_json,
     )

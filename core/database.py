@@ -17,12 +17,15 @@ from urllib.parse import quote
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     Engine,
     Insert,
+    LargeBinary,
     MetaData,
     Select,
     TypeDecorator,
+    cast,
     create_engine,
     event,
     func,
@@ -224,6 +227,27 @@ def paginate(statement: Select[Entity], query: ListQuery) -> Page[Entity]:
     return query.page_of(list(rows), count or 0)
 
 
+def holds(column: InstrumentedAttribute[Any], search: str) -> ColumnElement[bool]:
+    """Return the condition for a column to hold a text, whatever the case of its letters.
+
+    SQLite and PostgreSQL answer alike: ASCII letters are found by those of either case and by
+    nothing else, others by what the case of each character by itself makes of them. So `ss` is no
+    sharp s, and a capital I with a dot no `i`.
+    """
+    text = _lower(search)
+    is_sqlite = db.engine.dialect.name == "sqlite"
+    if text.isascii():
+        # SQLite's own comparison knows ASCII only, and takes a tenth of the time.
+        if is_sqlite:
+            return column.contains(text, autoescape=True)
+        return column.collate("C").icontains(text, autoescape=True)
+    found = column.icontains(text, autoescape=True)
+    if is_sqlite:
+        # In a name of ASCII only there is nothing to find.
+        return (func.length(column) < func.length(cast(column, LargeBinary))) & found
+    return found
+
+
 def in_order(
     statement: Select[Entity],
     query: ListQuery,
@@ -300,6 +324,11 @@ def _constraint(error: IntegrityError) -> str:
     return getattr(error.orig, "sqlstate", None) or str(error.orig).partition(":")[0]
 
 
-def _lower(value: object) -> object:
-    """Fold any script's case, where SQLite's own `lower` folds only ASCII."""
-    return value.casefold() if isinstance(value, str) else value
+def _lower(value: Any) -> Any:
+    """Return text in lower case as PostgreSQL does; SQLite's own `lower` knows only ASCII.
+
+    That is character by character: a sigma that ends a word is none of its own.
+    """
+    if not isinstance(value, str):
+        return value
+    return "".join(map(str.lower, value)) if "Σ" in value else value.lower()

@@ -17,7 +17,7 @@ import auth
 from core import passwords
 from core.addresses import network_of
 from core.clock import now
-from core.database import db, in_order, is_duplicate, is_orphan, paginate
+from core.database import db, holds, in_order, is_duplicate, is_orphan, paginate
 from core.errors import BadRequest, IdTaken, IncorrectLogin, NotFound, UsernameTaken
 from core.lists import ListQuery, Page
 from core.locks import writing
@@ -100,7 +100,7 @@ def listing(query: ListQuery) -> Page[User]:
     """Return a page of all users, the newest first unless ordered otherwise."""
     statement = select(User)
     if query.search:
-        statement = statement.where(User.username.icontains(query.search, autoescape=True))
+        statement = statement.where(holds(User.username, query.search))
     return paginate(in_order(statement, query, USER_ORDERS, User.id), query)
 
 

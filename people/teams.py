@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
 
-from core.database import db, in_order, is_duplicate, paginate
+from core.database import db, holds, in_order, is_duplicate, paginate
 from core.errors import AccessCodeTaken, BadRequest, NotFound
 from core.lists import ListQuery, Page
 from core.locks import writing
@@ -80,7 +80,7 @@ def teams_of(user: User, query: ListQuery) -> Page[Team]:
     """Return a page of the teams that a user is in, the newest first unless ordered otherwise."""
     statement = select(Team).join(TeamUser).where(TeamUser.user_id == user.id)
     if query.search:
-        statement = statement.where(Team.name.icontains(query.search, autoescape=True))
+        statement = statement.where(holds(Team.name, query.search))
     return paginate(in_order(statement, query, TEAM_ORDERS, Team.id), query)
 
 
@@ -104,7 +104,7 @@ def members_of(team: Team, query: ListQuery) -> Page[TeamUser]:
     """Return a page of a team's members, in the order they came."""
     statement = select(TeamUser).join(User).where(TeamUser.team_id == team.id)
     if query.search:
-        statement = statement.where(User.username.icontains(query.search, autoescape=True))
+        statement = statement.where(holds(User.username, query.search))
     statement = statement.options(joinedload(TeamUser.user))
     ordered = statement.order_by(TeamUser.created_at, TeamUser.id)
     return paginate(ordered, query)

@@ -19,18 +19,23 @@ from sqlalchemy import (
     union_all,
 )
 
-from core.database import db
+from core.database import db, holds
 from core.errors import NotFound
+from core.kept import Kept
 from core.links import Links
 from core.lists import ListQuery, Page
 from hits.people import people_key
-from models import EVERY_OWNER, OPENED, Hit, OptOut, Pixel, Recipient
-from pixels.recipient_lists import COLUMNS, RecipientRow, holds, rows_told
+from models import EVERY_OWNER, OPENED, Catalogue, Hit, OptOut, Pixel, Recipient
+from pixels.recipient_lists import COLUMNS, RecipientRow, rows_told
 from stats import folding
 from stats.shapes import Event
 from stats.view import events_by_id
 
 PEOPLE_SORTED_MAX = 20_000
+# So many who are found are looked for once only, to be counted and listed.
+PEOPLE_FOUND_MAX = 1_000
+OWNERS_KEPT_MAX = 64
+NUMBER_BEFORE_ALL = -(1 << 63)
 
 
 class PersonRow(NamedTuple):
@@ -68,12 +73,16 @@ def listing(owners: Collection[uuid.UUID] | None, query: ListQuery) -> Page[Pers
     More people than can be sorted at once come in the order of their numbers.
     """
     fold_all(owners)
-    people = _found(owners, query.search) if query.search else _everybody(owners)
-    count = db.session.scalar(select(func.count()).select_from(people.subquery())) or 0
-    if count <= PEOPLE_SORTED_MAX:
-        people = people.order_by(func.min(Recipient.recipient))
-    some = people.order_by(Recipient.person).limit(query.page_size).offset(query.offset)
-    return query.page_of(_rows(owners, list(db.session.scalars(some))), count)
+    if query.search:
+        return _listing_of_found(owners, query)
+    places = _kept.of(_key(owners), _version(owners), lambda: _Places.of(owners))
+    people = _everybody(owners)
+    if places.people <= PEOPLE_SORTED_MAX:
+        return _listing(owners, query, people, places.people)
+    start, skipped = places.before(query.offset)
+    some = people.where(Recipient.person > start).order_by(Recipient.person)
+    persons = list(db.session.scalars(some.limit(query.page_size).offset(skipped)))
+    return query.page_of(_rows(owners, persons), places.people)
 
 
 def find(links: Links, owners: Collection[uuid.UUID] | None, name: str) -> Person:
@@ -123,6 +132,78 @@ def fold_all(owners: Collection[uuid.UUID] | None) -> None:
     folding.fold_several_for_question(db.session.scalars(numbers).all())
 
 
+class _Places(NamedTuple):
+    """How many people there are, and who is at every so many places in the order of numbers.
+
+    Pages far into a million people begin there.
+    """
+
+    people: int
+    persons: list[int]
+
+    @classmethod
+    def of(cls, owners: Collection[uuid.UUID] | None) -> _Places:
+        people = _everybody(owners).order_by(Recipient.person)
+        persons: list[int] = []
+        following = people
+        while True:
+            last = db.session.scalar(following.offset(PEOPLE_SORTED_MAX - 1).limit(1))
+            if last is None:
+                break
+            persons.append(last)
+            following = people.where(Recipient.person > last)
+        left = db.session.scalar(select(func.count()).select_from(following.subquery())) or 0
+        return cls(len(persons) * PEOPLE_SORTED_MAX + left, persons)
+
+    def before(self, offset: int) -> tuple[int, int]:
+        """Return a person before a place, and how many of those that follow come before it."""
+        whole = min(offset // PEOPLE_SORTED_MAX, len(self.persons))
+        start = self.persons[whole - 1] if whole else NUMBER_BEFORE_ALL
+        return start, offset - whole * PEOPLE_SORTED_MAX
+
+
+_kept: Kept[_Places] = Kept(OWNERS_KEPT_MAX)
+
+
+def _key(owners: Collection[uuid.UUID] | None) -> Any:
+    return None if owners is None else frozenset(owners)
+
+
+def _version(owners: Collection[uuid.UUID] | None) -> Any:
+    """Return what is another as soon as other people are known on other pixels.
+
+    Whom hits bring, by plain links, no version tells: they are counted.
+    """
+    versions = select(func.sum(Pixel.people_version), func.sum(Pixel.revision))
+    plain = select(func.count()).where(_theirs(owners), Recipient.verified.is_(False))
+    return (
+        db.session.scalar(select(Catalogue.version)),
+        *db.session.execute(versions.where(_owned(owners))).one(),
+        db.session.scalar(plain),
+    )
+
+
+def _listing_of_found(owners: Collection[uuid.UUID] | None, query: ListQuery) -> Page[PersonRow]:
+    """Return a page of those who are found by a search, of many after they are counted."""
+    found = _found(owners, query.search)
+    few = list(db.session.scalars(found.limit(PEOPLE_FOUND_MAX + 1)))
+    if len(few) <= PEOPLE_FOUND_MAX:
+        rows = sorted(_rows(owners, list(dict.fromkeys(few))), key=lambda row: row.recipient)
+        return query.page_of(rows[query.offset : query.offset + query.page_size], len(rows))
+    people = found.group_by(Recipient.person)
+    count = db.session.scalar(select(func.count()).select_from(people.subquery())) or 0
+    return _listing(owners, query, people, count)
+
+
+def _listing(
+    owners: Collection[uuid.UUID] | None, query: ListQuery, people: Any, count: int
+) -> Page[PersonRow]:
+    if count <= PEOPLE_SORTED_MAX:
+        people = people.order_by(func.min(Recipient.recipient))
+    some = people.order_by(Recipient.person).limit(query.page_size).offset(query.offset)
+    return query.page_of(_rows(owners, list(db.session.scalars(some))), count)
+
+
 def _everybody(owners: Collection[uuid.UUID] | None) -> Any:
     """Return the statement for the numbers of people, each once, by an index of nothing else."""
     known = select(Recipient.person).where(Recipient.person.is_not(None), _by_person(owners))
@@ -130,7 +211,10 @@ def _everybody(owners: Collection[uuid.UUID] | None) -> Any:
 
 
 def _found(owners: Collection[uuid.UUID] | None, search: str) -> Any:
-    """Return the statement for people by their names, of which an index has the signed ones."""
+    """Return the statement for people by their names, of which an index has the signed ones.
+
+    Who is on several pixels comes several times.
+    """
     plain = select(Recipient.visitor).where(_theirs(owners), Recipient.verified.is_(False))
     has_plain = db.session.scalar(plain.limit(1)) is not None
     named = union_all(
@@ -139,7 +223,7 @@ def _found(owners: Collection[uuid.UUID] | None, search: str) -> Any:
                 _theirs(owners),
                 Recipient.verified.is_(verified),
                 Recipient.recipient.is_not(None),
-                holds(search),
+                holds(Recipient.recipient, search),
             )
             for verified in ((True, False) if has_plain else (True,))
         )
@@ -147,7 +231,7 @@ def _found(owners: Collection[uuid.UUID] | None, search: str) -> Any:
     same = and_(
         Recipient.pixel_number == named.c.pixel_number, Recipient.visitor == named.c.visitor
     )
-    return select(Recipient.person).join(named, same).group_by(Recipient.person)
+    return select(Recipient.person).join(named, same)
 
 
 def _rows(owners: Collection[uuid.UUID] | None, persons: list[int]) -> list[PersonRow]:

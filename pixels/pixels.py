@@ -15,12 +15,12 @@ from sqlalchemy import ColumnElement, delete, func, select, true
 from sqlalchemy.exc import IntegrityError
 
 from core.clock import from_milliseconds, now
-from core.database import db, in_order, is_duplicate, is_orphan, paginate
+from core.database import db, holds, in_order, is_duplicate, is_orphan, paginate
 from core.errors import IdTaken, NotFound, SlugTaken
 from core.lists import ListQuery, Page
 from core.locks import writing
 from hits.pixel_names import SUFFIX
-from models import DeletedPixel, Erasure, Hit, Owner, Pixel, Share, Webhook
+from models import DeletedPixel, Erasure, Hit, Owner, Pixel, Share, Team, User, Webhook
 from pixels import opt_outs
 from pixels.catalogue import raise_version
 from stats.instants import INSTANT_MS
@@ -153,14 +153,20 @@ def counts(user_id: uuid.UUID, team_ids: Collection[uuid.UUID]) -> tuple[int, di
     return db.session.scalar(own) or 0, {row[0]: row[1] for row in found}
 
 
-def with_hits(search: str) -> Iterator[tuple[Pixel, int, datetime | None]]:
-    """Yield every pixel with the number of its hits and the instant of the last, newest first."""
+def with_hits(search: str) -> Iterator[tuple[Pixel, str, int, datetime | None]]:
+    """Yield every pixel, newest first: the name of its owner, its hits, the instant of the last."""
     count = select(func.count()).where(Hit.pixel_number == Pixel.number).scalar_subquery()
     of_pixel = select(INSTANT_MS).where(Hit.pixel_number == Pixel.number)
     last = of_pixel.order_by(Hit.id.desc()).limit(1).scalar_subquery()
-    statement = select(Pixel, count, last).where(matches(search)).order_by(Pixel.number.desc())
-    for pixel, hits, last_ms in db.session.execute(statement):
-        yield pixel, hits, None if last_ms is None else from_milliseconds(last_ms)
+    statement = (
+        select(Pixel, func.coalesce(User.username, Team.name), count, last)
+        .outerjoin(User, User.id == Pixel.user_id)
+        .outerjoin(Team, Team.id == Pixel.team_id)
+        .where(matches(search))
+        .order_by(Pixel.number.desc())
+    )
+    for pixel, owner, hits, last_ms in db.session.execute(statement):
+        yield pixel, owner, hits, None if last_ms is None else from_milliseconds(last_ms)
 
 
 def last_sent_first() -> list[Pixel]:
@@ -173,9 +179,7 @@ def matches(search: str) -> ColumnElement[bool]:
     """Return the condition for a name or a slug that has `search` in it, whatever its case."""
     if not search:
         return true()
-    return Pixel.name.icontains(search, autoescape=True) | Pixel.slug.icontains(
-        search, autoescape=True
-    )
+    return holds(Pixel.name, search) | holds(Pixel.slug, search)
 
 
 def _require_family(pixel: Pixel) -> None:

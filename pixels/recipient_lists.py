@@ -8,7 +8,6 @@ while they are few; beyond that the database sorts.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,8 +23,10 @@ from sqlalchemy import (
     select,
     union_all,
 )
+from sqlalchemy.orm import InstrumentedAttribute
 
-from core.database import db
+from core.database import db, holds
+from core.kept import Kept
 from core.lists import ListQuery, Page
 from models import MACHINE, OPENED, STATUSES, UNOPENED, Pixel, Recipient
 from stats import folding, labels, store
@@ -122,7 +123,7 @@ def counts(pixel_number: int) -> Counts:
     return _People.of(pixel_number).counts
 
 
-def issued_to(pixel_number: int) -> ColumnElement[bool]:
+def issued_to(pixel_number: int | InstrumentedAttribute[int]) -> ColumnElement[bool]:
     """Return the condition for the people that a mailing's figures are about."""
     return and_(
         Recipient.pixel_number == pixel_number,
@@ -173,16 +174,6 @@ def names_of(pixel: Pixel, status: str | None = None) -> list[str]:
     return list(names)
 
 
-def holds(search: str) -> ColumnElement[bool]:
-    """Return the condition for a recipient's name to hold a text, whatever its case.
-
-    SQLite's own comparison knows the case of ASCII letters only, and takes a tenth of the time.
-    """
-    if search.isascii() and db.engine.dialect.name == "sqlite":
-        return Recipient.recipient.contains(search, autoescape=True)
-    return Recipient.recipient.icontains(search, autoescape=True)
-
-
 class _Span(NamedTuple):
     """Which part of a list: after so many, so many."""
 
@@ -213,24 +204,17 @@ class _People(NamedTuple):
         version = db.session.execute(
             select(Pixel.people_version, Pixel.folded_through).where(Pixel.number == pixel_number)
         ).one_or_none()
-        key = id(db.engine), pixel_number
-        with _lock:
-            known = _kept.get(key)
-        if known is not None and known[0] == version:
-            return known[1]
+        return _kept.of(pixel_number, version, lambda: cls._counted(pixel_number))
+
+    @classmethod
+    def _counted(cls, pixel_number: int) -> _People:
         tally = _tally(pixel_number)
-        nameless = _tally(pixel_number, Recipient.recipient.is_(None))
+        nameless = _tally_of_nameless(pixel_number)
         named = {key: count - nameless.get(key, 0) for key, count in tally.items()}
-        people = cls(_counts(tally), _counts(nameless).all, named)
-        with _lock:
-            if len(_kept) >= PIXELS_KEPT_MAX:
-                _kept.clear()
-            _kept[key] = version, people
-        return people
+        return cls(_counts(tally), _counts(nameless).all, named)
 
 
-_lock = threading.Lock()
-_kept: dict[tuple[int, int], tuple[Any, _People]] = {}
+_kept: Kept[_People] = Kept(PIXELS_KEPT_MAX)
 
 
 class _Asked(NamedTuple):
@@ -254,7 +238,7 @@ class _Asked(NamedTuple):
         if self.opens_min:
             conditions.append(Recipient.opens >= self.opens_min)
         if self.search:
-            conditions.append(holds(self.search))
+            conditions.append(holds(Recipient.recipient, self.search))
         if self.status is not None:
             conditions += (Recipient.status == self.status, Recipient.opted_out.is_(False))
         return and_(*conditions)
@@ -334,11 +318,25 @@ def _directed(columns: Iterable[Any], descending: bool) -> list[Any]:
     return [column.desc() if descending else column for column in columns]
 
 
-def _tally(pixel_number: int, *conditions: ColumnElement[bool]) -> dict[tuple[bool, int], int]:
-    """Count those with signed links, by whether they opted out and by status."""
+def _tally(pixel_number: int) -> dict[tuple[bool, int], int]:
+    """Count those with signed links, by whether they opted out and by status.
+
+    Each count is of a range of an index, which takes a third of the time of a grouping.
+    """
+    signed = select(func.count()).select_from(Recipient).where(_signed(pixel_number))
+    kinds = [(out, status) for out in (False, True) for status in range(len(STATUSES))]
+    counted = (
+        signed.where(Recipient.opted_out.is_(out), Recipient.status == status).scalar_subquery()
+        for out, status in kinds
+    )
+    return dict(zip(kinds, db.session.execute(select(*counted)).one(), strict=True))
+
+
+def _tally_of_nameless(pixel_number: int) -> dict[tuple[bool, int], int]:
+    """Count those of them who were forgotten, who are few."""
     statement = (
         select(Recipient.opted_out, Recipient.status, func.count())
-        .where(_signed(pixel_number), *conditions)
+        .where(_signed(pixel_number), Recipient.recipient.is_(None))
         .group_by(Recipient.opted_out, Recipient.status)
     )
     return {(out, status): count for out, status, count in db.session.execute(statement)}

@@ -159,7 +159,11 @@ def test_teams_have_members_until_they_are_removed(server: Server) -> None:
     assert roles == {"admin": "team-owner", member: "team-member"}
     server.cli("teams", "remove", team_id, member, "--yes")
     assert len(listed(server, "teams", "members", team_id)) == 1
-    server.cli("pixels", "create", "Team's", unique("teams"), "--team", team_id)
+    slug = unique("teams")
+    server.cli("pixels", "create", "Team's", slug, "--team", team_id)
+    table = server.cli("pixels", "list", "--search", slug).stdout
+    assert name in table
+    assert team_id not in table
     server.cli("teams", "delete", team_id, "--yes")
     assert name not in server.cli("teams", "list").stdout
 
@@ -175,6 +179,7 @@ def test_pixels_are_created_embedded_listed_and_deleted(server: Server, admin: C
     assert f"/p/{slug}?s=" in signed
     row = listed(server, "pixels", "list", "--search", slug)[0]
     assert (row["slug"], row["hits"]) == (slug, 1)
+    assert (row["owner"], row["ownerName"]) == (admin.get("/api/me").json["user"]["id"], "admin")
     assert re.fullmatch(r"\d{4}-.*Z", str(row["lastHitAt"]))
     server.cli("pixels", "delete", slug, "--yes")
     assert listed(server, "pixels", "list", "--search", slug) == []

@@ -289,6 +289,30 @@ def test_people_over_all_pixels_are_the_callers_own(admin: Client, stranger: Cli
     assert admin.get(f"/api/recipients?search={name}").json["data"][0]["pixels"] == 3
 
 
+def test_people_over_all_pixels_are_counted_anew_when_they_change(
+    server: Server, admin: Client, stranger: Client
+) -> None:
+    def count() -> int:
+        page = stranger.get("/api/recipients").json
+        assert page["count"] == len(page["data"])
+        return int(page["count"])
+
+    first, second = stranger.create_pixel(), stranger.create_pixel()
+    assert count() == 0
+    links_of(stranger, first, "ann", "bob")
+    assert count() == 2
+    links_of(stranger, second, "bob", "cyd")
+    assert count() == 3
+    fetch(stranger, f"/p/{first['slug']}?r=dan")
+    assert count() == 4
+    fetch(stranger, f"/p/{second['slug']}?r=dan")
+    assert count() == 4
+    stranger.delete("/api/recipient?name=ann")
+    assert count() == 3
+    stranger.delete(f"/api/pixels/{second['id']}")
+    assert count() == 2
+
+
 def test_person_tells_all_that_is_kept_to_whom_it_belongs(admin: Client, stranger: Client) -> None:
     name = f"{unique('ann')}@example.org"
     pixel, sent = stranger.create_pixel(), "2026-11-23T08:00:00.000Z"

@@ -263,6 +263,37 @@ def test_list_is_paged_searched_and_ordered(admin: Client) -> None:
     assert (page["count"], page["page"], page["pageSize"]) == (2, 1, 1)
 
 
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ("strasse", {"Rue STRASSE"}),
+        ("ß", {"Straße 1"}),
+        ("STRAẞE", {"Straße 1"}),
+        ("ärger", {"Ärger_%"}),
+        ("R_%", {"Ärger_%"}),
+        ("ΟΔΟΣ", {"ΟΔΟΣ"}),
+        ("οδος", {"οδος"}),
+        ("kelvin", {"Kelvin ASCII"}),
+        ("\N{KELVIN SIGN}ELVIN", {"Kelvin ASCII"}),
+        ("istanbul", {"istanbul"}),
+        ("émile ", {"ÉMILE Zola"}),
+    ],
+)
+def test_search_takes_case_alike_on_both_databases(
+    server: Server, admin: Client, search: str, found: set[str]
+) -> None:
+    """On both of them letters of ASCII are found by ASCII only, others by their own case."""
+    pixel = admin.create_pixel()
+    names = ["Straße 1", "Rue STRASSE", "Ärger_%", "ΟΔΟΣ", "οδος", "Kelvin ASCII", "istanbul"]
+    names += ["\N{KELVIN SIGN}elvin", "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}stanbul"]
+    names += ["ÉMILE Zola"]
+    links_of(admin, pixel, *names)
+    query = f"search={quote(search)}"
+    assert {each["recipient"] for each in listed(admin, pixel, query)} == found
+    theirs = admin.get(f"/api/recipients?{query}").json["data"]
+    assert {each["recipient"] for each in theirs} & {*names} == found
+
+
 ORDERS = ("recipient", "firstOpenedAt", "lastOpenedAt", "opens")
 
 
