@@ -10,12 +10,12 @@ name until then. Those that came since have no name, and count as anybody's.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import BigInteger, ColumnElement, and_, func, select, type_coerce
+from sqlalchemy import BigInteger, ColumnElement, and_, func, literal, select, true, type_coerce
 from sqlalchemy.orm import aliased
 
 from core.clock import from_milliseconds, milliseconds
@@ -65,8 +65,8 @@ def of_pixel(pixel: Pixel, reading: Reading | None = None) -> Mailing:
 
     `reading` is what it shares with other questions about the pixel.
     """
-    question = _question(pixel, reading)
-    if _has_recipients(pixel):
+    question, basis = _question(pixel, reading), basis_of(pixel)
+    if basis == "recipients":
         found = opens.count_hits(question)
         all_opens = max(found - _opted_out(pixel.number).opens, 0)
         return _of_people(pixel, counts(pixel.number), all_opens)
@@ -75,7 +75,7 @@ def of_pixel(pixel: Pixel, reading: Reading | None = None) -> Mailing:
     return Mailing(
         pixel.id,
         pixel.sent_at,
-        basis=None if pixel.sent_count is None else "count",
+        basis=basis,
         sent=pixel.sent_count,
         opened=visitors,
         machine=None,
@@ -87,23 +87,77 @@ def of_pixel(pixel: Pixel, reading: Reading | None = None) -> Mailing:
     )
 
 
+def basis_of(pixel: Pixel) -> str | None:
+    """Return whom a mailing's figures are about, as `Mailing` says."""
+    if _has_recipients(pixel):
+        return "recipients"
+    return None if pixel.sent_count is None else "count"
+
+
 def hours_of(pixel: Pixel, reading: Reading | None = None) -> list[Hour]:
     """Return the first week of a mailing by hours since it was sent; none if that isn't known."""
     if pixel.sent_at is None:
         return []
-    question, sent_ms = _question(pixel, reading), milliseconds(pixel.sent_at)
+    by_hour = opens_by_hour(pixel, HOURS_COUNTED, reading)
+    opened = opened_by_hour(pixel, reading)
+    return [Hour(*each) for each in zip(range(HOURS_COUNTED), opened, by_hour, strict=True)]
+
+
+def opened_by_hour(pixel: Pixel, reading: Reading | None = None) -> list[int]:
+    """Return how many opened for the first time in each hour of the week since sending."""
+    if pixel.sent_at is None:
+        return []
+    question = _question(pixel, reading)
+    if _has_recipients(pixel):
+        folding.fold_for_question(pixel.number)
+        found = opened_since_sending([pixel.number], hours=1)
+        return found.get(pixel.number, [0] * HOURS_COUNTED)
+    firsts = opens.first_of_each(question, _opted_out(pixel.number).numbers)
+    after_ms = firsts - milliseconds(pixel.sent_at)
+    by_hour: list[int] = opens.in_hours(after_ms, HOURS_COUNTED).tolist()
+    return by_hour
+
+
+def opens_by_hour(pixel: Pixel, hours: int, reading: Reading | None = None) -> list[int]:
+    """Return how many opens each of the first hours since sending has."""
+    if pixel.sent_at is None:
+        return []
     # First, so that whoever opted out has a number.
     folding.fold_for_question(pixel.number)
     numbers = _opted_out(pixel.number).numbers
-    by_hour = opens.by_hour(question, pixel.sent_at, HOURS_COUNTED, numbers)
-    if _has_recipients(pixel):
-        opened = _opened_by_hour(pixel, pixel.sent_at)
-    else:
-        opened = opens.in_hours(opens.first_of_each(question, numbers) - sent_ms, HOURS_COUNTED)
-    return [
-        Hour(*each)
-        for each in zip(range(HOURS_COUNTED), opened.tolist(), by_hour.tolist(), strict=True)
-    ]
+    question = _question(pixel, reading)
+    found: list[int] = opens.by_hour(question, pixel.sent_at, hours, numbers).tolist()
+    return found
+
+
+def opened_since_sending(pixel_numbers: Collection[int], hours: int) -> dict[int, list[int]]:
+    """Return how many people opened first in each so many hours of the week after sending.
+
+    Of each pixel, none of those that were not sent. Each span is a range of an index, which is
+    counted several times as fast as its rows are put together by spans.
+    """
+    span_ms, count = hours * MS_PER_HOUR, HOURS_COUNTED // hours
+    places = select(literal(0).label("place")).cte("places", recursive=True)
+    places = places.union_all(select(places.c.place + 1).where(places.c.place < count - 1))
+    start_ms = type_coerce(Pixel.sent_at, BigInteger) + places.c.place * span_ms
+    first_ms = type_coerce(Recipient.first_opened_at, BigInteger)
+    opened = (
+        select(func.count())
+        .select_from(Recipient)
+        .where(issued_to(Pixel.number), Recipient.status == OPENED)
+        .where(first_ms >= start_ms, first_ms < start_ms + span_ms)
+        .correlate(Pixel, places)
+        .scalar_subquery()
+    )
+    statement = (
+        select(Pixel.number, places.c.place, opened)
+        .join(places, true())
+        .where(Pixel.number.in_(pixel_numbers), Pixel.sent_at.is_not(None))
+    )
+    found: dict[int, list[int]] = {}
+    for number, place, people in db.session.execute(statement):
+        found.setdefault(number, [0] * count)[place] = people
+    return found
 
 
 def opens_of(question: Question) -> tuple[int, int]:
@@ -212,8 +266,11 @@ def _times_of_people(pixel: Pixel) -> tuple[datetime | None, int | None]:
         sent_at = func.coalesce(sent_at, milliseconds(pixel.sent_at))
     took = type_coerce(Recipient.first_opened_at, BigInteger) - sent_at
     timed = (_opened(pixel), sent_at.is_not(None))
-    count = db.session.scalar(select(func.count()).select_from(Recipient).where(*timed)) or 0
-    middle = select(took.label("took")).where(*timed).order_by("took")
+    counted = select(func.min(sent_at), func.max(sent_at), func.count()).where(*timed)
+    sent_first, sent_last, count = db.session.execute(counted).one()
+    # Those who were sent it at one time took the longer the later they opened, as an index has it.
+    order = Recipient.first_opened_at if sent_first == sent_last else took
+    middle = select(took).where(*timed).order_by(order)
     found = db.session.scalars(middle.offset(max(count - 1, 0) // 2).limit(2 - count % 2)).all()
     return first, _seconds([max(each, 0) for each in found])
 
@@ -235,15 +292,3 @@ def _times_of_visitors(
 def _seconds(middle_ms: list[int]) -> int | None:
     """Return the median in seconds from the one or two spans in the middle."""
     return round(sum(middle_ms) / len(middle_ms) / 1000) if middle_ms else None
-
-
-def _opened_by_hour(pixel: Pixel, sent_at: datetime) -> Any:
-    after_ms = type_coerce(Recipient.first_opened_at, BigInteger) - milliseconds(sent_at)
-    hour = after_ms // MS_PER_HOUR
-    counted = np.zeros(HOURS_COUNTED, np.int64)
-    statement = select(hour, func.count()).where(
-        _opened(pixel), after_ms >= 0, after_ms < HOURS_COUNTED * MS_PER_HOUR
-    )
-    for place, count in db.session.execute(statement.group_by(hour)):
-        counted[int(place)] = count
-    return counted

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, case, func, select, type_coerce
+from sqlalchemy import func, select
 
 from core.clock import milliseconds
 from core.database import db
+from core.kept import Kept
 from core.lists import ListQuery, Page
 from models import OPENED, Pixel, Recipient
 from pixels import mailings, persons, pixels
 from pixels.recipient_lists import IS_OPENED, issued_to
 from stats import questions
-from stats.days import MS_PER_HOUR
 from stats.reading import Reading
 from stats.shapes import Question
 
@@ -28,6 +28,7 @@ ORDERS = ("name", "sentAt", "sent", "opened", "rate", "lastOpenedAt")
 # What can be told of a pixel without its figures.
 PLAIN_ORDERS = {"name", "sentAt"}
 CURVE_HOURS = 6
+PIXELS_KEPT_MAX = 1_000
 
 
 class Figures(NamedTuple):
@@ -56,7 +57,7 @@ def listing(owner: uuid.UUID, at: datetime, query: ListQuery) -> Page[Overview]:
     persons.fold_all([owner])
     order = query.order_by or "sentAt"
     mine = select(Pixel).where(Pixel.owner == owner, pixels.matches(query.search))
-    found = list(db.session.scalars(mine))
+    found = list(db.session.scalars(mine.execution_options(populate_existing=True)))
     known: dict[int, Figures] = {}
     if order not in PLAIN_ORDERS:
         known = _figures(found, at)
@@ -67,9 +68,19 @@ def listing(owner: uuid.UUID, at: datetime, query: ListQuery) -> Page[Overview]:
     shown = [*with_value, *without][query.offset : query.offset + query.page_size]
     if order in PLAIN_ORDERS:
         known = _figures(shown, at)
-    curves = _curves(shown)
+    curves = mailings.opened_since_sending([each.number for each in shown], CURVE_HOURS)
     rows = [Overview(each, known[each.number], curves.get(each.number, [])) for each in shown]
     return query.page_of(rows, len(found))
+
+
+def opens_by_day(pixel: Pixel, since: datetime, at: datetime, zone: tzinfo) -> list[int]:
+    """Return how many opens a pixel had on each day of a zone, from one to today.
+
+    The pixel is one that was listed just now.
+    """
+    version = _version(pixel, at, since, at.astimezone(zone).date(), zone)
+    question = Question(pixel.number, since, at, zone=zone)
+    return _days.of(pixel.number, version, lambda: questions.page_views(question, "day"))
 
 
 def _key(pixel: Pixel, order: str, known: dict[int, Figures]) -> Any:
@@ -95,60 +106,50 @@ def _figures(found: Sequence[Pixel], at: datetime) -> dict[int, Figures]:
 
 
 def _figures_of_people(numbers: Collection[int]) -> dict[int, Figures]:
-    opened = func.sum(case((Recipient.status == OPENED, 1), else_=0))
-    statement = (
-        select(Recipient.pixel_number, func.count(), opened)
-        .where(
-            Recipient.pixel_number.in_(numbers),
-            Recipient.verified.is_(True),
-            Recipient.opted_out.is_(False),
-        )
-        .group_by(Recipient.pixel_number)
+    """Return the figures of pixels that were issued to people.
+
+    Each is a range of an index, or its end: to put rows together by pixels takes several times as
+    long.
+    """
+    theirs = issued_to(Pixel.number)
+    people = select(func.count()).select_from(Recipient).where(theirs)
+    opened = people.where(Recipient.status == OPENED)
+    times = select(Recipient.last_opened_at).where(
+        theirs, IS_OPENED, Recipient.last_opened_at.is_not(None)
     )
+    last = times.order_by(Recipient.last_opened_at.desc()).limit(1)
+    figures = (each.correlate(Pixel).scalar_subquery() for each in (people, opened, last))
+    statement = select(Pixel.number, *figures).where(Pixel.number.in_(numbers))
     return {
-        number: Figures(sent, int(count), _last_open(number), has_people=True)
-        for number, sent, count in db.session.execute(statement)
+        number: Figures(sent, count, last_opened_at, has_people=True)
+        for number, sent, count, last_opened_at in db.session.execute(statement)
+        if sent
     }
 
 
-def _last_open(pixel_number: int) -> datetime | None:
-    """Return when somebody opened last, from the end of an index."""
-    statement = select(Recipient.last_opened_at).where(
-        issued_to(pixel_number), IS_OPENED, Recipient.last_opened_at.is_not(None)
-    )
-    last = statement.order_by(Recipient.last_opened_at.desc()).limit(1)
-    return db.session.scalar(last)
-
-
 def _figures_of_opens(pixel: Pixel, at: datetime) -> Figures:
+    unique, last = _opens.of(pixel.number, _version(pixel, at), lambda: _unique_opens(pixel, at))
+    return Figures(pixel.sent_count, unique, last, has_people=False)
+
+
+def _unique_opens(pixel: Pixel, at: datetime) -> tuple[int, datetime | None]:
+    """Return how many visitors opened until now, and when the last open was."""
+    if not pixel.folded_through:
+        return 0, None
     since = mailings.EVER[0]
     question = Question(pixel.number, since, max(at, since), reading=Reading(pixel.number))
     _, unique = mailings.opens_of(question)
     newest = questions.events(question, page_size=1) if unique else []
-    return Figures(pixel.sent_count, unique, newest[0].at if newest else None, has_people=False)
+    return unique, newest[0].at if newest else None
 
 
-def _curves(found: Sequence[Pixel]) -> dict[int, list[int]]:
-    """Return how many people opened first in each six hours of the week after sending."""
-    sent = {each.number: milliseconds(each.sent_at) for each in found if each.sent_at}
-    counts = {number: [0] * (mailings.HOURS_COUNTED // CURVE_HOURS) for number in sent}
-    after_ms = type_coerce(Recipient.first_opened_at, BigInteger) - type_coerce(
-        Pixel.sent_at, BigInteger
-    )
-    place = after_ms // (MS_PER_HOUR * CURVE_HOURS)
-    statement = (
-        select(Recipient.pixel_number, place, func.count())
-        .join(Pixel, Pixel.number == Recipient.pixel_number)
-        .where(
-            Recipient.pixel_number.in_(sent),
-            Recipient.verified.is_(True),
-            Recipient.opted_out.is_(False),
-            Recipient.status == OPENED,
-            after_ms >= 0,
-            after_ms < MS_PER_HOUR * mailings.HOURS_COUNTED,
-        )
-        .group_by(Recipient.pixel_number, place)
-    )
-    for number, part, count in db.session.execute(statement):
-        counts[number][int(part)] = count
-    return counts
+def _version(pixel: Pixel, at: datetime, *others: Any) -> Any:
+    """Return what is another as soon as a pixel's opens until now may be others."""
+    # What lies in the future becomes the past without any change.
+    future = at if pixel.newest_ms > milliseconds(at) else None
+    counted = pixel.folded_through, pixel.revision, pixel.people_version, pixel.pruned_before
+    return *counted, future, *others
+
+
+_opens: Kept[tuple[int, datetime | None]] = Kept(PIXELS_KEPT_MAX)
+_days: Kept[list[int]] = Kept(PIXELS_KEPT_MAX)

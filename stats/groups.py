@@ -332,11 +332,11 @@ class Tally:
         # Groups may be met several times in a day, and numbers be taken off: all of it adds up.
         for group, *counts in day.visits(self.groups):
             for place, each in enumerate(counts, start=1):
-                self._add(place, group, each)
+                _add(self._counts[place], group, each)
 
     def add_views(self, day: Day) -> None:
         """Add only a day's page views and visitors."""
-        self._add(0, *day.hits(self.groups))
+        add_hits(self._counts[0], day, self.groups)
         group, visitor = day.members(self.groups)
         if self._members:
             self._members.add(group, visitor)
@@ -353,16 +353,21 @@ class Tally:
             visitors = np.bincount(self.groups.of_visitor[self._came], minlength=len(pageviews))
         return pageviews, visitors, visits, bounces, seconds
 
-    def _add(self, place: int, group: Array, counts: Array) -> None:
-        """Add numbers to their groups; what is in none is in group 0, which nobody reads."""
-        # For few rows a table of all groups would be made and added for nothing.
-        totals = self._counts[place]
-        if len(group) < len(totals):
-            np.add.at(totals, group, counts.astype(np.int64))
-        else:
-            totals += np.bincount(group, counts, len(totals)).astype(np.int64)
+
+def add_hits(totals: Array, day: Day, groups: Groups) -> None:
+    """Add a day's hits to the totals of their groups."""
+    _add(totals, *day.hits(groups))
 
 
 def class_bit(name: str) -> int:
     """Return the bit of a class; of any other name, that of whatever class."""
     return 1 << CLASSES.index(name) if name in CLASSES else ANY_CLASS
+
+
+def _add(totals: Array, group: Array, counts: Array) -> None:
+    """Add numbers to their groups; what is in none is in group 0, which nobody reads."""
+    # For few rows a table of all groups would be made and added for nothing.
+    if len(group) < len(totals):
+        np.add.at(totals, group, counts.astype(np.int64))
+    else:
+        totals += np.bincount(group, counts, len(totals)).astype(np.int64)

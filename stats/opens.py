@@ -88,7 +88,12 @@ def first_of_each(question: Question, without: Array = NO_ONE) -> Array:
     view = View.of(question)
     if view is None:
         return np.zeros(0, np.int64)
-    of_profile = view.groups().of_profile
+    key = "firsts", question, without.tobytes()
+    return view.reading.once(key, lambda: _first_of_each(view, without))
+
+
+def _first_of_each(view: View, without: Array) -> Array:
+    question, of_profile = view.question, view.groups().of_profile
     found = np.full(view.state.visitor_count + 1, NEVER)
     days = store.days_of(question.pixel_number)
     pruned = [day for day in days if day < view.state.pruned_before]

@@ -27,10 +27,11 @@ from stats import folding, store
 from stats.buckets import Unit as Unit
 from stats.buckets import buckets
 from stats.buckets import widened as widened_unit
-from stats.groups import Tally
+from stats.days import Array
+from stats.groups import Groups, Tally, add_hits
 from stats.instants import dated, undated
 from stats.labels import LIMITED, Words
-from stats.shapes import BreakdownRow, Event, Filter, Leader, Point, Question, Totals
+from stats.shapes import BreakdownRow, Event, Filter, Leader, Point, Question, Totals, Views
 from stats.view import HITS_READ_AT_ONCE, Place, View, events_by_id
 
 ACTIVE_MINUTES = 5
@@ -74,6 +75,16 @@ def series(question: Question, unit: Unit, *, filled: bool) -> list[Point]:
     ]
 
 
+def page_views(question: Question, unit: Unit) -> list[int]:
+    """Return the page views of each bucket of `series`, which takes less than whose they were."""
+    cut = buckets(question.start, question.end, question.zone, unit)
+    view = View.of(question)
+    if view is None:
+        return [0] * len(cut.labels)
+    pageviews: list[int] = view.by_bucket(cut, unit, with_visitors=False)[0][1:].tolist()
+    return pageviews
+
+
 def clipped(question: Question) -> Question | None:
     """Return the same question of the part of its range that has hits, None if it has none."""
     known = date_range(question.pixel_number)
@@ -114,39 +125,56 @@ def leaders(
 ) -> dict[str, list[Leader]]:
     """Return the first values of several dimensions, by page views, then name, at one reading.
 
-    Visits are left out: to count them takes most of a breakdown's time.
+    Whose they were is left out: to count visitors takes most of a breakdown's time.
     """
     view = View.of(question, *dimensions)
     if view is None:
         return {dimension: [] for dimension in dimensions}
+    groups = {each: view.groups(each) for each in dimensions}
+    found = {each: np.zeros(len(view.words(each).words), np.int64) for each in dimensions}
     # Most dimensions are of profiles: their days are read once for all of them.
-    tallies = {each: view.tally(each) for each in dimensions}
-    for _, alike in itertools.groupby(sorted(tallies.values(), key=_source), _source):
-        first, *others = alike
-        for day in view.days_for(first.groups):
-            for tally in (first, *others):
-                tally.add_views(day)
-    found = {
-        dimension: _first(view.words(dimension), tally, "", limit, by_visitors=False)
-        for dimension, tally in tallies.items()
-    }
-    return {
-        dimension: [Leader(*row[:3]) for row in sorted(rows, key=_by_pageviews)[:limit]]
-        for dimension, rows in found.items()
-    }
+    by_source = sorted(dimensions, key=lambda each: _source(groups[each]))
+    for _, alike in itertools.groupby(by_source, lambda each: _source(groups[each])):
+        names = list(alike)
+        for day in view.days_for(groups[names[0]], with_members=False):
+            for each in names:
+                add_hits(found[each], day, groups[each])
+    return {each: _leaders(view.words(each), found[each], limit) for each in dimensions}
 
 
-def _source(tally: Tally) -> tuple[bool, bool]:
-    """Return what two tallies have in common that can be filled from the same days."""
-    of_profiles = tally.groups.of_visitor is None
-    return of_profiles, not of_profiles and tally.groups.by_class_only
+def by_class(question: Question) -> dict[str, Views]:
+    """Return the page views and visitors of each class that a question's hits have."""
+    view = View.of(question, "class")
+    if view is None:
+        return {}
+    tally = view.tally("class")
+    for day in view.days_for(tally.groups):
+        tally.add_views(day)
+    counts = zip(*(column.tolist() for column in tally.columns()[:2]), strict=True)
+    words = view.words("class").words
+    found = zip(words, counts, strict=True)
+    return {name: Views(*each) for name, each in found if name and each[0]}
+
+
+def _source(groups: Groups) -> tuple[bool, bool]:
+    """Return what groups have in common that can be told from the same days."""
+    of_profiles = groups.of_visitor is None
+    return of_profiles, not of_profiles and groups.by_class_only
+
+
+def _leaders(of_dimension: Words, pageviews: Array, limit: int) -> list[Leader]:
+    # Value 0 stands for hits that have none.
+    pageviews[0] = 0
+    places = _highest(pageviews, limit).tolist()
+    rows = [Leader(of_dimension.words[each] or "", int(pageviews[each])) for each in places]
+    return sorted(rows, key=_by_pageviews)[:limit]
 
 
 def _by_visitors(row: BreakdownRow) -> tuple[int, int, str]:
     return -row.visitors, -row.pageviews, row.name
 
 
-def _by_pageviews(row: BreakdownRow) -> tuple[int, str]:
+def _by_pageviews(row: BreakdownRow | Leader) -> tuple[int, str]:
     return -row.pageviews, row.name
 
 
@@ -278,14 +306,18 @@ def _first(
     if search:
         folded = search.casefold()
         rank *= np.array([word is not None and folded in word.casefold() for word in words])
+    places = _highest(rank, count).tolist()
+    return [BreakdownRow(words[place] or "", *columns[:, place].tolist()) for place in places]
+
+
+def _highest(rank: Array, count: int) -> Array:
+    """Return the places of the first `count`, unsorted, and of those that equal the last."""
     places = np.flatnonzero(rank)
     if len(places) > count:
         least = np.partition(rank[places], -count)[-count]
         # Those that equal the last stay, since names decide among them.
         places = places[rank[places] >= least]
-    return [
-        BreakdownRow(words[place] or "", *columns[:, place].tolist()) for place in places.tolist()
-    ]
+    return places
 
 
 # More page views than a question can be about.

@@ -7,14 +7,16 @@ figure contradicts another, and what one has read the others find.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from core.database import begin_snapshot, db
 from stats import folding, store
 from stats.days import Recent
 from stats.groups import ByProfile, ByRecent
 from stats.store import State
+
+Value = TypeVar("Value")
 
 # Recent hits of several days are counted together, up to about so many.
 RECENT_HITS_AT_ONCE = 100_000
@@ -34,6 +36,7 @@ class Reading:
         self._state: State | None = None
         self._kept: dict[tuple[int, ...], list[ByProfile]] = {}
         self._kept_recent: dict[tuple[int, ...], list[ByRecent]] = {}
+        self._others: dict[Hashable, Any] = {}
         self._recent: dict[tuple[int, int], dict[int, Recent]] = {}
         self._days_made: frozenset[int] | None = None
 
@@ -48,7 +51,8 @@ class Reading:
         if self._transaction is None or db.session().get_transaction() is not self._transaction:
             begin_snapshot()
             self._state = store.state_of(self._pixel_number)
-            self._kept, self._kept_recent, self._recent, self._days_made = {}, {}, {}, None
+            self._kept, self._kept_recent, self._others = {}, {}, {}
+            self._recent, self._days_made = {}, None
             self._transaction = db.session().get_transaction()
         return self._state
 
@@ -76,6 +80,15 @@ class Reading:
         if not self._keeps or not with_members:
             return map(ByProfile, found)
         return self._kept.setdefault((*days,), [*map(ByProfile, found)])
+
+    def once(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """Return what several questions need in the same form, made by the first of them."""
+        if not self._keeps:
+            return make()
+        if key not in self._others:
+            self._others[key] = make()
+        found: Value = self._others[key]
+        return found
 
     def recent_days(self, days: Sequence[int], recent: dict[int, Recent]) -> Iterable[ByRecent]:
         """Return recent hits of some days, of several days together: most have few."""

@@ -27,14 +27,15 @@ from stats.groups import ByHit, Groups, WholeDays
 class Series:
     """Adds days up by buckets of time."""
 
-    def __init__(self, buckets: Buckets, visitors: int) -> None:
+    def __init__(self, buckets: Buckets, visitors: int | None) -> None:
+        """With `visitors`, how many there are, count them too."""
         self._starts_ms = np.array(buckets.starts_ms)
         self._places = np.array(buckets.places)
         self._count = len(buckets.labels) + 1
         self._pageviews = np.zeros(self._count, np.int64)
         # Of buckets within a day; those of others may meet the same visitors on another.
         self._visitors = np.zeros(self._count, np.int64)
-        self._members = Members(self._count, visitors + 1)
+        self._members = None if visitors is None else Members(self._count, visitors + 1)
 
     @property
     def is_by_quarter(self) -> bool:
@@ -63,6 +64,8 @@ class Series:
         group, hits = found.hits(groups)
         place = self._place(found.hit_times()[group > 0])
         self._add(self._pageviews, place, hits[group > 0])
+        if self._members is None:
+            return
         group, visitor, at_ms = found.members_in_time(groups)
         self._members.add(self._place(at_ms[group > 0]), visitor[group > 0])
 
@@ -71,6 +74,8 @@ class Series:
         group, _ = ByHit(columns).hits(groups)
         place = self._place(columns.at[group > 0] + np.int64(day * MS_PER_DAY))
         self._pageviews += np.bincount(place, minlength=self._count)
+        if self._members is None:
+            return
         visitor = columns.visitor[group > 0]
         # A visitor who stays in a bucket comes in a row, for as long as an hour lasts.
         first = np.ones(len(place), bool)
@@ -84,6 +89,8 @@ class Series:
         for number, hits in enumerate(quarters.hits.reshape(len(CLASSES), QUARTERS)):
             if groups.class_bit in (1 << number, ANY_CLASS):
                 np.add.at(self._pageviews, place, hits)
+        if self._members is None:
+            return
         kept = quarters.classes & groups.class_bit != 0
         visitor = quarters.visitor[kept]
         early, late = (each[kept].astype(np.int64) for each in quarters[3:])
@@ -101,6 +108,8 @@ class Series:
         place = self._place(day * MS_PER_DAY + np.arange(HOURS_A_DAY) * MS_PER_HOUR)
         kept = groups.of_profile[hours.profile] > 0
         self._add(self._pageviews, place[hours.hour[kept]], hours.hits[kept])
+        if self._members is None:
+            return
         self._add(self._visitors, place[hours.hour[kept]], hours.visits[kept])
         ends = np.cumsum(hours.lengths, dtype=np.int64)
         of_set = groups.of_profile[hours.set_profile] > 0
@@ -109,7 +118,8 @@ class Series:
 
     def result(self) -> tuple[Array, Array]:
         """Return page views and visitors by place."""
-        return self._pageviews, self._visitors + self._members.counts()
+        visitors = self._members.counts() if self._members else 0
+        return self._pageviews, self._visitors + visitors
 
     def _add(self, totals: Array, place: Array, counts: Array) -> None:
         totals += np.bincount(place, counts, self._count).astype(np.int64)

@@ -34,7 +34,7 @@ class Filter:
             wanted = frozenset(self.values)
             found = [value in wanted for value in values]
         else:
-            # As people search, and as the lists of recipients do.
+            # As people search.
             parts = [each.casefold() for each in self.values]
             folded = [(value or "").casefold() for value in values]
             found = [any(part in value for part in parts) for value in folded]
@@ -90,11 +90,17 @@ class BreakdownRow(NamedTuple):
 
 
 class Leader(NamedTuple):
-    """A value of a dimension, without its visits."""
+    """A value of a dimension and its page views."""
 
     name: str
     pageviews: int
-    visitors: int
+
+
+class Views(NamedTuple):
+    """Page views, and how many visitors had them."""
+
+    pageviews: int = 0
+    visitors: int = 0
 
 
 class Event(NamedTuple):

@@ -39,7 +39,8 @@ from stats.days import (
     unpack_recent,
 )
 
-DAYS_AT_ONCE = 8
+# A statement for each day would take longer than to read it; for all, megabytes at once.
+DAYS_AT_ONCE, DAYS_OF_HITS_AT_ONCE = 32, 8
 # Days that are asked together have about so many visitors at most, each day's counted.
 VISITORS_AT_ONCE = 1 << 17
 DAYS_TOGETHER_MAX = 512
@@ -240,13 +241,13 @@ def read_remains(pixel_number: int, days: list[int]) -> Iterator[tuple[int, Rema
 
 def _read(pixel_number: int, part: Part, days: Sequence[int]) -> Iterator[tuple[int, list[bytes]]]:
     """Yield a part of each of some days, in their order; a few at a time, each in memory."""
-    # A statement for each day would take longer than to read it; for all, megabytes at once.
     days = sorted(days)
-    for start in range(0, len(days), DAYS_AT_ONCE):
+    at_once = DAYS_OF_HITS_AT_ONCE if part == Part.COLUMNS else DAYS_AT_ONCE
+    for start in range(0, len(days), at_once):
         statement = select(Segment.day, Segment.data).where(
             Segment.pixel_number == pixel_number,
             Segment.part == part,
-            Segment.day.in_(days[start : start + DAYS_AT_ONCE]),
+            Segment.day.in_(days[start : start + at_once]),
         )
         rows = db.session.execute(statement.order_by(Segment.day, Segment.piece)).all()
         for day, pieces in groupby(rows, itemgetter(0)):

@@ -148,19 +148,20 @@ class View:
         """Yield every day of the range: whole ones as they are kept, the ends from their hits."""
         whole, partial = self._days()
         yield from itertools.chain(*self._as_kept(whole, groups, with_members=with_members))
-        for _, found in self._hits(partial):
-            yield found
+        yield from self._ends(partial)
 
-    def by_bucket(self, buckets: Buckets, unit: Unit) -> tuple[Array, Array]:
+    def by_bucket(
+        self, buckets: Buckets, unit: Unit, *, with_visitors: bool = True
+    ) -> tuple[Array, Array]:
         """Return page views and visitors by the place of a bucket's label."""
-        tally = Series(buckets, self.state.visitor_count)
+        tally = Series(buckets, self.state.visitor_count if with_visitors else None)
         groups = self.groups()
         whole, partial = self._days()
         split = [day for day in whole if day >= self.state.pruned_before]
         split = [day for day in split if not tally.is_single(day)]
         # A day within one bucket is a number of it; of others it has to be known when hits were.
         single = sorted({*whole} - {*split})
-        from_hits = [*partial]
+        from_hits: list[int] = []
         if tally.is_by_quarter and not self.question.filters:
             for day, quarters in store.read(Quarters, self.question.pixel_number, split):
                 has_recent = day in self.recent
@@ -173,11 +174,13 @@ class View:
                 tally.add_hours(day, hours, groups)
         else:
             from_hits += [day for day in split if day in self.days_made]
-        made, recent = self._as_kept(single, groups, others=sorted({*split} - {*from_hits}))
+        others = sorted({*split} - {*from_hits})
+        made, recent = self._as_kept(single, groups, others=others, with_members=with_visitors)
         for each in itertools.chain(made, recent):
             tally.add_whole(each, groups)
-        for day, found in self._hits(sorted(from_hits)):
-            tally.add_hits(day, found.columns, groups)
+        hits = (found for _, found in self._hits(sorted(from_hits)))
+        for found in itertools.chain(self._ends(partial), hits):
+            tally.add_hits(found.day, found.columns, groups)
         return tally.result()
 
     def hit_counts(self) -> list[tuple[int, int]]:
@@ -368,6 +371,11 @@ class View:
             first, last = max(self.first_ms - start, 0), min(self.last_ms - start, MS_PER_DAY)
             is_whole = last - first == MS_PER_DAY
             yield day, ByHit(columns if is_whole else between(columns, first, last), day)
+
+    def _ends(self, days: list[int]) -> list[ByHit]:
+        """Return the hits in the range of days that are not whole, two at most."""
+        span = "ends", self.first_ms, self.last_ms
+        return self.reading.once(span, lambda: [found for _, found in self._hits(days)])
 
     def _matching(self, wanted: Filter) -> Array:
         words, state = self.words(wanted.dimension), self.state

@@ -19,7 +19,7 @@ from core.database import db
 from models import HIT_ID_SHIFT, Hit, Profile, Recipient, Text, UserAgent
 from stats.buckets import Unit
 from stats.dimensions import Source, values_of
-from stats.shapes import BreakdownRow, Event, Filter, Point, Question, Totals
+from stats.shapes import BreakdownRow, Event, Filter, Leader, Point, Question, Totals, Views
 
 MS_PER_HOUR = 3_600_000
 MS_PER_DAY = 86_400_000
@@ -58,6 +58,14 @@ class Recount:
                 by_value[hit.values[dimension]].append(hit)
         rows = [BreakdownRow(value, *_count(hits)) for value, hits in by_value.items()]
         return sorted(rows, key=lambda row: (-row.visitors, -row.pageviews, row.name))
+
+    def leaders(self, question: Question, dimension: str) -> list[Leader]:
+        rows = [Leader(row.name, row.pageviews) for row in self.breakdown(question, dimension)]
+        return sorted(rows, key=lambda row: (-row.pageviews, row.name))
+
+    def by_class(self, question: Question) -> dict[str, Views]:
+        rows = self.breakdown(question, "class")
+        return {row.name: Views(row.pageviews, row.visitors) for row in rows}
 
     def listed(self, question: Question) -> list[Event]:
         """Return the hits that can still be listed, the oldest first."""

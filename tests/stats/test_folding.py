@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -47,7 +47,8 @@ from models import (
 )
 from pixels import pixels
 from server.prepare import prepare
-from stats import arithmetic, compacting, folding, questions, rebuilding, shapes, store
+from stats import arithmetic, compacting, folding, opens, questions, rebuilding, shapes, store
+from stats.reading import Reading
 from stats.shapes import Event, Filter, Question
 from tests.conftest import PROJECT_DIR
 from tests.recount import Recount, stored_hits
@@ -236,6 +237,18 @@ class World:
                 for filled in (True, False):
                     ours = questions.series(question, unit, filled=filled)
                     assert ours == recount.series(question, unit, filled=filled)
+            # As a page asks, whose questions share what they read.
+            shared = replace(question, reading=Reading(self.number))
+            of_all = replace(shared, hit_class="all", filters=())
+            assert questions.by_class(of_all) == recount.by_class(of_all)
+            limit = self.random.randrange(1, 9)
+            leaders = {each: recount.leaders(question, each)[:limit] for each in DIMENSIONS}
+            assert questions.leaders(shared, DIMENSIONS, limit=limit) == leaders
+            assert opens.count(shared) == recount.totals(question)[:2]
+            for unit in ("hour", "day"):
+                series = recount.series(question, unit, filled=True)
+                assert questions.page_views(shared, unit) == [each.pageviews for each in series]
+                assert questions.series(shared, unit, filled=True) == series
             for dimension in DIMENSIONS:
                 limit = self.random.randrange(1, 9)
                 ours = questions.breakdown(question, dimension, limit=limit, offset=1)

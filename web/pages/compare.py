@@ -64,16 +64,20 @@ def show_compare() -> str:
 
 
 def course_of(
-    pixel: Pixel, mailing: Mailing, at: datetime, reading: Reading | None = None
+    pixel: Pixel,
+    mailing: Mailing,
+    at: datetime,
+    reading: Reading | None = None,
+    *,
+    opens_hours: int = mailings.HOURS_COUNTED,
 ) -> Course:
-    """Return a mailing's course as charts take it."""
-    hours = mailings.hours_of(pixel, reading)
+    """Return a mailing's course as charts take it, with its opens of so many hours."""
     age = (at - pixel.sent_at).total_seconds() / 3600 if pixel.sent_at else 0.0
     return Course(
         pixel.name,
         mailing.sent or 0,
-        [each.opened for each in hours],
-        [each.opens for each in hours],
+        mailings.opened_by_hour(pixel, reading),
+        mailings.opens_by_hour(pixel, opens_hours, reading) if opens_hours else [],
         max(age, 0.0),
     )
 

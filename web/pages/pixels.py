@@ -18,8 +18,6 @@ from people import teams
 from pixels import overviews, pixels
 from pixels.overviews import Overview
 from schemas import PixelCreate
-from stats import questions
-from stats.shapes import Question
 from web.pages import base, charts, periods
 from web.pages.base import Pages, Rendered, back_to
 from web.pages.formats import counted, percent
@@ -136,9 +134,7 @@ def _row(overview: Overview, at: datetime) -> PixelRow:
 
 def _opens_by_day(pixel: Pixel, at: datetime) -> list[int]:
     zone = base.zone()
-    start = periods.days_before(at, charts.SPARK_DAYS, zone)
-    question = Question(pixel.number, start, at, zone=zone)
-    return [each.pageviews for each in questions.series(question, "day", filled=True)]
+    return overviews.opens_by_day(pixel, periods.days_before(at, charts.SPARK_DAYS, zone), at, zone)
 
 
 def _owners_tabs(team: Team | None, found: list[Team]) -> list[OwnersTab]:

@@ -23,7 +23,7 @@ from core.permissions import Action
 from models import Pixel
 from pixels import exports, mailings, recipients, shares
 from pixels.mailings import Mailing
-from stats import questions, shapes
+from stats import opens, questions, shapes
 from stats.dimensions import FILTER_CHARACTERS_MAX
 from stats.reading import Reading
 from stats.shapes import Filter, Question
@@ -216,6 +216,9 @@ class Hero:
     sent_clock: str
 
 
+NO_HERO = Hero(None, None, [], None, None, "", "")
+
+
 @dataclass(frozen=True)
 class Report(Asked, Hero):
     """All that the page shows."""
@@ -225,7 +228,7 @@ class Report(Asked, Hero):
     is_new: bool
     newest_id: str
     may_change: bool
-    totals: shapes.Leader | shapes.Totals
+    totals: shapes.Views
     compared: str
     chart: charts.Bars | None
     fetches: int
@@ -267,11 +270,10 @@ def _report(asked: Asked) -> Report:
     """Ask all that the page shows."""
     hero = _hero(asked)
     pixel, newest_id = asked.pixel, questions.newest_id(asked.pixel.number)
-    by_class = _by_class(asked)
+    found = questions.by_class(replace(asked.question, hit_class=ALL))
+    by_class = {name: found.get(name, shapes.Views()) for name in wording.CLASS_LABELS}
     fetches = sum(row.pageviews for row in by_class.values())
-    totals = (
-        questions.totals(asked.question) if asked.hit_class == ALL else by_class[asked.hit_class]
-    )
+    totals = by_class.get(asked.hit_class) or shapes.Views(*opens.count(asked.question))
     url = recipients.url_of(public_base(), pixel.slug)
     counts = [
         (wording.CLASS_LABELS[name], by_class[name].pageviews) for name in wording.CLASS_LABELS
@@ -313,17 +315,21 @@ def _report(asked: Asked) -> Report:
 def _hero(asked: Asked) -> Hero:
     """Ask how the mailing did, where it is known to how many it went."""
     pixel = asked.pixel
+    if mailings.basis_of(pixel) is None:
+        return NO_HERO
     # A share says nothing of other mailings. What is asked of one comes first: to count its hits
     # ends the moment that the questions about this pixel share.
     earlier = None if asked.is_public else mailings.before(pixel)
     of_earlier = _course_of_earlier(earlier, asked.at) if earlier else None
     mailing = mailings.of_pixel(pixel, asked.reading)
-    if mailing.basis is None or not mailing.sent:
-        return Hero(None, None, [], None, None, "", "")
+    if not mailing.sent:
+        return NO_HERO
     first, sent_at = mailing.first_opened_at, pixel.sent_at
     before, courses = None, []
     if sent_at is not None and sent_at < asked.at:
-        courses.append(compare.course_of(pixel, mailing, asked.at, asked.reading))
+        hours = asked.hours
+        course = compare.course_of(pixel, mailing, asked.at, asked.reading, opens_hours=hours)
+        courses.append(course)
     if earlier and of_earlier and mailing.open_rate is not None:
         share, course = of_earlier
         before = Before(earlier, share, points(mailing.open_rate, share))
@@ -346,7 +352,8 @@ def _course_of_earlier(pixel: Pixel, at: datetime) -> tuple[float, charts.Course
     mailing = mailings.of_pixel(pixel, reading)
     if mailing.open_rate is None:
         return None
-    return mailing.open_rate, compare.course_of(pixel, mailing, at, reading)
+    # Of a mailing beside another the line is shown, and no bars.
+    return mailing.open_rate, compare.course_of(pixel, mailing, at, reading, opens_hours=0)
 
 
 def _statuses(mailing: Mailing) -> list[charts.Part]:
@@ -374,14 +381,6 @@ def _unmerged(asked: Asked) -> int:
     return dict(questions.values(question, "reason")).get(MERGE_TAG, 0)
 
 
-def _by_class(asked: Asked) -> dict[str, shapes.Leader]:
-    """Return the figures of each class, whichever is shown."""
-    question = replace(asked.question, hit_class=ALL)
-    found = questions.leaders(question, ["class"], limit=len(wording.CLASS_LABELS))["class"]
-    known = {each.name: each for each in found}
-    return {name: known.get(name, shapes.Leader(name, 0, 0)) for name in wording.CLASS_LABELS}
-
-
 def _chart(asked: Asked) -> charts.Bars:
     points = questions.series(asked.question, asked.period.unit, filled=True)
     return charts.bars(
@@ -397,7 +396,7 @@ def _compared(asked: Asked, count: int) -> str:
     if asked.period.name not in wording.SPANS_BEFORE:
         return ""
     start, end = asked.period.before, asked.period.end_before
-    before = questions.totals(replace(asked.question, start=start, end=end)).pageviews
+    before = opens.count_hits(replace(asked.question, start=start, end=end))
     span = wording.SPANS_BEFORE[asked.period.name]
     found = change(count, before, asked.nouns)
     return f"{found} in {span}." if found else f"No {asked.nouns} in {span}."
