@@ -308,11 +308,15 @@ def owners_for(caller: Caller, action: Action) -> set[uuid.UUID] | None:
     """
     if caller.is_admin:
         return None
+    own = [caller.user.id] if caller.may(action) else []
+    return {*team_ids_for(caller.user, action), *own}
+
+
+def team_ids_for(user: User, action: Action) -> set[uuid.UUID]:
+    """Return the ids of the teams in which the user's role may do `action`."""
     able = [role for role, actions in TEAM_ROLE_ACTIONS.items() if action in actions]
-    teams = select(TeamUser.team_id).where(
-        TeamUser.user_id == caller.user.id, TeamUser.role.in_(able)
-    )
-    return {*db.session.scalars(teams), *([caller.user.id] if caller.may(action) else [])}
+    teams = select(TeamUser.team_id).where(TeamUser.user_id == user.id, TeamUser.role.in_(able))
+    return set(db.session.scalars(teams))
 
 
 def pixel_to_read(pixel_id: uuid.UUID) -> Pixel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
@@ -22,7 +22,7 @@ from core.errors import BadRequest, IdTaken, IncorrectLogin, NotFound, UsernameT
 from core.lists import ListQuery, Page
 from core.locks import writing
 from core.permissions import Role, Scope
-from models import ApiKey, Owner, Pixel, User
+from models import ApiKey, Owner, Team, User
 from people import login_throttle, user_names
 from pixels import pixels
 
@@ -94,6 +94,20 @@ def user_of(user_id: uuid.UUID) -> User:
     if user is None:
         raise NotFound("No such user.")
     return user
+
+
+def users_of(ids: Collection[uuid.UUID | None]) -> dict[uuid.UUID, User]:
+    """Return those users of these who are there, by their ids."""
+    return {user.id: user for user in db.session.scalars(select(User).where(User.id.in_(ids)))}
+
+
+def owner_name(owner: uuid.UUID) -> str | None:
+    """Return the name of the team, or else of the user, of that id; None if neither is there."""
+    team = db.session.get(Team, owner)
+    if team is not None:
+        return team.name
+    user = db.session.get(User, owner)
+    return user.username if user else None
 
 
 def listing(query: ListQuery) -> Page[User]:
@@ -174,9 +188,9 @@ def remove_user(user: User, heir: Owner | None = None) -> None:
     with _heir_there(), writing():
         _require_another_admin(user)
         if heir:
-            pixels.move_where(Pixel.user_id == user.id, heir)
+            pixels.move_all_of(Owner(user_id=user.id), heir)
         else:
-            pixels.remove_where(Pixel.user_id == user.id)
+            pixels.remove_all_of(Owner(user_id=user.id))
         db.session.execute(delete(User).where(User.id == user.id))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 
@@ -16,7 +17,7 @@ from core.errors import AccessCodeTaken, BadRequest, NotFound
 from core.lists import ListQuery, Page
 from core.locks import writing
 from core.permissions import TeamRole
-from models import Pixel, Team, TeamUser, User
+from models import Owner, Team, TeamUser, User
 from people import login_throttle
 from pixels import pixels
 
@@ -72,7 +73,7 @@ def renew_access_code(team: Team) -> Team:
 def remove_team(team: Team) -> None:
     """Delete a team with its pixels."""
     with writing():
-        pixels.remove_where(Pixel.team_id == team.id)
+        pixels.remove_all_of(Owner(team_id=team.id))
         db.session.execute(delete(Team).where(Team.id == team.id))
 
 
@@ -88,6 +89,21 @@ def first_teams_of(user: User) -> list[Team]:
     """Return the first `TEAMS_SHOWN_MAX` teams that a user is in, by name."""
     statement = select(Team).join(TeamUser).where(TeamUser.user_id == user.id)
     return list(db.session.scalars(statement.order_by(Team.name, Team.id).limit(TEAMS_SHOWN_MAX)))
+
+
+def ids_of(user_id: uuid.UUID) -> list[uuid.UUID]:
+    """Return the ids of all teams that a user is in."""
+    return list(db.session.scalars(select(TeamUser.team_id).where(TeamUser.user_id == user_id)))
+
+
+def names_of(
+    ids: Collection[uuid.UUID], among: Collection[uuid.UUID] | None
+) -> dict[uuid.UUID, str]:
+    """Return the names of those teams of these that are among others, None for all."""
+    found = select(Team.id, Team.name).where(Team.id.in_(ids))
+    if among is not None:
+        found = found.where(Team.id.in_(among))
+    return {row.id: row.name for row in db.session.execute(found)}
 
 
 def every_team(count_max: int) -> list[Team]:

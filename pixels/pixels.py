@@ -23,6 +23,7 @@ from hits.pixel_names import SUFFIX
 from models import DeletedPixel, Erasure, Hit, Owner, Pixel, Share, Team, User, Webhook
 from pixels import opt_outs
 from pixels.catalogue import raise_version
+from pixels.owners import belonging_to
 from stats.instants import INSTANT_MS
 
 SLUG_STEM_CHARACTERS_MAX = 60
@@ -97,11 +98,15 @@ def change(pixel: Pixel, owner: Owner | None = None, **changes: Unpack[Changes])
 def remove(pixel: Pixel) -> None:
     """Delete a pixel: gone at once for every reader; its hits follow in chunks."""
     with writing():
-        remove_where(Pixel.number == pixel.number)
+        _remove(Pixel.number == pixel.number)
 
 
-def remove_where(condition: ColumnElement[bool]) -> None:
-    """Delete the pixels that meet `condition`, inside the caller's `writing()`."""
+def remove_all_of(owner: Owner) -> None:
+    """Delete an owner's pixels, inside the caller's `writing()`."""
+    _remove(belonging_to([owner], Pixel))
+
+
+def _remove(condition: ColumnElement[bool]) -> None:
     found = db.session.execute(select(Pixel.number, Pixel.id).where(condition)).all()
     numbers = [number for number, _ in found]
     db.session.add_all(Erasure(pixel_number=number) for number in numbers)
@@ -113,27 +118,46 @@ def remove_where(condition: ColumnElement[bool]) -> None:
     raise_version()
 
 
-def move_where(condition: ColumnElement[bool], owner: Owner) -> None:
-    """Give the pixels that meet `condition` to another owner, inside the caller's `writing()`.
+def move_all_of(owner: Owner, heir: Owner) -> None:
+    """Give an owner's pixels to another one, inside the caller's `writing()`.
 
     Those who opted out stay so.
     """
-    moved = list(db.session.scalars(select(Pixel).where(condition)))
+    moved = list(db.session.scalars(select(Pixel).where(belonging_to([owner], Pixel))))
     for pixel in moved:
-        (pixel.user_id, pixel.team_id), pixel.updated_at = owner, now()
+        (pixel.user_id, pixel.team_id), pixel.updated_at = heir, now()
     db.session.flush()
     for pixel in moved:
         opt_outs.take_along(pixel.number, pixel.owner)
     raise_version()
 
 
-def listing(owner: ColumnElement[bool], query: ListQuery) -> Page[Pixel]:
-    """Return a page of the pixels of an owner, the newest first unless ordered otherwise.
+def listing(owners: Collection[Owner], query: ListQuery) -> Page[Pixel]:
+    """Return a page of the pixels of some owners, the newest first unless ordered otherwise.
 
     What is searched for is part of a name or a slug.
     """
-    statement = select(Pixel).where(owner, matches(query.search))
+    statement = select(Pixel).where(belonging_to(owners, Pixel), matches(query.search))
     return paginate(in_order(statement, query, ORDERS, Pixel.number), query)
+
+
+def newest_of(owners: Collection[uuid.UUID] | None, count_max: int) -> list[Pixel]:
+    """Return the newest pixels of users and teams by their ids, None for everybody's."""
+    newest = select(Pixel).where(_owned(owners)).order_by(Pixel.number.desc()).limit(count_max)
+    return list(db.session.scalars(newest))
+
+
+def names_of(
+    ids: Collection[uuid.UUID], owners: Collection[uuid.UUID] | None
+) -> dict[uuid.UUID, str]:
+    """Return the names of those pixels of these that belong to some owners, None for everybody."""
+    found = select(Pixel.id, Pixel.name).where(Pixel.id.in_(ids), _owned(owners))
+    return {row.id: row.name for row in db.session.execute(found)}
+
+
+def is_there(pixel_id: uuid.UUID) -> bool:
+    """Tell whether there is a pixel of that id."""
+    return _meets_any(Pixel.id == pixel_id)
 
 
 def find_by_slug(slug: str) -> Pixel | None:
@@ -207,9 +231,13 @@ def _names_free(slug: str, id: uuid.UUID | None = None) -> Iterator[None]:
             raise NotFound("Its owner is no longer there.") from None
         if not is_duplicate(error):
             raise
-        is_id = id is not None and _is_there(Pixel.id == id) and not _is_there(Pixel.slug == slug)
+        is_id = id is not None and is_there(id) and not _meets_any(Pixel.slug == slug)
         raise (IdTaken if is_id else SlugTaken) from None
 
 
-def _is_there(condition: ColumnElement[bool]) -> bool:
+def _owned(owners: Collection[uuid.UUID] | None) -> ColumnElement[bool]:
+    return true() if owners is None else Pixel.owner.in_(owners)
+
+
+def _meets_any(condition: ColumnElement[bool]) -> bool:
     return db.session.scalar(select(Pixel.number).where(condition)) is not None

@@ -9,7 +9,8 @@ import base64
 import hashlib
 import hmac
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, delete, func, select, update
 
@@ -18,11 +19,19 @@ from core.errors import BadRequest, NotFound
 from core.lists import ListQuery, Page
 from core.locks import writing
 from models import Catalogue, Hit, Owner, Pixel, Webhook
+from pixels.owners import belonging_to
 from pixels.webhook_transport import NotPublic, Unreachable, host_and_port, look_up, split_url
 from schemas import EVENTS as EVENTS
 
 WEBHOOKS_PER_OWNER_MAX = 20
 SECRET_START = "whsec_"  # noqa: S105  The start of every secret is none.
+
+
+class About(NamedTuple):
+    """What a list of webhooks is of: those about one pixel, those of one team, or all."""
+
+    pixel_id: uuid.UUID | None = None
+    team_id: uuid.UUID | None = None
 
 
 def create(
@@ -54,12 +63,12 @@ def create(
         log=[],
     )
     with writing():
-        others = select(func.count()).select_from(Webhook).where(_is_of(owner, Webhook))
+        others = select(func.count()).select_from(Webhook).where(belonging_to([owner], Webhook))
         count = db.session.scalar(others) or 0
         if count >= WEBHOOKS_PER_OWNER_MAX:
             raise BadRequest(f"There are {WEBHOOKS_PER_OWNER_MAX} webhooks at most for an owner.")
         # Nobody commits meanwhile, and hits that are committed later get higher ids.
-        made.cursor = settle(_is_of(owner, Pixel))
+        made.cursor = _settle(belonging_to([owner], Pixel))
         db.session.add(made)
     return made, secret
 
@@ -77,31 +86,43 @@ def require_url(url: str, *, private_allowed: bool) -> None:
         return
 
 
-def newest_hit(condition: ColumnElement[bool]) -> int:
-    """Return the highest id of the hits of the pixels that meet a condition, 0 without any."""
+def newest_hit() -> int:
+    """Return the highest id of the hits of pixels whose owners have a webhook, 0 without any."""
+    return _newest_hit(_watched())
+
+
+def settle() -> int:
+    """Return an id that every committed hit of those pixels is at or below, later ones above.
+
+    Inside the caller's `writing()`: hits that are on their way see the new mark and draw again.
+    """
+    return _settle(_watched())
+
+
+def _newest_hit(condition: ColumnElement[bool]) -> int:
     newest = select(func.max(Hit.id)).where(Hit.pixel_number == Pixel.number).scalar_subquery()
     return db.session.scalar(select(func.max(newest)).select_from(Pixel).where(condition)) or 0
 
 
-def settle(condition: ColumnElement[bool]) -> int:
-    """Return an id that every committed hit of some pixels is at or below, every later one above.
-
-    Inside the caller's `writing()`: hits that are on their way see the new mark and draw again.
-    """
-    through = newest_hit(condition)
+def _settle(condition: ColumnElement[bool]) -> int:
+    through = _newest_hit(condition)
     mark = update(Catalogue).where(Catalogue.folded_through < through)
     db.session.execute(mark.values(folded_through=through))
     return through
 
 
-def watched() -> ColumnElement[bool]:
-    """Return the condition for the pixels whose owners have a webhook."""
+def _watched() -> ColumnElement[bool]:
     return Pixel.user_id.in_(select(Webhook.user_id)) | Pixel.team_id.in_(select(Webhook.team_id))
 
 
-def listing(condition: ColumnElement[bool], query: ListQuery) -> Page[Webhook]:
-    """Return a page of the webhooks that meet a condition, the newest first."""
-    statement = select(Webhook).where(condition)
+def listing(owners: Collection[Owner], query: ListQuery, *about: About) -> Page[Webhook]:
+    """Return a page of the webhooks of some owners that are about all of this, the newest first."""
+    statement = select(Webhook).where(belonging_to(owners, Webhook))
+    for each in about:
+        if each.pixel_id is not None:
+            statement = statement.where(Webhook.pixel_id == each.pixel_id)
+        if each.team_id is not None:
+            statement = statement.where(Webhook.team_id == each.team_id)
     return paginate(statement.order_by(Webhook.created_at.desc(), Webhook.id), query)
 
 
@@ -168,12 +189,6 @@ def signature(secret: str, message_id: str, at_seconds: int, body: bytes) -> str
     key = base64.b64decode(secret.removeprefix(SECRET_START))
     signed = f"{message_id}.{at_seconds}.".encode() + body
     return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
-
-
-def _is_of(owner: Owner, model: type[Pixel] | type[Webhook]) -> ColumnElement[bool]:
-    if owner.user_id:
-        return model.user_id == owner.user_id
-    return model.team_id == owner.team_id
 
 
 def _derive(key: str, id: uuid.UUID) -> str:

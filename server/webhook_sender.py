@@ -112,11 +112,11 @@ class WebhookSender(threading.Thread):
         at = time.monotonic()
         last = self._settled[-1][1] if self._settled else -1
         # The commit that settles new ids is left out while there are none.
-        newest = webhooks.newest_hit(webhooks.watched())
+        newest = webhooks.newest_hit()
         db.session.commit()
         if newest > last:
             with writing():
-                newest = webhooks.settle(webhooks.watched())
+                newest = webhooks.settle()
         self._settled.append((at, newest))
         found = None
         while self._settled and at - self._settled[0][0] >= SETTLED_SECONDS:

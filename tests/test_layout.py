@@ -30,6 +30,8 @@ FLOORS = (
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 TOP_FILES = {"app", "auth", "gunicorn.conf", "models", "schemas", "wsgi"}
 READS_ENVIRONMENT = {"wsgi", "server.start", "server.prepare", "cli.run", "cli.upkeep"}
+# A condition or a statement, whatever it is of.
+SQL = re.compile(r"\b(ColumnElement|Select)\b")
 OUTSIDE = {"tests", "migrations", "node_modules", "examples"}
 
 
@@ -116,6 +118,8 @@ def test_the_two_edges_never_import_each_other() -> None:
 def test_the_domain_is_asked_by_typed_arguments_and_not_by_requests() -> None:
     # A share's parameters and a message's data are kept and sent as they are.
     kept_whole = {"parameters", "data"}
+    # What the domain asks of itself, inside its own statements.
+    inside = {"raise_people_version"}
     asked = []
     for module in FILES:
         if room_of(module) not in {"pixels", "people"}:
@@ -126,7 +130,23 @@ def test_the_domain_is_asked_by_typed_arguments_and_not_by_requests() -> None:
                 for each in (*node.args.args, *node.args.kwonlyargs):
                     if each.annotation and ast.unparse(each.annotation).startswith("dict[str, "):
                         assert each.arg in kept_whole, f"{module}.{node.name}: {each.arg}"
-    assert {"create", "listing", "change_user", "teams_of"} <= set(asked)
+                    if each.annotation and SQL.search(ast.unparse(each.annotation)):
+                        assert node.name in inside, f"{module}.{node.name}: {each.arg}"
+    assert {"create", "listing", "change_user", "teams_of", *inside} <= set(asked)
+    for module, path in FILES.items():
+        if room_of(module) not in {"pixels", "people"}:
+            assert not [name for name in inside if name in path.read_text()], module
+
+
+@pytest.mark.parametrize("module", sorted(each for each in FILES if room_of(each) == "web"))
+def test_the_web_builds_no_statements(module: str) -> None:
+    # It turns the database's errors into answers, and tells whether it is there.
+    errors = {"sqlalchemy.exc", "sqlalchemy.orm.exc"}
+    assert not {each for each in imports_of(module) - errors if each.startswith("sqlalchemy")}, (
+        module
+    )
+    if module not in {"web.errors", "web.api.service"}:
+        assert "core.database" not in imports_of(module), module
 
 
 def test_the_command_line_asks_the_database_by_way_of_the_rooms_below() -> None:

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import ColumnElement, select
 
 import auth
 from auth import Caller
 from core.errors import BadRequest, KeyScope, NotFound
-from core.permissions import TEAM_ROLE_ACTIONS, Action
-from models import Owner, TeamUser, Webhook
+from core.lists import ListQuery, Page
+from core.permissions import Action
+from models import Owner, Webhook
 from pixels import webhook_delivery, webhooks
 
 NO_SUCH_WEBHOOK = "No such webhook."
@@ -46,18 +46,20 @@ def find(caller: Caller, webhook_id: uuid.UUID) -> Webhook:
     return webhook
 
 
-def visible_to(caller: Caller) -> ColumnElement[bool]:
-    """Return the condition for the caller's webhooks, their teams' included."""
-    able = [role for role, actions in TEAM_ROLE_ACTIONS.items() if Action.CHANGE_PIXEL in actions]
-    teams = select(TeamUser.team_id).where(
-        TeamUser.user_id == caller.user.id, TeamUser.role.in_(able)
-    )
-    found = (Webhook.user_id == caller.user.id) | Webhook.team_id.in_(teams)
-    if caller.key is not None and caller.key.pixel_id is not None:
-        found &= Webhook.pixel_id == caller.key.pixel_id
-    if caller.key is not None and caller.key.team_id is not None:
-        found &= Webhook.team_id == caller.key.team_id
-    return found
+def listing(
+    caller: Caller,
+    query: ListQuery,
+    *,
+    pixel_id: uuid.UUID | None = None,
+    team_id: uuid.UUID | None = None,
+) -> Page[Webhook]:
+    """Return a page of the caller's webhooks, their teams' included, or of a pixel's, a team's."""
+    of_teams = auth.team_ids_for(caller.user, Action.CHANGE_PIXEL)
+    owners = [Owner(user_id=caller.user.id), *(Owner(team_id=each) for each in of_teams)]
+    asked = webhooks.About(pixel_id, team_id)
+    key = caller.key
+    within = webhooks.About(key.pixel_id, key.team_id) if key else webhooks.About()
+    return webhooks.listing(owners, query, asked, within)
 
 
 def create(

@@ -9,7 +9,7 @@ import auth
 from core.errors import Forbidden, IdTaken, NotFound, SlugTaken
 from core.lists import Page
 from core.permissions import Action
-from models import Pixel
+from models import Owner, Pixel
 from pixels import pixels, recipients
 from schemas import (
     EmbedArgs,
@@ -44,7 +44,7 @@ def create_pixel(given: dict[str, Any]) -> Pixel:
 @blueprint.response(200, PixelPage)
 def list_pixels(given: dict[str, Any]) -> Page[Pixel]:
     """Return a page of the caller's own pixels."""
-    return pixels.listing(Pixel.user_id == auth.caller().user.id, given["list"])
+    return pixels.listing([Owner(user_id=auth.caller().user.id)], given["list"])
 
 
 @blueprint.get("/teams/<uuid:team_id>/pixels", operation_id="getTeamPixels", raises=(NotFound,))
@@ -54,7 +54,7 @@ def list_pixels(given: dict[str, Any]) -> Page[Pixel]:
 def list_team_pixels(given: dict[str, Any], team_id: uuid.UUID) -> Page[Pixel]:
     """Return a page of a team's pixels."""
     auth.team_for(auth.caller(), team_id, Action.READ_PIXEL)
-    return pixels.listing(Pixel.team_id == team_id, given["list"])
+    return pixels.listing([Owner(team_id=team_id)], given["list"])
 
 
 @blueprint.get("/pixels/<uuid:pixel_id>", operation_id="getPixel", raises=(NotFound,))

@@ -33,11 +33,9 @@ blueprint = JsonBlueprint("webhooks", __name__, url_prefix="/api", description="
 @blueprint.response(200, WebhookPage)
 def list_webhooks(given: dict[str, Any]) -> Page[Webhook]:
     """Return a page of the caller's webhooks, their teams' included."""
-    condition = webhook_access.visible_to(auth.caller())
-    for column, value in ((Webhook.pixel_id, given["pixelId"]), (Webhook.team_id, given["teamId"])):
-        if value is not None:
-            condition &= column == value
-    return webhooks.listing(condition, given["list"])
+    return webhook_access.listing(
+        auth.caller(), given["list"], pixel_id=given["pixelId"], team_id=given["teamId"]
+    )
 
 
 @blueprint.post("/webhooks", operation_id="createWebhook", raises=(Forbidden, NotFound))

@@ -14,16 +14,14 @@ from datetime import timedelta
 from typing import Any
 
 from flask import jsonify
-from sqlalchemy import ColumnElement, select
 
 import auth
 from core.clock import milliseconds, now
-from core.database import db
 from core.errors import Forbidden, NotFound
 from core.lists import ListQuery, Page
 from core.permissions import Action
-from models import Pixel, TeamUser, User
-from people import accounts
+from models import Owner, Pixel
+from people import accounts, teams
 from pixels import pixels
 from stats import ids, questions
 from stats.days import HOURS_A_DAY
@@ -66,7 +64,7 @@ blueprint = JsonBlueprint("websites", __name__, url_prefix="/api", description="
 @blueprint.response(200, WebsitePage)
 def list_websites(given: dict[str, Any]) -> Page[Any]:
     """Return a page of the caller's pixels, as Umami's clients ask for websites."""
-    return _websites(_owned_by(auth.caller().user.id, given), given["list"])
+    return _websites(_owners(auth.caller().user.id, given), given["list"])
 
 
 @blueprint.get("/me/websites", operation_id="getMyWebsites")
@@ -75,7 +73,7 @@ def list_websites(given: dict[str, Any]) -> Page[Any]:
 @blueprint.response(200, WebsitePage)
 def list_my_websites(given: dict[str, Any]) -> Page[Any]:
     """Return a page of the caller's pixels, where Umami has it too."""
-    return _websites(_owned_by(auth.caller().user.id, given), given["list"])
+    return _websites(_owners(auth.caller().user.id, given), given["list"])
 
 
 @blueprint.get("/users/<uuid:user_id>/websites", operation_id="getUserWebsites", raises=(NotFound,))
@@ -87,7 +85,7 @@ def list_websites_of_user(given: dict[str, Any], user_id: uuid.UUID) -> Page[Any
     caller = auth.caller()
     if user_id != caller.user.id and not caller.may(Action.MANAGE_USERS):
         raise NotFound("No such user.")
-    return _websites(_owned_by(accounts.user_of(user_id).id, given), given["list"])
+    return _websites(_owners(accounts.user_of(user_id).id, given), given["list"])
 
 
 @blueprint.get("/teams/<uuid:team_id>/websites", operation_id="getTeamWebsites", raises=(NotFound,))
@@ -97,7 +95,7 @@ def list_websites_of_user(given: dict[str, Any], user_id: uuid.UUID) -> Page[Any
 def list_websites_of_team(given: dict[str, Any], team_id: uuid.UUID) -> Page[Any]:
     """Return a page of a team's pixels, as Umami's clients ask for websites."""
     auth.team_for(auth.caller(), team_id, Action.READ_PIXEL)
-    return _websites(Pixel.team_id == team_id, given["list"])
+    return _websites([Owner(team_id=team_id)], given["list"])
 
 
 @blueprint.get("/websites/<uuid:pixel_id>", operation_id="getWebsite", raises=(NotFound,))
@@ -229,17 +227,15 @@ def read_realtime(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
     }
 
 
-def _owned_by(user_id: uuid.UUID, given: dict[str, Any]) -> ColumnElement[bool]:
-    own: ColumnElement[bool] = Pixel.user_id == user_id
-    if not given["includeTeams"]:
-        return own
-    return own | Pixel.team_id.in_(select(TeamUser.team_id).where(TeamUser.user_id == user_id))
+def _owners(user_id: uuid.UUID, given: dict[str, Any]) -> list[Owner]:
+    of_teams = teams.ids_of(user_id) if given["includeTeams"] else []
+    return [Owner(user_id=user_id), *(Owner(team_id=team_id) for team_id in of_teams)]
 
 
-def _websites(owner: ColumnElement[bool], query: ListQuery) -> Page[Any]:
+def _websites(owners: list[Owner], query: ListQuery) -> Page[Any]:
     if query.order_by == "domain":
         query = replace(query, order_by="slug")
-    found = pixels.listing(owner, query)
+    found = pixels.listing(owners, query)
     shapes: list[Any] = _shapes(found.data)
     return replace(found, data=shapes)
 
@@ -249,8 +245,7 @@ def _shapes(found: list[Pixel]) -> list[dict[str, Any]]:
 
     A guest is not told by what name the owner signs in.
     """
-    owners = {pixel.user_id for pixel in found if not auth.is_guest()}
-    users = {user.id: user for user in db.session.scalars(select(User).where(User.id.in_(owners)))}
+    users = accounts.users_of({pixel.user_id for pixel in found if not auth.is_guest()})
     columns = ("id", "name", "slug", "user_id", "team_id", "created_at")
     return [
         {

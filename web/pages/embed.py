@@ -15,13 +15,12 @@ from itsdangerous.encoding import base64_decode, base64_encode
 
 import auth
 from core.clock import now
-from core.database import db
 from core.errors import NotFound
 from core.permissions import Action
 from core.signatures import Signer
 from hits.image import GIF
 from models import Pixel
-from pixels import recipients
+from pixels import pixels, recipients
 from stats import questions
 from stats.shapes import Event, Question
 from web.pages import base
@@ -101,7 +100,7 @@ def show_preview(token: str) -> Response:
         pixel_id = uuid.UUID(bytes=base64_decode(_signer().unsign(token)))
     except (BadData, ValueError):
         raise NotFound from None
-    if db.session.query(Pixel.number).filter_by(id=pixel_id).first() is None:
+    if not pixels.is_there(pixel_id):
         raise NotFound
     response = Response(GIF, content_type="image/gif")
     # The same as of the image itself, so that a mail program treats it alike.

@@ -5,15 +5,13 @@ A mail program that looks at links ahead of people changes nothing: it takes a P
 
 from __future__ import annotations
 
-import uuid
 from typing import NamedTuple
 
 from flask import Blueprint, make_response, render_template, request
 from werkzeug.wrappers import Response
 
-from core.database import db
 from core.errors import NotFound
-from models import Team, User
+from people import accounts
 from pixels import opt_outs
 from pixels.opt_outs import OptOutRequest
 from web.request import links
@@ -133,18 +131,10 @@ def _page(asked: OptOutRequest, *, is_done: bool) -> Response:
         words=words,
         is_done=is_done,
         lead=lead,
-        sender=_sender(asked.link.owner) or words.somebody,
+        sender=accounts.owner_name(asked.link.owner) or words.somebody,
         rest=rest,
     )
     response = make_response(page)
     response.content_language.add(language)
     response.vary.add("Accept-Language")
     return response
-
-
-def _sender(owner: uuid.UUID) -> str | None:
-    team = db.session.get(Team, owner)
-    if team is not None:
-        return team.name
-    user = db.session.get(User, owner)
-    return user.username if user else None

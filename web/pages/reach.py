@@ -8,14 +8,11 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from flask import request
-from sqlalchemy import ColumnElement, select, true
 
 import auth
-from core.database import db
 from core.errors import BadRequest
-from core.lists import ListQuery
 from core.permissions import Action
-from models import Pixel, Team
+from models import Pixel
 from people import teams
 from pixels import pixels
 from web.pages import base
@@ -50,7 +47,7 @@ def choices(action: Action, everywhere: str) -> list[tuple[str, str]]:
     A pixel that the address asks for is there however old it is.
     """
     owners = auth.owners_for(auth.caller(), action)
-    found = pixels.listing(_of_owners(owners), ListQuery(page_size=base.FEW_MAX)).data
+    found = pixels.newest_of(owners, base.FEW_MAX)
     asked = asked_for(action)
     if asked is not None and asked.id not in {pixel.id for pixel in found}:
         found = [asked, *found]
@@ -82,14 +79,5 @@ def asked_for(action: Action) -> Pixel | None:
 def names(things: Collection[uuid.UUID | None]) -> dict[uuid.UUID, str]:
     """Return the names of those pixels and teams of these that the caller may see."""
     owners = auth.owners_for(auth.caller(), Action.READ_PIXEL)
-    of_pixels = select(Pixel.id, Pixel.name).where(Pixel.id.in_(things), _of_owners(owners))
-    of_teams = select(Team.id, Team.name).where(Team.id.in_(things))
-    if owners is not None:
-        of_teams = of_teams.where(Team.id.in_(owners))
-    return {
-        row.id: row.name for found in (of_pixels, of_teams) for row in db.session.execute(found)
-    }
-
-
-def _of_owners(owners: set[uuid.UUID] | None) -> ColumnElement[bool]:
-    return true() if owners is None else Pixel.owner.in_(owners)
+    ids = {each for each in things if each}
+    return pixels.names_of(ids, owners) | teams.names_of(ids, owners)

@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from flask import flash, render_template, request, url_for
-from sqlalchemy import ColumnElement
 from werkzeug.wrappers import Response
 
 import auth
 from core.errors import BadRequest
+from core.lists import ListQuery, Page
 from core.permissions import Action
-from models import Pixel, Webhook
+from models import Owner, Pixel, Webhook
 from pixels import webhooks
 from schemas import WebhookCreate, WebhookUpdate
 from web import webhook_access
@@ -116,8 +116,8 @@ def _webhook_of(webhook_id: uuid.UUID) -> Webhook:
 
 def _webhooks(form: Form | None = None) -> str:
     pixel = reach.asked_for(Action.CHANGE_PIXEL)
-    condition = _of_pixel(pixel) if pixel else webhook_access.visible_to(auth.caller())
-    found = webhooks.listing(condition, base.list_query())
+    query = base.list_query()
+    found = _of_pixel(pixel, query) if pixel else webhook_access.listing(auth.caller(), query)
     start: dict[str, Any] = {"reach": f"pixel:{pixel.id}"} if pixel else {}
     return render_template(
         "webhooks.html",
@@ -143,12 +143,10 @@ def _webhook(webhook: Webhook, secret: str | None = None) -> str:
     )
 
 
-def _of_pixel(pixel: Pixel) -> ColumnElement[bool]:
-    """Return the condition for a pixel's webhooks, without those of an owner that it had before."""
-    of_owner = (
-        Webhook.team_id == pixel.team_id if pixel.team_id else Webhook.user_id == pixel.user_id
-    )
-    return of_owner & (Webhook.pixel_id == pixel.id)
+def _of_pixel(pixel: Pixel, query: ListQuery) -> Page[Webhook]:
+    """Return a page of a pixel's webhooks, without those of an owner that it had before."""
+    owner = Owner(pixel.user_id, pixel.team_id)
+    return webhooks.listing([owner], query, webhooks.About(pixel_id=pixel.id))
 
 
 def _told(entry: dict[str, Any]) -> Delivery:
