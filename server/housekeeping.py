@@ -30,7 +30,7 @@ from core.locks import empty_log, sole, writing
 from core.sqlite import sqlite_file
 from models import HIT_ID_SHIFT, MS_PER_DAY, Catalogue, Pixel
 from people import first_start
-from stats import folding
+from stats import folding, future
 from upkeep import bursts, retention
 
 PAUSE_SECONDS = 2.0
@@ -62,6 +62,8 @@ class Housekeeper(threading.Thread):
         self._clock.read(now_ms())
         self._belief_stored_at_ms: int | None = None
         self._doubts = False
+        # What the clock shows less the time since the machine's start.
+        self._clock_offset_ms: int | None = None
         self._compacted_through, self._compacted_on = 0, -1
         self._compact_at = 0.0
 
@@ -110,6 +112,11 @@ class Housekeeper(threading.Thread):
         """Do what there is to do; yield after each step."""
         shown_ms = milliseconds(database_now())
         yield from folding.fold_pending(from_milliseconds(shown_ms))
+        offset_ms, before_ms = shown_ms - since_boot_ms(), self._clock_offset_ms
+        if before_ms is None or offset_ms < before_ms - future.AHEAD_MS_MIN:
+            # The clock may have been ahead when it was asked whether hits were.
+            future.find()
+        self._clock_offset_ms = offset_ms
         if time.monotonic() >= self._compact_at:
             yield from self._compact(shown_ms)
         for erased in retention.finish_erasures():

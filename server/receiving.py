@@ -128,7 +128,7 @@ class Arrival:
     def first_line(self) -> bytes:
         """Return the line that says what is asked for, as far as it has come."""
         first = bytes(self._received[: LINE_BYTES_MAX + 2])
-        return first.removeprefix(b"\r\n").partition(b"\r\n")[0]
+        return first.lstrip(b"\r\n").partition(b"\r\n")[0]
 
     def _look_for_head(self) -> None:
         found = self._received.find(_HEAD_END, max(self._looked_at - 3, 0))

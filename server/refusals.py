@@ -28,7 +28,7 @@ _REASONS = {
     500: ("Internal Server Error", "internal-server-error"),
     503: ("Service Unavailable", "service-unavailable"),
 }
-_TARGET = re.compile(rb"([^ ]*) (?:[A-Za-z][A-Za-z0-9+.-]*://[^/? ]*)?(/[^? ]*)")
+_TARGET = re.compile(rb"([^ \t]*)[ \t]+(?:[A-Za-z][A-Za-z0-9+.-]*://[^/? ]*)?(/[^? ]*)")
 
 
 def refusal(first_line: bytes, status: int, message: str) -> bytes:

@@ -496,13 +496,16 @@ class BoundedUnreader(SocketUnreader):
     deadline = 0.0
     first_line = b""
     is_asked_to_continue = False
+    # What has not arrived of it is read by whoever wants it, and the connection ends with it.
+    is_large = False
     chunks: Chunks | None = None
 
     def start(self, arrival: Arrival, received: bytes | bytearray) -> None:
         """Begin a request with what has arrived of it."""
         self.buf.write(received)
         self.first_line = arrival.first_line()
-        self.chunks = arrival.chunks if arrival.state is State.LARGE else None
+        self.is_large = arrival.state is State.LARGE
+        self.chunks = arrival.chunks if self.is_large else None
         self.deadline = time.monotonic() + READ_SECONDS_MAX
 
     def chunk(self, size_hint: int | None = None) -> bytes:
@@ -550,5 +553,5 @@ def _leave_body_to(unreader: BoundedUnreader, request: Any) -> None:
     unreader.is_asked_to_continue = request._expected_100_continue and not unreader.chunks
     request._expected_100_continue = False
     has_body = getattr(request.body.reader, "length", None) != 0
-    if has_body and request.method in ("GET", "HEAD"):
+    if unreader.is_large or (has_body and request.method in ("GET", "HEAD")):
         request.force_close()

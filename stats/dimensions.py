@@ -134,6 +134,7 @@ def _main_language(language: Value) -> Value:
 
 
 _UTM_PARAMETER = re.compile("utm_[a-z_]+=")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UTM_NAMES = ("source", "medium", "campaign", "content", "term")
 
 
@@ -144,7 +145,8 @@ def _utm(query: Value) -> dict[str, str]:
         return {}
     pairs = parse_qsl(query, errors="replace")
     return {
-        name.removeprefix("utm_"): value
+        # Terminals obey controls, which are escaped in what is stored.
+        name.removeprefix("utm_"): _CONTROLS.sub("", value)
         for name, value in reversed(pairs)
         if name.startswith("utm_")
     }

@@ -8,6 +8,7 @@ from sqlalchemy import func, select, update
 
 from core.clock import database_now_ms, from_milliseconds, now_ms
 from core.database import db
+from core.locks import writing
 from models import Catalogue, Hit, Pixel
 from stats.instants import INSTANT_MS
 
@@ -29,6 +30,14 @@ def note(newest_ms: int) -> None:
     noting = update(Catalogue).where(Catalogue.future_ms < newest_ms, is_ahead)
     if db.session.connection().execute(noting.values(future_ms=newest_ms)).rowcount:
         log.warning(_told(newest_ms))
+
+
+def find() -> None:
+    """Remember hits that were folded by a clock that was ahead, now that it may be right."""
+    newest_ms = db.session.scalar(select(func.max(Pixel.newest_ms))) or 0
+    if newest_ms > now_ms() + AHEAD_MS_MIN:
+        with writing():
+            note(newest_ms)
 
 
 def warning() -> str | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
+_PROTOCOLS = re.compile(r"[ \t]*https?[ \t]*(?:,[ \t]*https?[ \t]*)*", re.IGNORECASE)
 # What may stand before every path: anything else could lead to another host.
 _PREFIX = re.compile(r"(/[\w.~%+-]+)+", re.ASCII)
 
@@ -50,6 +51,10 @@ class Forwarded:
         """Pass a request on."""
         if self._proxies or ":" in environ.get("REMOTE_ADDR", ""):
             environ["REMOTE_ADDR"] = self._address(environ)
+        protocol = environ.get("HTTP_X_FORWARDED_PROTO")
+        if protocol and not _PROTOCOLS.fullmatch(protocol):
+            # Links are made of it.
+            del environ["HTTP_X_FORWARDED_PROTO"]
         if self._prefixes or self._path:
             self._stand_under(self._prefix_of(environ), environ)
         return self._app(environ, start_response)

@@ -197,6 +197,20 @@ def test_salt_of_today_survives_a_start_while_the_clock_is_ahead(
 
 
 @BY_THE_NODES_CLOCK
+def test_hits_that_were_asked_for_while_the_clock_was_ahead_are_told_of(
+    skewed: Callable[..., SkewedServer],
+) -> None:
+    server = skewed()
+    pixel = server.admin.create_pixel()
+    server.move_clock(DAY)
+    fetch(server, pixel, 1)
+    assert opens(server.admin, pixel, 0, time.time() + 2 * DAY)[0] == 1
+    server.move_clock(0)
+    wait_until(lambda: server.admin.get("/healthz").json.get("warnings"))
+    assert "Hits lie in the future" in server.log
+
+
+@BY_THE_NODES_CLOCK
 def test_hits_in_the_future_are_told_of_and_dated_anew_or_removed(
     skewed: Callable[..., SkewedServer],
 ) -> None:

@@ -244,6 +244,26 @@ def test_client_is_told_to_go_on_only_where_its_body_is_read(one_process: Server
         assert mail.recv(65_536).startswith(b"HTTP/1.1 404 ")
 
 
+@pytest.mark.parametrize(
+    "line", [b"GET  /p/a HTTP/1.1", b"\r\n\r\nGET /p/a HTTP/1.1", b"GET\t/p/a HTTP/1.1"]
+)
+def test_line_that_cannot_be_read_is_answered_with_the_image(
+    one_process: Server, line: bytes
+) -> None:
+    with connected(one_process, 1, line + b"\r\nHost: a\r\n\r\n") as [client]:
+        answer = b"".join(iter(lambda: client.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.endswith(GIF)
+
+
+def test_connection_that_ends_after_a_large_body_says_so(one_process: Server) -> None:
+    head = b"POST /api/pixels HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n\r\n"
+    with connected(one_process, 1, head) as [client]:
+        answer = b"".join(iter(lambda: client.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"\r\nConnection: close\r\n" in answer
+
+
 def test_request_that_ends_in_its_middle_is_refused(one_process: Server) -> None:
     with connected(one_process, 1, b"GET /p/a HTTP/1.1\r\nHost: a\r\n") as [client]:
         client.shutdown(socket.SHUT_WR)

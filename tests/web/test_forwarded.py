@@ -137,3 +137,10 @@ def test_only_headers_that_the_operator_names_are_believed(
     assert answer.json["url"].startswith(base.format(f"127.0.0.1:{server.port}"))
     is_address_believed = visitors(server, ["203.0.113.7", "203.0.113.8"]) == 2
     assert is_address_believed == (named != "host")
+
+
+def test_links_are_made_of_no_other_protocol(behind_proxy: Server) -> None:
+    path = f"/api/pixels/{behind_proxy.admin.create_pixel()['id']}/embed"
+    for protocol, made in (("https", "https://"), ("javascript", "http://"), ("", "http://")):
+        headers = {"X-Forwarded-Proto": protocol}
+        assert behind_proxy.admin.get(path, headers=headers).json["url"].startswith(made)
