@@ -134,6 +134,8 @@ def fold_several_for_question(pixel_numbers: Collection[int]) -> None:
     newest = select(func.max(Hit.id)).where(Hit.pixel_number == Pixel.number)
     try:
         last = db.session.scalar(select(func.max(newest.scalar_subquery())))
+        if last is None:
+            return
         newest = newest.where(Hit.id <= last)
         behind = select(Pixel.number).where(
             Pixel.number.in_(pixel_numbers), Pixel.folded_through < newest.scalar_subquery()
