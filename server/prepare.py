@@ -1,10 +1,11 @@
 """Before the first request: migrations, the first user, and their secrets shown once.
 
-Run as a program by `server`, on every start.
+Run by `start` in a process of its own, on every start; also a program.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
@@ -13,13 +14,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from flask import Flask
-from flask_migrate import Migrate, upgrade
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import create_app
 from core import migrations, secret_keys, settings
 from core.database import db
 from core.links import Links
@@ -40,17 +40,10 @@ def main() -> None:
     """Prepare the database that the environment names; show the first user's secrets, once."""
     # Drafts of secrets are removed on Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with ending_in_one_line():
         chosen = settings.load(os.environ)
         secret_keys.ensure_secret(chosen)
-        first = prepare(create_app(chosen))
-    except SettingsError as error:
-        sys.exit(f"pixelkeep: {error}")
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
-    except (SQLAlchemyError, OSError) as error:
-        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        sys.exit(f"pixelkeep: The database can't be prepared: {cause}")
+        first = prepare(importlib.import_module("wsgi").app)
     if is_sqlite_url(chosen.sqlalchemy_url) and has_wal_reset_bug():
         print(
             f"WARNING: SQLite {sqlite_version()} has the WAL-reset bug (sqlite.org/wal.html);"
@@ -61,6 +54,20 @@ def main() -> None:
         _show(first)
     elif chosen.first_start_path.exists():
         print(f"Nobody has signed in yet: see {chosen.first_start_path}.", file=sys.stderr)
+
+
+@contextmanager
+def ending_in_one_line() -> Iterator[None]:
+    """End the program with one line where it can't start."""
+    try:
+        yield
+    except SettingsError as error:
+        sys.exit(f"pixelkeep: {error}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except (SQLAlchemyError, OSError) as error:
+        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        sys.exit(f"pixelkeep: The database can't be prepared: {cause}")
 
 
 def prepare(app: Flask) -> FirstStart | None:
@@ -80,7 +87,6 @@ def migrated(app: Flask) -> Iterator[None]:
 
     Raises: SettingsError where this release can't use it.
     """
-    Migrate(app, db, directory=str(migrations.DIRECTORY))
     with app.app_context():
         path = sqlite_file(db.engine)
         if path is not None:
@@ -91,7 +97,7 @@ def migrated(app: Flask) -> Iterator[None]:
         try:
             with db.engine.connect() as turn:
                 _wait_for_turn(turn)
-                _migrate()
+                _migrate(app)
                 problem = problem_of_tables(turn)
                 if problem:
                     raise SettingsError(f"The database can't be used: {problem}.")
@@ -128,13 +134,22 @@ def _wait_for_turn(turn: Connection) -> None:
         time.sleep(TURN_POLL_SECONDS)
 
 
-def _migrate() -> None:
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+def _migrate(app: Flask) -> None:
     with write_lock(db.engine, MIGRATION_PATIENCE_SECONDS):
-        problem = migrations.later_release_problem(migrations.current_revision())
+        current = migrations.current_revision()
+        problem = migrations.later_release_problem(current)
         if problem:
             raise SettingsError(problem)
-        upgrade()
+        if current != migrations.newest_revision():
+            _upgrade(app)
+
+
+def _upgrade(app: Flask) -> None:
+    # To load what runs migrations takes a quarter of a second, and most starts have none to run.
+    flask_migrate: Any = importlib.import_module("flask_migrate")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    flask_migrate.Migrate(app, db, directory=str(migrations.DIRECTORY))
+    flask_migrate.upgrade()
 
 
 def _show(first: FirstStart) -> None:

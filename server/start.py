@@ -8,16 +8,19 @@ from __future__ import annotations
 import importlib
 import os
 import secrets
+import signal
 import socket
 import sys
 import tempfile
 
 from gunicorn.app.wsgiapp import WSGIApplication
 
-from core import settings
+from core import secret_keys, settings
 from core.settings import PROJECT_DIR, Settings, SettingsError
 from core.sqlite import is_sqlite_url
 from core.version import VERSION
+from server import prepare
+from server.prepare import ending_in_one_line
 
 
 def main() -> None:
@@ -29,7 +32,7 @@ def main() -> None:
     problem = _directory_problem(chosen) or _address_problem(chosen) or _room_problem(chosen)
     if problem:
         sys.exit(f"pixelkeep: {problem}")
-    importlib.import_module("app")
+    _build(chosen)
     status = _prepare()
     if status:
         sys.exit(status if status > 0 else 128 - status)
@@ -38,14 +41,24 @@ def main() -> None:
     WSGIApplication("%(prog)s [OPTIONS] [APP_MODULE]", prog="gunicorn").run()
 
 
+def _build(chosen: Settings) -> None:
+    """Build the application that the database is prepared with and that gunicorn serves."""
+    with ending_in_one_line():
+        # Drafts of secrets are removed on Ctrl-C.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        secret_keys.ensure_secret(chosen)
+        signal.signal(signal.SIGINT, before)
+        importlib.import_module("wsgi")
+
+
 def _prepare() -> int:
     """Have the database prepared by a child of this process; return its exit status.
 
-    What migrations need stays out of the service's memory so, and what both need is loaded once.
+    What migrations need stays out of the service's memory so, and no connection is inherited.
     """
     child = os.fork()
     if not child:
-        importlib.import_module("server.prepare").main()
+        prepare.main()
         sys.exit()
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)

@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.schema import CreateTable
 
+from core import migrations
 from models import Pixel
 from tests.conftest import Server, unique
 
@@ -58,6 +60,13 @@ def without_order(sql: str) -> tuple[str, list[str]]:
     sql = re.sub(r"[\s\"]+", " ", sql).strip()
     body, tail = sql[sql.index("(") + 1 : sql.rindex(")")], sql[sql.rindex(")") + 1 :]
     return tail.strip(), sorted(part.strip() for part in re.split(r",(?![^(]*\))", body))
+
+
+def test_files_are_named_as_their_migrations() -> None:
+    # A start reads names where it could ask alembic, which takes longer to load than the rest.
+    scripts = ScriptDirectory(str(migrations.DIRECTORY))
+    assert migrations.revisions() == {each.revision for each in scripts.walk_revisions()}
+    assert migrations.newest_revision() == scripts.get_current_head()
 
 
 def test_catalogue_has_its_one_row(server: Server) -> None:
