@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,12 @@ PARAMETERS_LEVELS_MAX = 20
 # What `str.strip` takes away, some control characters too; other languages have another `\s`.
 BLANKS = r"\t-\r\x1c-\x20\x85\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 CONTROLS = r"\x00-\x1f\x7f-\x9f"
+_CONTROL = re.compile(f"[{CONTROLS}]")
+
+
+def without_controls(text: str) -> str:
+    """Return a text without what terminals obey."""
+    return _CONTROL.sub("", text)
 
 
 class Line(fields.String):

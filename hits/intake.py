@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote_plus
 
 from core.clock import now_ms
+from core.fields import without_controls
 from core.links import RECIPIENT_CHARACTERS_MAX, Links
 from hits import classify
 from hits.bursts import Sighting, Sightings, is_public
@@ -94,7 +95,6 @@ QUERY_CHARACTERS_MAX = 500
 REFERRER_CHARACTERS_MAX = 500
 # A pixel that is renamed again while its hit waits is looked up again, so many times.
 ATTEMPTS_MAX = 3
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # What programs put a recipient in place of, if they are told to: `*|EMAIL|*`, `{{ email }}`,
 # `%recipient%`, `[EMAIL]`, `${email}`, `<%= email %>`, `#EMAIL#`.
 _MERGE_TAG = re.compile(
@@ -342,7 +342,7 @@ def kept_text(value: str, characters_max: int) -> str:
     if not value.isascii():
         value = value.encode("utf-8", "replace").decode()
     if not value.isprintable():
-        value = _CONTROLS.sub("", value)
+        value = without_controls(value)
     return value[:characters_max]
 
 

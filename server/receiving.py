@@ -170,7 +170,7 @@ class Arrival:
             self.expects_continue = _EXPECTS.search(received, 0, at) is not None
 
     def _leave_rest(self) -> None:
-        """Leave what is still to come to the application, which knows who may send so much."""
+        """Leave the rest to the application, which decides who may send that much."""
         self.state = State.LARGE
         if _IS_FOR_ALL.match(self._received):
             self.state = State.UNREADABLE

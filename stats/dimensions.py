@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
+from core.fields import without_controls
 from hits.agent_names import OTHER, AgentNames, names_of
 from hits.classify import RULES_VERSION
 
@@ -134,7 +135,6 @@ def _main_language(language: Value) -> Value:
 
 
 _UTM_PARAMETER = re.compile("utm_[a-z_]+=")
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UTM_NAMES = ("source", "medium", "campaign", "content", "term")
 
 
@@ -146,7 +146,7 @@ def _utm(query: Value) -> dict[str, str]:
     pairs = parse_qsl(query, errors="replace")
     return {
         # Terminals obey controls, which are escaped in what is stored.
-        name.removeprefix("utm_"): _CONTROLS.sub("", value)
+        name.removeprefix("utm_"): without_controls(value)
         for name, value in reversed(pairs)
         if name.startswith("utm_")
     }

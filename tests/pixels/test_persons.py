@@ -8,31 +8,20 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from app import create_app
-from core import secret_keys, settings
 from core.database import db
 from core.lists import ListQuery
 from models import Owner, User
 from pixels import persons, pixels, recipients
-from server.prepare import prepare
 from tests.conftest import unique
+from tests.in_process import application, new_environment
 
 
 @pytest.fixture(scope="module")
 def app(
     tmp_path_factory: pytest.TempPathFactory, database: str, request: pytest.FixtureRequest
 ) -> Iterator[Flask]:
-    environment = {"PIXELKEEP_DATA_DIR": str(tmp_path_factory.mktemp("data"))}
-    if database == "postgresql":
-        environment["PIXELKEEP_DATABASE_URL"] = request.getfixturevalue("postgres")()
-    chosen = settings.load(environment)
-    secret_keys.ensure_secret(chosen)
-    app = create_app(chosen)
-    prepare(app)
-    with app.app_context():
+    with application(new_environment(tmp_path_factory, database, request)) as app:
         yield app
-        db.session.remove()
-        db.engine.dispose()
 
 
 def test_pages_of_many_people_have_each_of_them_once(

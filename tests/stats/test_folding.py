@@ -23,8 +23,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert, select, update
 
-from app import create_app
-from core import secret_keys, settings
 from core.clock import milliseconds
 from core.database import db
 from core.locks import writing
@@ -46,11 +44,11 @@ from models import (
     UserAgent,
 )
 from pixels import pixels
-from server.prepare import prepare
 from stats import arithmetic, compacting, folding, opens, questions, rebuilding, shapes, store
 from stats.reading import Reading
 from stats.shapes import Event, Filter, Question
 from tests.conftest import PROJECT_DIR
+from tests.in_process import application, new_environment
 from tests.recount import Recount, stored_hits
 from upkeep import bursts
 
@@ -328,23 +326,14 @@ def _reclassified(hit: Event, agent: str, hit_class: str) -> Event:
 def environment(
     tmp_path_factory: pytest.TempPathFactory, database: str, request: pytest.FixtureRequest
 ) -> dict[str, str]:
-    found = {"PIXELKEEP_DATA_DIR": str(tmp_path_factory.mktemp("data"))}
-    if database == "postgresql":
-        found["PIXELKEEP_DATABASE_URL"] = request.getfixturevalue("postgres")()
-    return found
+    return new_environment(tmp_path_factory, database, request)
 
 
 @pytest.fixture(scope="module")
 def app(environment: dict[str, str]) -> Iterator[Flask]:
     """An application in this process, so that hits can have any instant."""
-    chosen = settings.load(environment)
-    secret_keys.ensure_secret(chosen)
-    app = create_app(chosen)
-    prepare(app)
-    with app.app_context():
+    with application(environment) as app:
         yield app
-        db.session.remove()
-        db.engine.dispose()
 
 
 @pytest.fixture(autouse=True)
