@@ -69,8 +69,10 @@ def assert_503_in_time(server: Server, pixel: dict[str, Any], query: str = "q={}
 
 
 def recovers(server: Server, relay: Relay, pixel: dict[str, Any]) -> None:
+    """Wait until hits are stored again, and questions answered: each find out by themselves."""
     relay.resume()
     wait_until(lambda: all(timed_fetch(server, f"/p/{pixel['slug']}")[0] == 200 for _ in range(4)))
+    wait_until(lambda: server.admin.get("/api/pixels").status == 200)
 
 
 def test_hits_are_503_in_time_while_nothing_is_answered(server: Server, relay: Relay) -> None:
