@@ -93,6 +93,7 @@ def cluster_directory() -> Path:
     """Make a directory that PostgreSQL's user may write to, outside of pytest's own."""
     directory = Path(tempfile.mkdtemp(prefix="pixelkeep-cluster-"))
     if os.geteuid() == 0:
-        subprocess.run(["useradd", USER], capture_output=True, check=False)
+        path = f"{os.environ['PATH']}:/usr/sbin"
+        subprocess.run(["useradd", USER], env={"PATH": path}, capture_output=True, check=False)
         shutil.chown(directory, USER)
     return directory

@@ -125,7 +125,11 @@ def test_settings_say_when_retention_ran_and_what_it_removed(
     path = f"/pixels/{create_pixel(person)[0]}/settings"
     # So late that it doesn't run meanwhile.
     begins_ms, ran_ms = 4071006245000, 4071096306000
-    server.execute(f"INSERT INTO {RUNS} VALUES (1, {begins_ms}, NULL, 0, 0)")
+    # Another test's pixel may have had the row made already.
+    server.execute(
+        f"INSERT INTO {RUNS} VALUES (1, {begins_ms}, NULL, 0, 0) ON CONFLICT (id) DO UPDATE"
+        f" SET begins_at = {begins_ms}, ran_at = NULL"
+    )
     page = text_of(person.get(path))
     assert "Nothing is removed before 2 Jan 2099, 03:04." in page
     assert "Last run" not in page
