@@ -152,10 +152,10 @@ class PageArgs(Shape):
     search = Line(0, 200, load_default="")
 
     @post_load
-    def _to_list_query(self, given: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
+    def _to_list_query(self, arguments: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
         """Put what is asked of every list together as `list`, beside what is asked of this one."""
         names = ("page", "pageSize", "search", "orderBy", "sortDescending")
-        return {"list": ListQuery(*(given.pop(name, None) for name in names)), **given}
+        return {"list": ListQuery(*(arguments.pop(name, None) for name in names)), **arguments}
 
 
 class PixelListArgs(PageArgs):
@@ -446,11 +446,11 @@ class SendPayload(Shape):
     )
 
     @post_load
-    def _to_one_pixel(self, given: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
-        found = [given[name] for name in PIXEL_NAMES if name in given]
+    def _to_one_pixel(self, payload: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
+        found = [payload[name] for name in PIXEL_NAMES if name in payload]
         if len(found) != 1:
             raise ValidationError("Exactly one of pixel and website must be there.", "pixel")
-        return {**given, "pixel": found[0]}
+        return {**payload, "pixel": found[0]}
 
 
 class Believed(Shape):

@@ -189,7 +189,7 @@ def _redact(pixel_number: int, name: str) -> None:
     spellings = {name, quote(name, safe=""), quote(name, safe="@"), quote_plus(name)}
 
     def holding(value: InstrumentedAttribute[str]) -> ColumnElement[bool]:
-        return or_(*(value.icontains(each, autoescape=True) for each in spellings))
+        return or_(*(value.icontains(spelling, autoescape=True) for spelling in spellings))
 
     ours = Text.pixel_number == pixel_number
     texts = db.session.execute(select(Text.id, Text.value).where(ours, holding(Text.value))).all()
@@ -202,7 +202,7 @@ def _redact(pixel_number: int, name: str) -> None:
     if not texts and not agents:
         return
     # A word by itself, though an escape may stand before it.
-    words = "|".join(re.escape(each) for each in sorted(spellings, key=len, reverse=True))
+    words = "|".join(re.escape(spelling) for spelling in sorted(spellings, key=len, reverse=True))
     pattern = re.compile(rf"(?:(?<!\w)|(?<=%[0-9a-f]{{2}}))(?:{words})(?!\w)", re.IGNORECASE)
     with writing():
         for id, value in texts:

@@ -89,7 +89,7 @@ def read(path: Path, kind: str, now_ms: int, website: str | None = None) -> Iter
 
 def _row(kind: str, line: int, cells: Cells, now_ms: int, website: str | None) -> ImportRow:
     for value in cells.values():
-        if not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
             raise ValueError("This is not UTF-8.")
     if kind != "umami":
         return _of_ours(line, cells, now_ms)
@@ -216,7 +216,7 @@ def _of_umamis_file(file: TextIO) -> Lines:
 def _table(file: TextIO, required: tuple[str, ...], cell: Callable[[str], str]) -> Lines:
     reader = csv.reader(file)
     columns = next(reader, [])
-    missing = [each for each in required if each not in columns]
+    missing = [column for column in required if column not in columns]
     if missing:
         raise BadRequest(f"The first line names no column {missing[0]}.")
     while True:
@@ -229,7 +229,7 @@ def _table(file: TextIO, required: tuple[str, ...], cell: Callable[[str], str]) 
         if cells is None:
             return
         if cells:
-            yield line, _by_column(columns, [cell(each) for each in cells])
+            yield line, _by_column(columns, [cell(text) for text in cells])
 
 
 def _copied(file: TextIO) -> Lines:
@@ -266,13 +266,13 @@ def _with_session(cells: Cells, sessions: dict[str, tuple[str, ...]]) -> Cells:
 
 def _block(lines: Iterator[tuple[int, str]], names: str) -> Lines:
     """Yield the rows of a block, to its end, by PostgreSQL's rules."""
-    columns = [each.strip().strip('"') for each in names.split(",")]
+    columns = [name.strip().strip('"') for name in names.split(",")]
     line = 0
     for line, written in lines:
         text = written.rstrip("\r\n")
         if text == "\\.":
             return
-        cells = ("" if each == "\\N" else _copied_cell(each) for each in text.split("\t"))
+        cells = ("" if cell == "\\N" else _copied_cell(cell) for cell in text.split("\t"))
         yield line, _by_column(columns, list(cells))
     yield line + 1, "The block ends without its last line, \\."
 

@@ -88,13 +88,13 @@ class Check:
             f" {form.encoding_name}{cut}, {header}.",
             *_some(
                 [
-                    f"Lines {_joined(each.lines)} are the same person: {each.person}"
-                    for each in self.duplicates
+                    f"Lines {_joined(duplicate.lines)} are the same person: {duplicate.person}"
+                    for duplicate in self.duplicates
                 ],
                 lines_max,
             ),
             *_some(
-                [f"Line {each.line}: {each.reason} ({each.text!r})" for each in self.bad],
+                [f"Line {row.line}: {row.reason} ({row.text!r})" for row in self.bad],
                 lines_max,
             ),
         ]

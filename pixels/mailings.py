@@ -100,7 +100,7 @@ def hours_of(pixel: Pixel, reading: Reading | None = None) -> list[Hour]:
         return []
     by_hour = opens_by_hour(pixel, HOURS_COUNTED, reading)
     opened = opened_by_hour(pixel, reading)
-    return [Hour(*each) for each in zip(range(HOURS_COUNTED), opened, by_hour, strict=True)]
+    return [Hour(*figures) for figures in zip(range(HOURS_COUNTED), opened, by_hour, strict=True)]
 
 
 def opened_by_hour(pixel: Pixel, reading: Reading | None = None) -> list[int]:
@@ -172,7 +172,7 @@ def opens_of(question: Question) -> tuple[int, int]:
 
 def of_pixels(pixels: Iterable[Pixel]) -> list[Mailing]:
     """Return how several mailings did, in their order."""
-    return [of_pixel(each) for each in pixels]
+    return [of_pixel(pixel) for pixel in pixels]
 
 
 def before(pixel: Pixel) -> Pixel | None:
@@ -272,7 +272,7 @@ def _times_of_people(pixel: Pixel) -> tuple[datetime | None, int | None]:
     order = Recipient.first_opened_at if sent_first == sent_last else took
     middle = select(took).where(*timed).order_by(order)
     found = db.session.scalars(middle.offset(max(count - 1, 0) // 2).limit(2 - count % 2)).all()
-    return first, _seconds([max(each, 0) for each in found])
+    return first, _seconds([max(took_ms, 0) for took_ms in found])
 
 
 def _times_of_visitors(

@@ -62,14 +62,14 @@ def listing(owner: uuid.UUID, at: datetime, query: ListQuery) -> Page[Overview]:
     if order not in PLAIN_ORDERS:
         known = _figures(found, at)
     found.sort(key=lambda pixel: (pixel.name.casefold(), -pixel.number))
-    with_value = [each for each in found if _key(each, order, known) is not None]
-    without = [each for each in found if _key(each, order, known) is None]
+    with_value = [pixel for pixel in found if _key(pixel, order, known) is not None]
+    without = [pixel for pixel in found if _key(pixel, order, known) is None]
     with_value.sort(key=lambda pixel: _key(pixel, order, known), reverse=query.is_descending())
     shown = [*with_value, *without][query.offset : query.offset + query.page_size]
     if order in PLAIN_ORDERS:
         known = _figures(shown, at)
-    curves = mailings.opened_since_sending([each.number for each in shown], CURVE_HOURS)
-    rows = [Overview(each, known[each.number], curves.get(each.number, [])) for each in shown]
+    curves = mailings.opened_since_sending([pixel.number for pixel in shown], CURVE_HOURS)
+    rows = [Overview(pixel, known[pixel.number], curves.get(pixel.number, [])) for pixel in shown]
     return query.page_of(rows, len(found))
 
 
@@ -99,9 +99,9 @@ def _key(pixel: Pixel, order: str, known: dict[int, Figures]) -> Any:
 
 
 def _figures(found: Sequence[Pixel], at: datetime) -> dict[int, Figures]:
-    of_people = _figures_of_people([each.number for each in found])
+    of_people = _figures_of_people([pixel.number for pixel in found])
     return {
-        each.number: of_people.get(each.number) or _figures_of_opens(each, at) for each in found
+        pixel.number: of_people.get(pixel.number) or _figures_of_opens(pixel, at) for pixel in found
     }
 
 
@@ -118,7 +118,7 @@ def _figures_of_people(numbers: Collection[int]) -> dict[int, Figures]:
         theirs, IS_OPENED, Recipient.last_opened_at.is_not(None)
     )
     last = times.order_by(Recipient.last_opened_at.desc()).limit(1)
-    figures = (each.correlate(Pixel).scalar_subquery() for each in (people, opened, last))
+    figures = (query.correlate(Pixel).scalar_subquery() for query in (people, opened, last))
     statement = select(Pixel.number, *figures).where(Pixel.number.in_(numbers))
     return {
         number: Figures(sent, count, last_opened_at, has_people=True)

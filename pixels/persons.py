@@ -104,23 +104,23 @@ def find(links: Links, owners: Collection[uuid.UUID] | None, name: str) -> Perso
         # What holds for every owner tells nobody of people that they don't know.
         said &= OptOut.owner.in_([*owners, *([EVERY_OWNER] if rows else [])])
     opt_outs = list(db.session.scalars(select(OptOut).where(said).order_by(OptOut.said_at)))
-    names = [row.recipient for row in rows] + [each.recipient for each in opt_outs]
-    known = [each for each in names if each]
+    names = [row.recipient for row in rows] + [opt_out.recipient for opt_out in opt_outs]
+    known = [spelling for spelling in names if spelling]
     if not known:
         raise NotFound("Nobody is known by that name.")
     found = [_of_pixel(*row[:4], row[4:]) for row in rows]
     return Person(known[-1], bool(opt_outs), opt_outs, found)
 
 
-def shown(each: OfPixel) -> dict[str, Any]:
+def shown(record: OfPixel) -> dict[str, Any]:
     """Return what is kept of a person on one pixel by the names that answers give it."""
     return {
-        "pixel_id": each.pixel.id,
-        "name": each.pixel.name,
-        "consent": each.consent,
-        "issued_at": each.issued_at,
-        "hits": each.hits,
-        **each.row._asdict(),
+        "pixel_id": record.pixel.id,
+        "name": record.pixel.name,
+        "consent": record.consent,
+        "issued_at": record.issued_at,
+        "hits": record.hits,
+        **record.row._asdict(),
     }
 
 

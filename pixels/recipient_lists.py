@@ -140,7 +140,7 @@ def rows_told(pixel_number: int, rows: Iterable[Any]) -> Iterator[RecipientRow]:
     words = labels.of_pixel(pixel_number, state.revision, state.profile_count).profiles
     browser, reason = words["browser"], words["reason"]
     for recipient, verified, status, *others, profile in rows:
-        fetched_with = [each.of(profile or 0) for each in (browser, reason)]
+        fetched_with = [dimension.of(profile or 0) for dimension in (browser, reason)]
         yield RecipientRow(recipient, verified, STATUSES[status], *others, *fetched_with)
 
 
@@ -343,7 +343,7 @@ def _tally_of_nameless(pixel_number: int) -> dict[tuple[bool, int], int]:
 
 
 def _counts(tally: dict[tuple[bool, int], int]) -> Counts:
-    unopened, machine, opened = (tally.get((False, each), 0) for each in range(len(STATUSES)))
+    unopened, machine, opened = (tally.get((False, status), 0) for status in range(len(STATUSES)))
     return Counts(unopened + machine + opened, opened, machine, unopened)
 
 

@@ -236,7 +236,7 @@ def _parsed(
         TableRow(row.line, row.cells + [""] * (len(columns) - len(row.cells)))
         for row in rows[int(has_header) :]
     ]
-    return Table(form, [each.strip() for each in columns], has_header, kept)
+    return Table(form, [heading.strip() for heading in columns], has_header, kept)
 
 
 def _rows(

@@ -80,7 +80,7 @@ class Turn:
         self._secret = secret
         self._cursor = webhook.cursor
         self._held = webhook.held
-        self._aside = [dict(each) for each in webhook.aside]
+        self._aside = [dict(waiting) for waiting in webhook.aside]
         self._log = list(webhook.log)
         self._status, self._problem = webhook.status, webhook.problem
         self._stored_at = time.monotonic()

@@ -146,10 +146,10 @@ def look_up(host: str, port: int, *, private_allowed: bool = False) -> list[str]
     if not private_allowed and host.lower().endswith(".home.arpa"):
         raise NotPublic(f"{host} is not a public name.")
     found = _addresses(host, port)
-    private = next((each for each in found if not is_public(each)), None)
+    private = next((address for address in found if not is_public(address)), None)
     if private is not None and not private_allowed:
         raise NotPublic(f"{host} leads to {private}, which is not a public address.")
-    return [str(each) for each in found]
+    return [str(address) for address in found]
 
 
 def is_public(address: Address) -> bool:
@@ -160,7 +160,7 @@ def is_public(address: Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         inner = _inner_addresses(address)
         if inner:
-            return all(is_public(each) for each in inner)
+            return all(is_public(inner_address) for inner_address in inner)
         if address.is_site_local or address.scope_id:
             return False
     return address.is_global and not address.is_multicast and not address.is_reserved
@@ -190,7 +190,7 @@ def _addresses(host: str, port: int) -> list[Address]:
         raise Unreachable(f"{host} could not be looked up in time.") from None
     except (OSError, UnicodeError):
         raise Unreachable(f"{host} has no address.") from None
-    return list(dict.fromkeys(ipaddress.ip_address(each[4][0]) for each in found))
+    return list(dict.fromkeys(ipaddress.ip_address(info[4][0]) for info in found))
 
 
 class _Connection(http.client.HTTPConnection):

@@ -118,11 +118,11 @@ def _watched() -> ColumnElement[bool]:
 def listing(owners: Collection[Owner], query: ListQuery, *about: About) -> Page[Webhook]:
     """Return a page of the webhooks of some owners that are about all of this, the newest first."""
     statement = select(Webhook).where(belonging_to(owners, Webhook))
-    for each in about:
-        if each.pixel_id is not None:
-            statement = statement.where(Webhook.pixel_id == each.pixel_id)
-        if each.team_id is not None:
-            statement = statement.where(Webhook.team_id == each.team_id)
+    for subject in about:
+        if subject.pixel_id is not None:
+            statement = statement.where(Webhook.pixel_id == subject.pixel_id)
+        if subject.team_id is not None:
+            statement = statement.where(Webhook.team_id == subject.team_id)
     return paginate(statement.order_by(Webhook.created_at.desc(), Webhook.id), query)
 
 
@@ -181,7 +181,7 @@ def remove(webhook: Webhook) -> None:
 def secret_of(webhook: Webhook, secret_keys: Iterable[str]) -> str | None:
     """Return a webhook's secret, None if the key that it was made with is gone."""
     made = (_derive(key, webhook.id) for key in secret_keys)
-    return next((each for each in made if _hash(each) == webhook.secret_hash), None)
+    return next((secret for secret in made if _hash(secret) == webhook.secret_hash), None)
 
 
 def signature(secret: str, message_id: str, at_seconds: int, body: bytes) -> str:
