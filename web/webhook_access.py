@@ -55,7 +55,10 @@ def listing(
 ) -> Page[Webhook]:
     """Return a page of the caller's webhooks, their teams' included, or of a pixel's, a team's."""
     of_teams = auth.team_ids_for(caller.user, Action.CHANGE_PIXEL)
-    owners = [Owner(user_id=caller.user.id), *(Owner(team_id=each) for each in of_teams)]
+    owners = [
+        Owner(user_id=caller.user.id),
+        *(Owner(team_id=own_team_id) for own_team_id in of_teams),
+    ]
     asked = webhooks.About(pixel_id, team_id)
     key = caller.key
     within = webhooks.About(key.pixel_id, key.team_id) if key else webhooks.About()

@@ -53,10 +53,10 @@ blueprint = JsonBlueprint("accounts", __name__, url_prefix="/api", description="
 @auth.without_key
 @blueprint.arguments(LoginArgs)
 @blueprint.response(200, LoginOut)
-def login(given: dict[str, str]) -> dict[str, Any]:
+def login(body: dict[str, str]) -> dict[str, Any]:
     """Exchange a name and a password for a token. After too many failures it takes a while."""
     count_sign_in()
-    user = accounts.login(given["username"], given["password"], address(), now())
+    user = accounts.login(body["username"], body["password"], address(), now())
     return {"token": auth.issue_token(user), "user": _with_teams(user)}
 
 
@@ -97,7 +97,7 @@ def me() -> dict[str, Any]:
 @auth.required
 @blueprint.arguments(PasswordChange)
 @blueprint.response(200, UserOut)
-def change_password(given: dict[str, str]) -> User:
+def change_password(body: dict[str, str]) -> User:
     """Change the caller's password.
 
     Every token of the caller ends, this request's too, and the answer holds no new one: sign in
@@ -105,7 +105,7 @@ def change_password(given: dict[str, str]) -> User:
     """
     count_sign_in()
     user = auth.caller().user
-    current, new = given["currentPassword"], given["newPassword"]
+    current, new = body["currentPassword"], body["newPassword"]
     return accounts.change_password(user, current, new, address(), now())
 
 
@@ -121,20 +121,20 @@ def list_keys() -> list[ApiKey]:
 @auth.required
 @blueprint.arguments(ApiKeyCreate)
 @blueprint.response(200, ApiKeyCreated)
-def create_key(given: dict[str, Any]) -> dict[str, Any]:
+def create_key(body: dict[str, Any]) -> dict[str, Any]:
     """Create an API key. This answer is the only one that holds the key itself."""
     caller = auth.caller()
-    if given["pixelId"]:
-        auth.pixel_for(caller, given["pixelId"], Action.READ_PIXEL)
-    if given["teamId"]:
-        auth.team_for(caller, given["teamId"], Action.READ_TEAM)
+    if body["pixelId"]:
+        auth.pixel_for(caller, body["pixelId"], Action.READ_PIXEL)
+    if body["teamId"]:
+        auth.team_for(caller, body["teamId"], Action.READ_TEAM)
     row, key = accounts.create_key(
         caller.user,
-        given["name"],
-        scope=Scope(given["scope"]),
-        pixel_id=given["pixelId"],
-        team_id=given["teamId"],
-        expires_at=given["expiresAt"],
+        body["name"],
+        scope=Scope(body["scope"]),
+        pixel_id=body["pixelId"],
+        team_id=body["teamId"],
+        expires_at=body["expiresAt"],
     )
     return {"key": key, **{column.key: getattr(row, column.key) for column in KEY_COLUMNS}}
 
@@ -152,32 +152,30 @@ def revoke_key(key_id: uuid.UUID) -> dict[str, bool]:
 @auth.required
 @blueprint.arguments(UserCreate)
 @blueprint.response(200, UserOut)
-def create_user(given: dict[str, Any]) -> User:
+def create_user(body: dict[str, Any]) -> User:
     """Create a user. Only admins may."""
     auth.caller().require(Action.MANAGE_USERS)
-    return accounts.create_user(
-        given["username"], given["password"], Role(given["role"]), given["id"]
-    )
+    return accounts.create_user(body["username"], body["password"], Role(body["role"]), body["id"])
 
 
 @blueprint.get("/users", operation_id="getUsers", raises=(Forbidden,))
 @auth.required
 @blueprint.arguments(UserListArgs, location="query")
 @blueprint.response(200, UserPage)
-def list_users(given: dict[str, Any]) -> Page[User]:
+def list_users(arguments: dict[str, Any]) -> Page[User]:
     """Return a page of all users. Only admins may."""
     auth.caller().require(Action.MANAGE_USERS)
-    return accounts.listing(given["list"])
+    return accounts.listing(arguments["list"])
 
 
 @blueprint.get("/admin/users", operation_id="getAdminUsers", raises=(Forbidden,))
 @auth.required
 @blueprint.arguments(UserListArgs, location="query")
 @blueprint.response(200, UserPage)
-def list_users_as_umami(given: dict[str, Any]) -> Page[User]:
+def list_users_as_umami(arguments: dict[str, Any]) -> Page[User]:
     """Return a page of all users, where Umami has it. Only admins may."""
     auth.caller().require(Action.MANAGE_USERS)
-    return accounts.listing(given["list"])
+    return accounts.listing(arguments["list"])
 
 
 @blueprint.get("/users/<uuid:user_id>", operation_id="getUser", raises=(NotFound,))
@@ -192,14 +190,14 @@ def read_user(user_id: uuid.UUID) -> User:
 @auth.required
 @blueprint.arguments(UserUpdate)
 @blueprint.response(200, UserOut)
-def update_user(given: dict[str, Any], user_id: uuid.UUID) -> User:
+def update_user(body: dict[str, Any], user_id: uuid.UUID) -> User:
     """Change a user's name, password or role; what is left out stays. Only admins may.
 
     A new password or role ends every token of the user. The last admin stays one.
     """
     user = _known_user(user_id)
     auth.caller().require(Action.MANAGE_USERS)
-    return accounts.change_user(user, **given)
+    return accounts.change_user(user, **body)
 
 
 @blueprint.delete("/users/<uuid:user_id>", raises=(BadRequest, Forbidden, NotFound))

@@ -83,7 +83,7 @@ def finished(spec: Json) -> Json:
 
 
 def _operations(item: Json) -> Iterator[Json]:
-    return (each for each in item.values() if isinstance(each, dict))
+    return (operation for operation in item.values() if isinstance(operation, dict))
 
 
 def _name_pixels_once(schemas: Json) -> None:
@@ -91,12 +91,12 @@ def _name_pixels_once(schemas: Json) -> None:
     payload = schemas.pop("SendPayload")
     references = []
     for name in PIXEL_NAMES:
-        others = [each for each in PIXEL_NAMES if each != name]
+        others = [other for other in PIXEL_NAMES if other != name]
         shape = copy.deepcopy(payload)
         shape["properties"] = {
             key: value for key, value in shape["properties"].items() if key not in others
         }
-        shape |= {"required": [name], "not": {"anyOf": [{"required": [each]} for each in others]}}
+        shape |= {"required": [name], "not": {"anyOf": [{"required": [other]} for other in others]}}
         schemas[f"{name.capitalize()}Payload"] = shape
         references.append({"$ref": f"{REFERENCE}{name.capitalize()}Payload"})
     schemas["Send"]["properties"]["payload"] = {"oneOf": references}
@@ -132,7 +132,7 @@ def _full_name(shape_name: str, key: str) -> str:
 def _finish(path: str, operation: Json) -> None:
     if "parameters" in operation:
         operation["parameters"] = [
-            each for each in operation["parameters"] if each.get("name") not in REFUSED
+            declared for declared in operation["parameters"] if declared.get("name") not in REFUSED
         ]
     for parameter in operation.get("parameters", []):
         _describe_parameter(parameter)
@@ -188,14 +188,15 @@ def _example(shape: Json, schemas: Json, name: str = "", *, in_request: bool = F
     if "properties" in shape:
         return {
             key: value
-            for key, each in shape["properties"].items()
-            if (value := _value(name, key, each, schemas, in_request)) is not None or not in_request
+            for key, inner_shape in shape["properties"].items()
+            if (value := _value(name, key, inner_shape, schemas, in_request)) is not None
+            or not in_request
         }
     if shape.get("type") == "array":
         # A team comes in a list with its owner's membership.
         items = shape["items"].get("oneOf", []) if shape.get("minItems", 1) > 1 else []
         found = items or [shape["items"]]
-        return [_example(each, schemas, in_request=in_request) for each in found]
+        return [_example(inner_shape, schemas, in_request=in_request) for inner_shape in found]
     if isinstance(shape.get("additionalProperties"), dict):
         return {ID: _example(shape["additionalProperties"], schemas)}
     return shape.get("enum", [{"integer": 0}.get(shape.get("type", ""), "")])[0]
@@ -257,7 +258,7 @@ def _in_requests(document: Json) -> set[str]:
     while waiting:
         found |= waiting
         schemas = document["components"]["schemas"]
-        waiting = {name for each in waiting for name in _references(schemas[each])} - found
+        waiting = {name for shape in waiting for name in _references(schemas[shape])} - found
     return found
 
 
@@ -267,8 +268,8 @@ def _references(value: Any) -> Iterator[str]:
             yield value["$ref"].removeprefix(REFERENCE)
         value = list(value.values())
     if isinstance(value, list):
-        for each in value:
-            yield from _references(each)
+        for inner_value in value:
+            yield from _references(inner_value)
 
 
 def _say_default(shape: Json) -> None:

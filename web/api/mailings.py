@@ -29,9 +29,9 @@ def read_mailing(pixel_id: uuid.UUID) -> dict[str, Any]:
 @auth.required
 @blueprint.arguments(MailingsArgs, location="query")
 @blueprint.response(200, Mailings)
-def read_mailings(given: dict[str, Any]) -> dict[str, Any]:
+def read_mailings(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return how the mailings of those pixels did that the caller may read."""
-    found = [pixel for pixel_id in given["ids"] if (pixel := _readable(pixel_id))]
+    found = [pixel for pixel_id in arguments["ids"] if (pixel := _readable(pixel_id))]
     return {"data": mailings.of_pixels(found)}
 
 

@@ -48,7 +48,7 @@ blueprint = JsonBlueprint(
 @body_up_to(BODY_BYTES_MAX)
 @blueprint.arguments(RecipientsIssue)
 @blueprint.response(200, RecipientLinks)
-def issue_links(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
+def issue_links(body: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
     """Sign a link for each recipient; a person who is named twice has one.
 
     The links of those who opted out name nobody. An anonymous pixel has none.
@@ -57,10 +57,10 @@ def issue_links(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
     issued = recipients.issue(
         links(),
         pixel,
-        given["recipients"],
-        given["sentAt"],
+        body["recipients"],
+        body["sentAt"],
         public_base(),
-        consents=lambda _: given["consent"],
+        consents=lambda _: body["consent"],
     )
     return {"data": issued}
 
@@ -71,11 +71,13 @@ def issue_links(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
 @auth.required
 @blueprint.arguments(RecipientListArgs, location="query")
 @blueprint.response(200, RecipientPage)
-def list_recipients(given: dict[str, Any], pixel_id: uuid.UUID) -> recipient_lists.RecipientPage:
+def list_recipients(
+    arguments: dict[str, Any], pixel_id: uuid.UUID
+) -> recipient_lists.RecipientPage:
     """Return a page of a pixel's recipients with their hits."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
     return recipient_lists.listing(
-        pixel, given["list"], status=given["status"], opens_min=given["opensMin"]
+        pixel, arguments["list"], status=arguments["status"], opens_min=arguments["opensMin"]
     )
 
 
@@ -84,60 +86,60 @@ def list_recipients(given: dict[str, Any], pixel_id: uuid.UUID) -> recipient_lis
 @blueprint.arguments(RecipientExportArgs, location="query")
 @blueprint.response(200, {"type": "string"}, content_type="text/csv")
 @blueprint.alt_response(200, schema={"type": "string"}, content_type="application/jsonl")
-def export_recipients(given: dict[str, Any], pixel_id: uuid.UUID) -> Response:
+def export_recipients(arguments: dict[str, Any], pixel_id: uuid.UUID) -> Response:
     """Return all of a pixel's recipients that are asked for, as a file."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
-    rows = exports.recipients_of(pixel, given["search"], given["status"])
-    return _file(rows, exports.RECIPIENT_COLUMNS, given["format"], "recipients")
+    rows = exports.recipients_of(pixel, arguments["search"], arguments["status"])
+    return _file(rows, exports.RECIPIENT_COLUMNS, arguments["format"], "recipients")
 
 
 @blueprint.delete("/pixels/<uuid:pixel_id>/recipient", raises=(Forbidden, NotFound))
 @auth.required
 @blueprint.arguments(PersonArgs, location="query")
 @blueprint.response(200, Ok)
-def forget_recipient(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, bool]:
+def forget_recipient(arguments: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, bool]:
     """Forget a person on one pixel: the name goes, what was counted stays."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.CHANGE_PIXEL)
-    return _forget(given["name"], {pixel.owner}, pixel.number)
+    return _forget(arguments["name"], {pixel.owner}, pixel.number)
 
 
 @blueprint.get("/recipients")
 @auth.required
 @blueprint.arguments(PageArgs, location="query")
 @blueprint.response(200, PersonPage)
-def list_people(given: dict[str, Any]) -> Page[PersonRow]:
+def list_people(arguments: dict[str, Any]) -> Page[PersonRow]:
     """Return a page of the people of all pixels that the caller may read."""
-    return persons.listing(auth.owners_for(auth.caller(), Action.READ_PIXEL), given["list"])
+    return persons.listing(auth.owners_for(auth.caller(), Action.READ_PIXEL), arguments["list"])
 
 
 @blueprint.get("/recipient", raises=(NotFound,))
 @auth.required
 @blueprint.arguments(PersonArgs, location="query")
 @blueprint.response(200, WholePersonOut)
-def show_person(given: dict[str, Any]) -> dict[str, Any]:
+def show_person(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return everything that is kept of a person, on the pixels that the caller may read."""
     owners = auth.owners_for(auth.caller(), Action.READ_PIXEL)
-    found = persons.find(links(), owners, given["name"])
-    return {**found._asdict(), "pixels": [persons.shown(each) for each in found.pixels]}
+    found = persons.find(links(), owners, arguments["name"])
+    return {**found._asdict(), "pixels": [persons.shown(record) for record in found.pixels]}
 
 
 @blueprint.delete("/recipient", raises=(NotFound,))
 @auth.required
 @blueprint.arguments(PersonArgs, location="query")
 @blueprint.response(200, Ok)
-def forget_person(given: dict[str, Any]) -> dict[str, bool]:
+def forget_person(arguments: dict[str, Any]) -> dict[str, bool]:
     """Forget a person on all pixels that the caller may change."""
-    return _forget(given["name"], auth.owners_for(auth.caller(), Action.CHANGE_PIXEL))
+    return _forget(arguments["name"], auth.owners_for(auth.caller(), Action.CHANGE_PIXEL))
 
 
 @blueprint.get("/opt-outs")
 @auth.required
 @blueprint.arguments(PageArgs, location="query")
 @blueprint.response(200, OptOutPage)
-def list_opt_outs(given: dict[str, Any]) -> Page[OptOut]:
+def list_opt_outs(arguments: dict[str, Any]) -> Page[OptOut]:
     """Return a page of the people who opted out of the pixels that the caller may read."""
     owners = auth.owners_for(auth.caller(), Action.READ_PIXEL)
-    return opt_outs.listing(owners, given["list"])
+    return opt_outs.listing(owners, arguments["list"])
 
 
 def _forget(

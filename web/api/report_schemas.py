@@ -86,19 +86,19 @@ class RangeArgs(Shape):
     timezone = ZoneField(load_default=ZoneInfo("UTC"))
 
     @post_load
-    def _to_instants(self, given: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
-        start, end = (_instant(given, "start"), _instant(given, "end"))
+    def _to_instants(self, arguments: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
+        start, end = (_instant(arguments, "start"), _instant(arguments, "end"))
         if self.range_needed and (start is None or end is None):
             raise ValidationError(
                 "Either startAt and endAt or startDate and endDate must be given.", "startAt"
             )
         if (start or INSTANT_MIN) > (end or INSTANT_MAX):
             raise ValidationError("Must not be after the end.", "startAt")
-        return {**given, "start": start, "end": end}
+        return {**arguments, "start": start, "end": end}
 
 
-def _instant(given: dict[str, Any], which: str) -> datetime | None:
-    at_ms, at = given.get(f"{which}At"), given.get(f"{which}Date")
+def _instant(arguments: dict[str, Any], which: str) -> datetime | None:
+    at_ms, at = arguments.get(f"{which}At"), arguments.get(f"{which}Date")
     return at if at_ms is None else INSTANT_MIN + timedelta(milliseconds=at_ms)
 
 

@@ -75,10 +75,10 @@ def report(path: str, **declared: Any) -> Callable[[View], View]:
 @auth.required_or_shared
 @blueprint.arguments(StatsArgs, location="query")
 @blueprint.response(200, StatsOut)
-def read_stats(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
+def read_stats(arguments: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
     """Return the totals of a range, and of the one it is compared with."""
-    question = question_of(readable(pixel_id), given)
-    compared = questions.compared_with(question, given["compare"])
+    question = question_of(readable(pixel_id), arguments)
+    compared = questions.compared_with(question, arguments["compare"])
     comparison = questions.totals(compared)._asdict()
     return {**questions.totals(question)._asdict(), "comparison": comparison}
 
@@ -87,14 +87,14 @@ def read_stats(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
 @auth.required_or_shared
 @blueprint.arguments(SeriesArgs, location="query")
 @blueprint.response(200, PageviewsOut)
-def read_series(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
+def read_series(arguments: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
     """Return page views and visitors over time, `x` being the zone's local time."""
-    question = question_of(readable(pixel_id), given)
-    unit = questions.widened(question, given["unit"])
+    question = question_of(readable(pixel_id), arguments)
+    unit = questions.widened(question, arguments["unit"])
     filled = request.path.startswith("/api/pixels/")
     shape: dict[str, Any] = _series(question, unit, filled)
-    if given["compare"]:
-        compared = questions.compared_with(question, given["compare"])
+    if arguments["compare"]:
+        compared = questions.compared_with(question, arguments["compare"])
         shape |= {"startDate": question.start, "endDate": question.end}
         shape["compare"] = {
             **_series(compared, unit, filled),
@@ -108,28 +108,30 @@ def read_series(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
 @auth.required_or_shared
 @blueprint.arguments(MetricsArgs, location="query")
 @blueprint.response(200, MetricOut(many=True))
-def read_metrics(given: dict[str, Any], pixel_id: uuid.UUID) -> list[dict[str, Any]]:
+def read_metrics(arguments: dict[str, Any], pixel_id: uuid.UUID) -> list[dict[str, Any]]:
     """Return the values of a dimension by their visitors."""
-    return [{"x": row.name, "y": row.visitors} for row in _breakdown(pixel_id, given)]
+    return [{"x": row.name, "y": row.visitors} for row in _breakdown(pixel_id, arguments)]
 
 
 @report("/metrics/expanded", operation_id="getWebsiteExpandedMetrics", raises=(NotFound, Forbidden))
 @auth.required_or_shared
 @blueprint.arguments(MetricsArgs, location="query")
 @blueprint.response(200, ExpandedMetricOut(many=True))
-def read_expanded_metrics(given: dict[str, Any], pixel_id: uuid.UUID) -> list[shapes.BreakdownRow]:
+def read_expanded_metrics(
+    arguments: dict[str, Any], pixel_id: uuid.UUID
+) -> list[shapes.BreakdownRow]:
     """Return the values of a dimension with all their totals."""
-    return _breakdown(pixel_id, given)
+    return _breakdown(pixel_id, arguments)
 
 
 @report("/values", operation_id="getWebsiteValues", raises=(NotFound, Forbidden))
 @auth.required_or_shared
 @blueprint.arguments(ValuesArgs, location="query")
 @blueprint.response(200, ValueOut(many=True))
-def read_values(given: dict[str, Any], pixel_id: uuid.UUID) -> list[dict[str, Any]]:
+def read_values(arguments: dict[str, Any], pixel_id: uuid.UUID) -> list[dict[str, Any]]:
     """Return the ten values of a dimension that most page views have."""
-    question = question_of(readable(pixel_id), given)
-    found = questions.values(question, _shared(given["type"]), given["search"])
+    question = question_of(readable(pixel_id), arguments)
+    found = questions.values(question, _shared(arguments["type"]), arguments["search"])
     return [{"value": value, "count": count} for value, count in found]
 
 
@@ -154,13 +156,13 @@ def read_date_range(pixel_id: uuid.UUID) -> dict[str, datetime | None]:
 @auth.required_or_shared
 @blueprint.arguments(EventsArgs, location="query")
 @blueprint.response(200, EventPage)
-def list_events(given: dict[str, Any], pixel_id: uuid.UUID) -> Page[dict[str, Any]]:
+def list_events(arguments: dict[str, Any], pixel_id: uuid.UUID) -> Page[dict[str, Any]]:
     """Return a page of the hits, the newest first; with `after` the next ones, the oldest first."""
     pixel = readable(pixel_id)
-    question = question_of(pixel, given)
-    page, page_size = given["page"], given["pageSize"]
-    if given["after"]:
-        after = ids.hit_id(given["after"])
+    question = question_of(pixel, arguments)
+    page, page_size = arguments["page"], arguments["pageSize"]
+    if arguments["after"]:
+        after = ids.hit_id(arguments["after"])
         found = questions.events_after(question, after, limit=page_size)
         return Page([_event(pixel, hit) for hit in shown(found)], len(found), 1, page_size)
     found = questions.events(question, page=page, page_size=page_size)
@@ -173,14 +175,14 @@ def list_events(given: dict[str, Any], pixel_id: uuid.UUID) -> Page[dict[str, An
 @blueprint.arguments(ExportArgs, location="query")
 @blueprint.response(200, {"type": "string"}, content_type="text/csv")
 @blueprint.alt_response(200, schema={"type": "string"}, content_type="application/jsonl")
-def export_hits(given: dict[str, Any], pixel_id: uuid.UUID) -> Response:
+def export_hits(arguments: dict[str, Any], pixel_id: uuid.UUID) -> Response:
     """Stream every hit as CSV or JSON lines, the oldest first."""
     pixel = readable(pixel_id)
-    rows = exports.hits(pixel, question_of(pixel, given))
-    name = f"pixel-{pixel.id}.{given['format']}"
+    rows = exports.hits(pixel, question_of(pixel, arguments))
+    name = f"pixel-{pixel.id}.{arguments['format']}"
     parts, media_type = (
         (exports.as_csv(rows, exports.HIT_COLUMNS), "text/csv; charset=utf-8")
-        if given["format"] == "csv"
+        if arguments["format"] == "csv"
         else (exports.as_json_lines(rows), "application/jsonl")
     )
     response = Response(stream_with_context(parts), content_type=media_type)
@@ -192,17 +194,17 @@ def export_hits(given: dict[str, Any], pixel_id: uuid.UUID) -> Response:
 @auth.required_or_shared
 @blueprint.arguments(ChartsArgs, location="query")
 @blueprint.response(200, ChartsOut)
-def read_charts(given: dict[str, Any]) -> dict[str, Any]:
+def read_charts(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return a small chart of each pixel that the caller may see."""
-    end = given["end"] or now()
-    start = given["start"] or end - timedelta(days=CHART_DAYS)
+    end = arguments["end"] or now()
+    start = arguments["start"] or end - timedelta(days=CHART_DAYS)
     if end - start > timedelta(days=CHART_DAYS_MAX):
         # Clients ask for all that is yet to come, and nothing of that is on a chart.
         end = min(end, max(start, now()))
     unit: buckets.Unit = "half-day"
     if end - start > timedelta(days=CHART_DAYS_MAX):
         unit = buckets.widened(end - start, "day")
-    return {"data": dict(_charts(given["ids"], start, end, given["timezone"], unit))}
+    return {"data": dict(_charts(arguments["ids"], start, end, arguments["timezone"], unit))}
 
 
 blueprint.alias("/websites/charts", read_charts)
@@ -234,11 +236,11 @@ def _without_people(hit: Event) -> Event:
     return hit._replace(recipient=None, visitor=visitor, source=source)
 
 
-def question_of(pixel: Pixel, given: dict[str, Any]) -> Question:
+def question_of(pixel: Pixel, arguments: dict[str, Any]) -> Question:
     """Return what the arguments of `ReportArgs`, and the filters in the query, ask of a pixel."""
-    start, end = given["start"] or INSTANT_MIN, given["end"] or INSTANT_MAX
-    hit_class, zone = given["hit_class"], given["timezone"]
-    any_filter = given["match"] == "any"
+    start, end = arguments["start"] or INSTANT_MIN, arguments["end"] or INSTANT_MAX
+    hit_class, zone = arguments["hit_class"], arguments["timezone"]
+    any_filter = arguments["match"] == "any"
     return Question(
         pixel.number,
         start,
@@ -305,13 +307,13 @@ def _series(
     }
 
 
-def _breakdown(pixel_id: uuid.UUID, given: dict[str, Any]) -> list[shapes.BreakdownRow]:
+def _breakdown(pixel_id: uuid.UUID, arguments: dict[str, Any]) -> list[shapes.BreakdownRow]:
     return questions.breakdown(
-        question_of(readable(pixel_id), given),
-        _shared(given["type"]),
-        limit=given["limit"],
-        offset=given["offset"],
-        search=given["search"],
+        question_of(readable(pixel_id), arguments),
+        _shared(arguments["type"]),
+        limit=arguments["limit"],
+        offset=arguments["offset"],
+        search=arguments["search"],
     )
 
 

@@ -58,12 +58,12 @@ blueprint = JsonBlueprint("send", __name__, url_prefix="/api", description="Hits
 @blueprint.post("/send", operation_id="send", raises=(NotFound,))
 @blueprint.arguments(Send)
 @blueprint.response(200, SendOut)
-def send_hit(given: dict[str, Any]) -> Answer:
+def send_hit(envelope: dict[str, Any]) -> Answer:
     """Store a hit of a pixel without an image. Once answered, it is committed.
 
     The types `identify` and `performance` are answered too, and store nothing.
     """
-    return _enqueue(given, auth.caller_if_any())()
+    return _enqueue(envelope, auth.caller_if_any())()
 
 
 @blueprint.post(
@@ -83,13 +83,16 @@ def send_hits() -> dict[str, Any]:
     items, caller = json_array(request), auth.caller_if_any()
     # All are begun before any is waited for, so that they are one commit, or few.
     begun = [_attempt(partial(_enqueue_item, item, caller)) for item in items]
-    found = [_attempt(each) if callable(each) else each for each in begun]
+    found = [_attempt(started) if callable(started) else started for started in begun]
     details = [
-        {"index": index, "response": body(each.status, each.code, each.message, each.errors)}
-        for index, each in enumerate(found)
-        if isinstance(each, DomainError)
+        {
+            "index": index,
+            "response": body(outcome.status, outcome.code, outcome.message, outcome.errors),
+        }
+        for index, outcome in enumerate(found)
+        if isinstance(outcome, DomainError)
     ]
-    caches = (each["cache"] for each in found if not isinstance(each, DomainError))
+    caches = (outcome["cache"] for outcome in found if not isinstance(outcome, DomainError))
     return {
         "size": len(items),
         "processed": len(items) - len(details),
@@ -115,23 +118,23 @@ def _attempt(step: Callable[[], Any]) -> Any:
 
 def _enqueue_item(item: Any, caller: auth.Caller | None) -> Callable[[], Answer]:
     try:
-        given = Send().load(item)
+        envelope = Send().load(item)
     except ValidationError as error:
         raise bad_request(error.messages) from None
-    return _enqueue(given, caller)
+    return _enqueue(envelope, caller)
 
 
-def _enqueue(given: dict[str, Any], caller: auth.Caller | None) -> Callable[[], Answer]:
+def _enqueue(envelope: dict[str, Any], caller: auth.Caller | None) -> Callable[[], Answer]:
     """Put a hit into the queue; return what waits for its commit and answers.
 
     Raises: NotFound, BadRequest, Unavailable; what is returned raises the first and the last.
     """
-    payload = given["payload"]
+    payload = envelope["payload"]
     name = PixelName(id=payload["pixel"])
     intake: Intake = current_app.extensions["intake"]
     believed = _believed(caller, payload)
     try:
-        if given["type"] != STORED_TYPE:
+        if envelope["type"] != STORED_TYPE:
             if not intake.knows(name):
                 raise NotFound("Pixel not found.")
             return partial(_answer, uuid.uuid4(), uuid.uuid4())

@@ -30,10 +30,10 @@ blueprint = JsonBlueprint("shares", __name__, url_prefix="/api", description="Sh
 @auth.required
 @blueprint.arguments(PageArgs, location="query")
 @blueprint.response(200, SharePage)
-def list_shares(given: dict[str, Any], pixel_id: uuid.UUID) -> Page[Share]:
+def list_shares(arguments: dict[str, Any], pixel_id: uuid.UUID) -> Page[Share]:
     """Return a page of a pixel's shares."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
-    return shares.listing(pixel, given["list"])
+    return shares.listing(pixel, arguments["list"])
 
 
 @blueprint.post(
@@ -42,20 +42,20 @@ def list_shares(given: dict[str, Any], pixel_id: uuid.UUID) -> Page[Share]:
 @auth.required
 @blueprint.arguments(ShareCreate)
 @blueprint.response(200, ShareOut)
-def create_share(given: dict[str, Any], pixel_id: uuid.UUID) -> Share:
+def create_share(body: dict[str, Any], pixel_id: uuid.UUID) -> Share:
     """Share a pixel's statistics."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.CHANGE_PIXEL)
-    return shares.create(pixel, given["name"], given["parameters"])
+    return shares.create(pixel, body["name"], body["parameters"])
 
 
 @blueprint.post("/share", operation_id="createShare", raises=(Forbidden, NotFound, SlugTaken))
 @auth.required
 @blueprint.arguments(ShareOfEntity)
 @blueprint.response(200, ShareOut)
-def create_share_of_entity(given: dict[str, Any]) -> Share:
+def create_share_of_entity(body: dict[str, Any]) -> Share:
     """Share the pixel that `entityId` names, as Umami's clients ask for it."""
-    pixel = auth.pixel_for(auth.caller(), given["entityId"], Action.CHANGE_PIXEL)
-    return shares.create(pixel, given["name"], given["parameters"], given.get("slug"))
+    pixel = auth.pixel_for(auth.caller(), body["entityId"], Action.CHANGE_PIXEL)
+    return shares.create(pixel, body["name"], body["parameters"], body.get("slug"))
 
 
 @blueprint.get("/share/<slug>", operation_id="getShareBySlug", raises=(NotFound,))
@@ -86,9 +86,9 @@ def read_share(share_id: uuid.UUID) -> Share:
 @auth.required
 @blueprint.arguments(ShareUpdate)
 @blueprint.response(200, ShareOut)
-def update_share(given: dict[str, Any], share_id: uuid.UUID) -> Share:
+def update_share(body: dict[str, Any], share_id: uuid.UUID) -> Share:
     """Change a share's name, slug or parameters; what is left out stays."""
-    return shares.change(_share_for(share_id, Action.CHANGE_PIXEL), **given)
+    return shares.change(_share_for(share_id, Action.CHANGE_PIXEL), **body)
 
 
 @blueprint.delete("/share/id/<uuid:share_id>", raises=(Forbidden, NotFound))

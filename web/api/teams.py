@@ -52,7 +52,7 @@ TEAM_AND_OWNER = {
 @auth.required
 @blueprint.arguments(TeamCreate)
 @blueprint.response(200, TEAM_AND_OWNER)
-def create_team(given: dict[str, Any]) -> Response:
+def create_team(body: dict[str, Any]) -> Response:
     """Create a team, owned by the caller; an admin may name another owner.
 
     Answers the team and its owner's membership.
@@ -60,10 +60,10 @@ def create_team(given: dict[str, Any]) -> Response:
     caller = auth.caller()
     caller.require(Action.CREATE_TEAM)
     owner = caller.user
-    if given["ownerId"] not in (None, owner.id):
+    if body["ownerId"] not in (None, owner.id):
         caller.require(Action.MANAGE_USERS)
-        owner = accounts.user_of(given["ownerId"])
-    team, membership = teams.create_team(given["name"], owner)
+        owner = accounts.user_of(body["ownerId"])
+    team, membership = teams.create_team(body["name"], owner)
     return jsonify([TeamOut().dump(_shown(team)), TeamUserOut().dump(membership)])
 
 
@@ -71,42 +71,42 @@ def create_team(given: dict[str, Any]) -> Response:
 @auth.required
 @blueprint.arguments(TeamListArgs, location="query")
 @blueprint.response(200, TeamPage)
-def list_teams(given: dict[str, Any]) -> Page[Any]:
+def list_teams(arguments: dict[str, Any]) -> Page[Any]:
     """Return a page of the caller's teams."""
-    return _teams_of(auth.caller().user, given["list"])
+    return _teams_of(auth.caller().user, arguments["list"])
 
 
 @blueprint.get("/me/teams", operation_id="getMyTeams")
 @auth.required
 @blueprint.arguments(TeamListArgs, location="query")
 @blueprint.response(200, TeamPage)
-def list_my_teams(given: dict[str, Any]) -> Page[Any]:
+def list_my_teams(arguments: dict[str, Any]) -> Page[Any]:
     """Return a page of the caller's teams, where Umami has it too."""
-    return _teams_of(auth.caller().user, given["list"])
+    return _teams_of(auth.caller().user, arguments["list"])
 
 
 @blueprint.get("/users/<uuid:user_id>/teams", operation_id="getUserTeams", raises=(NotFound,))
 @auth.required
 @blueprint.arguments(TeamListArgs, location="query")
 @blueprint.response(200, TeamPage)
-def list_teams_of_user(given: dict[str, Any], user_id: uuid.UUID) -> Page[Any]:
+def list_teams_of_user(arguments: dict[str, Any], user_id: uuid.UUID) -> Page[Any]:
     """Return a page of a user's teams. Admins may ask for everybody's, others for their own."""
     caller = auth.caller()
     if user_id != caller.user.id and not caller.may(Action.MANAGE_USERS):
         raise NotFound("No such user.")
-    return _teams_of(accounts.user_of(user_id), given["list"])
+    return _teams_of(accounts.user_of(user_id), arguments["list"])
 
 
 @blueprint.post("/teams/join", raises=(BadRequest, NotFound))
 @auth.required
 @blueprint.arguments(TeamJoin)
 @blueprint.response(200, TeamUserOut)
-def join_team(given: dict[str, str]) -> TeamUser:
+def join_team(body: dict[str, str]) -> TeamUser:
     """Become a member of the team with an access code, once.
 
     After too many wrong codes it takes a while.
     """
-    return teams.join_team(auth.caller().user, given["accessCode"], address(), now())
+    return teams.join_team(auth.caller().user, body["accessCode"], address(), now())
 
 
 @blueprint.get("/teams/<uuid:team_id>", operation_id="getTeam", raises=(NotFound,))
@@ -123,11 +123,11 @@ def read_team(team_id: uuid.UUID) -> dict[str, Any]:
 @auth.required
 @blueprint.arguments(TeamUpdate)
 @blueprint.response(200, TeamOut)
-def update_team(given: dict[str, Any], team_id: uuid.UUID) -> dict[str, Any]:
+def update_team(body: dict[str, Any], team_id: uuid.UUID) -> dict[str, Any]:
     """Change a team's name or access code; what is left out stays."""
     team = auth.team_for(auth.caller(), team_id, Action.CHANGE_TEAM)
     user = auth.caller().user
-    return _shown(teams.change_team(team, user, address(), now(), **given))
+    return _shown(teams.change_team(team, user, address(), now(), **body))
 
 
 @blueprint.delete("/teams/<uuid:team_id>", raises=(Forbidden, NotFound))
@@ -143,9 +143,11 @@ def delete_team(team_id: uuid.UUID) -> dict[str, bool]:
 @auth.required
 @blueprint.arguments(PageArgs, location="query")
 @blueprint.response(200, MemberPage)
-def list_members(given: dict[str, Any], team_id: uuid.UUID) -> Page[TeamUser]:
+def list_members(arguments: dict[str, Any], team_id: uuid.UUID) -> Page[TeamUser]:
     """Return a page of a team's members."""
-    return teams.members_of(auth.team_for(auth.caller(), team_id, Action.READ_TEAM), given["list"])
+    return teams.members_of(
+        auth.team_for(auth.caller(), team_id, Action.READ_TEAM), arguments["list"]
+    )
 
 
 @blueprint.post(
@@ -154,11 +156,11 @@ def list_members(given: dict[str, Any], team_id: uuid.UUID) -> Page[TeamUser]:
 @auth.required
 @blueprint.arguments(MemberCreate)
 @blueprint.response(200, TeamUserOut)
-def add_member(given: dict[str, Any], team_id: uuid.UUID) -> TeamUser:
+def add_member(body: dict[str, Any], team_id: uuid.UUID) -> TeamUser:
     """Make a user a member of a team. Only an owner makes owners."""
-    role = TeamRole(given["role"])
+    role = TeamRole(body["role"])
     team = auth.team_for(auth.caller(), team_id, needed_for(role))
-    return teams.add_member(team, accounts.user_of(given["userId"]), role)
+    return teams.add_member(team, accounts.user_of(body["userId"]), role)
 
 
 @blueprint.get(
@@ -180,12 +182,12 @@ def read_member(team_id: uuid.UUID, user_id: uuid.UUID) -> TeamUser:
 @auth.required
 @blueprint.arguments(MemberUpdate)
 @blueprint.response(200, TeamUserOut)
-def update_member(given: dict[str, Any], team_id: uuid.UUID, user_id: uuid.UUID) -> TeamUser:
+def update_member(body: dict[str, Any], team_id: uuid.UUID, user_id: uuid.UUID) -> TeamUser:
     """Change a member's role. Only an owner makes owners, or something else of one.
 
     The only owner stays one.
     """
-    caller, role = auth.caller(), TeamRole(given["role"])
+    caller, role = auth.caller(), TeamRole(body["role"])
     team = auth.team_for(caller, team_id, needed_for(role))
     member = teams.member_of(team, user_id)
     auth.team_for(caller, team_id, needed_for(TeamRole(member.role)))

@@ -31,10 +31,10 @@ blueprint = JsonBlueprint("webhooks", __name__, url_prefix="/api", description="
 @auth.required
 @blueprint.arguments(WebhookListArgs, location="query")
 @blueprint.response(200, WebhookPage)
-def list_webhooks(given: dict[str, Any]) -> Page[Webhook]:
+def list_webhooks(arguments: dict[str, Any]) -> Page[Webhook]:
     """Return a page of the caller's webhooks, their teams' included."""
     return webhook_access.listing(
-        auth.caller(), given["list"], pixel_id=given["pixelId"], team_id=given["teamId"]
+        auth.caller(), arguments["list"], pixel_id=arguments["pixelId"], team_id=arguments["teamId"]
     )
 
 
@@ -42,17 +42,17 @@ def list_webhooks(given: dict[str, Any]) -> Page[Webhook]:
 @auth.required
 @blueprint.arguments(WebhookCreate)
 @blueprint.response(200, WebhookCreated)
-def create_webhook(given: dict[str, Any]) -> dict[str, Any]:
+def create_webhook(body: dict[str, Any]) -> dict[str, Any]:
     """Be told of hits from now on. This answer is the only one that holds the secret.
 
     Deliveries are signed as Standard Webhooks has it. The URL must lead to public addresses.
     """
     made, secret = webhook_access.create(
         auth.caller(),
-        given["url"],
-        given["events"],
-        pixel_id=given["pixelId"],
-        team_id=given["teamId"],
+        body["url"],
+        body["events"],
+        pixel_id=body["pixelId"],
+        team_id=body["teamId"],
     )
     columns = ("id", "url", "pixel_id", "user_id", "team_id", "events", "status", "problem")
     shape = {column: getattr(made, column) for column in (*columns, "created_at")}
@@ -73,9 +73,9 @@ def read_webhook(webhook_id: uuid.UUID) -> Webhook:
 @auth.required
 @blueprint.arguments(WebhookUpdate)
 @blueprint.response(200, WebhookOut)
-def update_webhook(given: dict[str, Any], webhook_id: uuid.UUID) -> Webhook:
+def update_webhook(body: dict[str, Any], webhook_id: uuid.UUID) -> Webhook:
     """Change a webhook's URL, events or status; what is left out stays."""
-    return webhook_access.change(webhook_access.find(auth.caller(), webhook_id), **given)
+    return webhook_access.change(webhook_access.find(auth.caller(), webhook_id), **body)
 
 
 @blueprint.delete("/webhooks/<uuid:webhook_id>", raises=(Forbidden, NotFound))

@@ -62,40 +62,40 @@ blueprint = JsonBlueprint("websites", __name__, url_prefix="/api", description="
 @auth.required
 @blueprint.arguments(WebsiteListArgs, location="query")
 @blueprint.response(200, WebsitePage)
-def list_websites(given: dict[str, Any]) -> Page[Any]:
+def list_websites(arguments: dict[str, Any]) -> Page[Any]:
     """Return a page of the caller's pixels, as Umami's clients ask for websites."""
-    return _websites(_owners(auth.caller().user.id, given), given["list"])
+    return _websites(_owners(auth.caller().user.id, arguments), arguments["list"])
 
 
 @blueprint.get("/me/websites", operation_id="getMyWebsites")
 @auth.required
 @blueprint.arguments(WebsiteListArgs, location="query")
 @blueprint.response(200, WebsitePage)
-def list_my_websites(given: dict[str, Any]) -> Page[Any]:
+def list_my_websites(arguments: dict[str, Any]) -> Page[Any]:
     """Return a page of the caller's pixels, where Umami has it too."""
-    return _websites(_owners(auth.caller().user.id, given), given["list"])
+    return _websites(_owners(auth.caller().user.id, arguments), arguments["list"])
 
 
 @blueprint.get("/users/<uuid:user_id>/websites", operation_id="getUserWebsites", raises=(NotFound,))
 @auth.required
 @blueprint.arguments(WebsiteListArgs, location="query")
 @blueprint.response(200, WebsitePage)
-def list_websites_of_user(given: dict[str, Any], user_id: uuid.UUID) -> Page[Any]:
+def list_websites_of_user(arguments: dict[str, Any], user_id: uuid.UUID) -> Page[Any]:
     """Return a page of a user's pixels. Admins may ask for everybody's, others for their own."""
     caller = auth.caller()
     if user_id != caller.user.id and not caller.may(Action.MANAGE_USERS):
         raise NotFound("No such user.")
-    return _websites(_owners(accounts.user_of(user_id).id, given), given["list"])
+    return _websites(_owners(accounts.user_of(user_id).id, arguments), arguments["list"])
 
 
 @blueprint.get("/teams/<uuid:team_id>/websites", operation_id="getTeamWebsites", raises=(NotFound,))
 @auth.required
 @blueprint.arguments(WebsiteListArgs, location="query")
 @blueprint.response(200, WebsitePage)
-def list_websites_of_team(given: dict[str, Any], team_id: uuid.UUID) -> Page[Any]:
+def list_websites_of_team(arguments: dict[str, Any], team_id: uuid.UUID) -> Page[Any]:
     """Return a page of a team's pixels, as Umami's clients ask for websites."""
     auth.team_for(auth.caller(), team_id, Action.READ_PIXEL)
-    return _websites([Owner(team_id=team_id)], given["list"])
+    return _websites([Owner(team_id=team_id)], arguments["list"])
 
 
 @blueprint.get("/websites/<uuid:pixel_id>", operation_id="getWebsite", raises=(NotFound,))
@@ -111,11 +111,11 @@ def read_website(pixel_id: uuid.UUID) -> dict[str, Any]:
 @auth.required
 @blueprint.arguments(SessionsArgs, location="query")
 @blueprint.response(200, SessionPage)
-def list_sessions(given: dict[str, Any], pixel_id: uuid.UUID) -> Page[Any]:
+def list_sessions(arguments: dict[str, Any], pixel_id: uuid.UUID) -> Page[Any]:
     """Return a page of the visitors, the last to come first, as Umami's sessions."""
     pixel = readable(pixel_id)
-    page, page_size = given["page"], given["pageSize"]
-    found, count = sessions(question_of(pixel, given), page=page, page_size=page_size)
+    page, page_size = arguments["page"], arguments["pageSize"]
+    found, count = sessions(question_of(pixel, arguments), page=page, page_size=page_size)
     return Page([_session(pixel, session) for session in found], count, page, page_size)
 
 
@@ -123,9 +123,9 @@ def list_sessions(given: dict[str, Any], pixel_id: uuid.UUID) -> Page[Any]:
 @auth.required_or_shared
 @blueprint.arguments(ReportArgs, location="query")
 @blueprint.response(200, SessionStatsOut)
-def read_session_stats(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
+def read_session_stats(arguments: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
     """Return the totals of a range and its number of countries; there are no named events."""
-    question = question_of(readable(pixel_id), given)
+    question = question_of(readable(pixel_id), arguments)
     totals = questions.totals(question)
     countries = questions.breakdown(question, "country", limit=COUNTRIES_MAX)
     figures = {
@@ -144,11 +144,11 @@ def read_session_stats(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, 
 @blueprint.response(
     200, {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}
 )
-def read_weekly_sessions(given: dict[str, Any], pixel_id: uuid.UUID) -> Any:
+def read_weekly_sessions(arguments: dict[str, Any], pixel_id: uuid.UUID) -> Any:
     """Return visitors by the day of the week, from Sunday, and by its hour in the zone."""
     weekly = [[0] * HOURS_A_DAY for _ in range(DAYS_A_WEEK)]
     # A range of years costs no more hours than there are between the first hit and the last.
-    question = questions.clipped(question_of(readable(pixel_id), given))
+    question = questions.clipped(question_of(readable(pixel_id), arguments))
     for point in questions.series(question, "hour", filled=False) if question else ():
         weekly[point.at.isoweekday() % DAYS_A_WEEK][point.at.hour] += point.visitors
     return jsonify(weekly)
@@ -158,14 +158,14 @@ def read_weekly_sessions(given: dict[str, Any], pixel_id: uuid.UUID) -> Any:
 @auth.required_or_shared
 @blueprint.arguments(EventPointsArgs, location="query")
 @blueprint.response(200, EventPointOut(many=True))
-def read_event_series(given: dict[str, Any], pixel_id: uuid.UUID) -> list[dict[str, Any]]:
+def read_event_series(arguments: dict[str, Any], pixel_id: uuid.UUID) -> list[dict[str, Any]]:
     """Return hits over time by their class, which stands where Umami has an event's name."""
-    question = question_of(readable(pixel_id), given)
-    unit = questions.widened(question, given["unit"])
+    question = question_of(readable(pixel_id), arguments)
+    unit = questions.widened(question, arguments["unit"])
     found = [
-        {"x": each.hit_class, "t": local(point), "y": point.pageviews}
-        for each in _by_class(question)
-        for point in questions.series(each, unit, filled=False)
+        {"x": class_question.hit_class, "t": local(point), "y": point.pageviews}
+        for class_question in _by_class(question)
+        for point in questions.series(class_question, unit, filled=False)
     ]
     return sorted(found, key=lambda point: (point["t"], point["x"]))
 
@@ -174,10 +174,10 @@ def read_event_series(given: dict[str, Any], pixel_id: uuid.UUID) -> list[dict[s
 @auth.required_or_shared
 @blueprint.arguments(StatsArgs, location="query")
 @blueprint.response(200, EventStatsOut)
-def read_event_stats(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
+def read_event_stats(arguments: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
     """Return the totals of the hits as events; their classes are what Umami counts as names."""
-    question = question_of(readable(pixel_id), given)
-    compared = questions.compared_with(question, given["compare"])
+    question = question_of(readable(pixel_id), arguments)
+    compared = questions.compared_with(question, arguments["compare"])
     return {"data": {**_event_totals(question), "comparison": _event_totals(compared)}}
 
 
@@ -185,10 +185,10 @@ def read_event_stats(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, An
 @auth.required_or_shared
 @blueprint.arguments(UtmArgs, location="query")
 @blueprint.response(200, UtmOut(many=True))
-def read_utm_metrics(given: dict[str, Any], pixel_id: uuid.UUID) -> list[dict[str, Any]]:
+def read_utm_metrics(arguments: dict[str, Any], pixel_id: uuid.UUID) -> list[dict[str, Any]]:
     """Return the values of a campaign's parameter that most page views have."""
-    question = question_of(readable(pixel_id), given)
-    found = questions.breakdown(question, given["type"], limit=UTM_VALUES_MAX)
+    question = question_of(readable(pixel_id), arguments)
+    found = questions.breakdown(question, arguments["type"], limit=UTM_VALUES_MAX)
     ordered = sorted(found, key=lambda row: (-row.pageviews, row.name))
     return [{"utm": row.name, "views": row.pageviews} for row in ordered]
 
@@ -199,11 +199,11 @@ def read_utm_metrics(given: dict[str, Any], pixel_id: uuid.UUID) -> list[dict[st
 @auth.required_or_shared
 @blueprint.arguments(RealtimeArgs, location="query")
 @blueprint.response(200, RealtimeOut)
-def read_realtime(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
+def read_realtime(arguments: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
     """Return the hits of the last half hour: by minute, by country and one by one."""
     pixel, at = readable(pixel_id), now()
     start = at.replace(second=0, microsecond=0) - timedelta(minutes=REALTIME_MINUTES)
-    question = question_of(pixel, {**given, "start": start, "end": at})
+    question = question_of(pixel, {**arguments, "start": start, "end": at})
     hits = shown(questions.events(question, page_size=REALTIME_EVENTS_MAX))
     points = questions.series(question, "minute", filled=False)
     countries = _counted(hit.source.country for hit in hits)
@@ -227,8 +227,8 @@ def read_realtime(given: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
     }
 
 
-def _owners(user_id: uuid.UUID, given: dict[str, Any]) -> list[Owner]:
-    of_teams = teams.ids_of(user_id) if given["includeTeams"] else []
+def _owners(user_id: uuid.UUID, arguments: dict[str, Any]) -> list[Owner]:
+    of_teams = teams.ids_of(user_id) if arguments["includeTeams"] else []
     return [Owner(user_id=user_id), *(Owner(team_id=team_id) for team_id in of_teams)]
 
 
@@ -287,7 +287,9 @@ def _by_class(question: Question) -> list[Question]:
     """Return a question for each class that it is about."""
     if question.hit_class != "all":
         return [question]
-    return [replace(question, hit_class=each) for each in CLASS_CHOICES if each != "all"]
+    return [
+        replace(question, hit_class=hit_class) for hit_class in CLASS_CHOICES if hit_class != "all"
+    ]
 
 
 def _event_totals(question: Question) -> dict[str, int]:

@@ -35,10 +35,10 @@ def change_password() -> Rendered:
     form = Form(PasswordChange)
     if not form.errors:
         count_sign_in()
-        user, given = auth.caller().user, form.values
+        user, values = auth.caller().user, form.values
         with form.errors_at("currentPassword", BadRequest):
             user = accounts.change_password(
-                user, given["currentPassword"], given["newPassword"], address(), now()
+                user, values["currentPassword"], values["newPassword"], address(), now()
             )
             base.sign_in(user)
             flash("Your password is changed, and all of your other sessions have ended.")
@@ -61,7 +61,9 @@ def create_key() -> Rendered:
 @blueprint.get("/account/keys/<uuid:key_id>/revoke")
 def ask_to_revoke_key(key_id: uuid.UUID) -> str:
     """GET: ask whether an API key shall end. 200; 404 for another's."""
-    key = next((each for each in accounts.keys_of(auth.caller().user) if each.id == key_id), None)
+    key = next(
+        (own_key for own_key in accounts.keys_of(auth.caller().user) if own_key.id == key_id), None
+    )
     if key is None:
         raise NotFound("No such API key.")
     return ask(
@@ -138,6 +140,6 @@ def _account(
         keys=keys,
         scopes=wording.SCOPES,
         reaches=reach.choices(Action.READ_PIXEL, "Everything that is yours"),
-        names=reach.names([each.pixel_id or each.team_id for each in keys]),
+        names=reach.names([own_key.pixel_id or own_key.team_id for own_key in keys]),
         now=now(),
     )

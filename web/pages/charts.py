@@ -203,21 +203,24 @@ def _curve(
     zone: ZoneInfo | None = None,
 ) -> Curve:
     highest = HEADROOM * max(
-        (each.share(min(each.age + 1, hours)) for each in courses), default=0.0
+        (course.share(min(course.age + 1, hours)) for course in courses), default=0.0
     )
     step = _grid_step(max(1, round(highest * 1000)), (10, 20, 50, 100, 200, 250)) / 1000
     top = step * max(1, -(-round(highest * 1000) // round(step * 1000)))
     lines = [
-        Line(each.name, _line(each, hours, top, height), line)
-        for each, line in zip(courses, names, strict=False)
+        Line(course.name, _line(course, hours, top, height), line)
+        for course, line in zip(courses, names, strict=False)
     ]
     first = courses[0]
     return Curve(
         hours=hours,
         height=height,
         grid=[
-            GridLine(_y(step * each, top, height), f"{step * each:.0%}".replace("%", f"{NARROW}%"))
-            for each in range(round(top / step) + 1)
+            GridLine(
+                _y(step * multiple, top, height),
+                f"{step * multiple:.0%}".replace("%", f"{NARROW}%"),
+            )
+            for multiple in range(round(top / step) + 1)
         ],
         labels=labels,
         lines=lines,
@@ -250,9 +253,9 @@ def _slots(
     ends = list(itertools.accumulate(SLOT_HOURS[hours]))
     for end, width in zip(ends, SLOT_HOURS[hours], strict=True):
         dots = tuple(
-            Dot(_y(each.share(min(end, each.age + 1)), top, height), line)
-            for each, line in zip(courses, names, strict=False)
-            if each.age > end - width
+            Dot(_y(course.share(min(end, course.age + 1)), top, height), line)
+            for course, line in zip(courses, names, strict=False)
+            if course.age > end - width
         )
         tip, row = _said(courses, end, width, sent_at, zone)
         found.append(
@@ -278,19 +281,19 @@ def _said(
     """Return what a slot's tip says, line by line, and its row of the table."""
     after = f"+{end}{NARROW}h"
     shares = [
-        percent(each.had_opened(end), each.sent) if each.age > end - width else "–"
-        for each in courses
+        percent(course.had_opened(end), course.sent) if course.age > end - width else "–"
+        for course in courses
     ]
     if sent_at is None or zone is None:
         words = [
-            f"{share} {each.name}" if share != "–" else f"Not yet: {each.name}"
-            for each, share in zip(courses, shares, strict=True)
+            f"{share} {course.name}" if share != "–" else f"Not yet: {course.name}"
+            for course, share in zip(courses, shares, strict=True)
         ]
         return (f"{after} after sending", *words), (after, *shares)
     first, before = courses[0], courses[1:]
     at = (sent_at.astimezone(UTC) + timedelta(hours=end)).astimezone(zone)
     clock = f"{at.day} {at:%b, %H:%M}"
-    then = [f"{share} {each.name}" for each, share in zip(before, shares[1:], strict=True)]
+    then = [f"{share} {course.name}" for course, share in zip(before, shares[1:], strict=True)]
     if first.age <= end - width:
         return (f"{after} · {clock}", "Not there yet", *then), (
             *(after, moment(at, zone), "–", "–", "–"),
@@ -319,8 +322,8 @@ def _end_labels(
 ) -> list[EndLabel]:
     """Place the names of the lines at their ends, the highest line's first, none upon another."""
     ends = sorted(
-        (_y(each.share(min(each.age + 1, hours)), top, height), place)
-        for place, each in enumerate(courses)
+        (_y(mailing.share(min(mailing.age + 1, hours)), top, height), place)
+        for place, mailing in enumerate(courses)
     )
     found, last = [], -LABEL_APART
     for order, (y, place) in enumerate(ends):
@@ -391,7 +394,7 @@ def parts(counts: Sequence[tuple[str, int]]) -> list[Part]:
 
 def bars(buckets: Sequence[Bucket], unit: str, nouns: tuple[str, str], *, is_running: bool) -> Bars:
     """Lay out bars for each bucket; the last is unfinished where its time still runs."""
-    highest = max((each.opens for each in buckets), default=0)
+    highest = max((bucket.opens for bucket in buckets), default=0)
     step = _grid_step(max(1, highest), (1, 2, 5))
     top = step * max(1, -(-highest // step))
     width = max(1, len(buckets))
@@ -400,16 +403,18 @@ def bars(buckets: Sequence[Bucket], unit: str, nouns: tuple[str, str], *, is_run
         width=width,
         height=HEIGHT,
         grid=[
-            GridLine(_y(step * each, top, HEIGHT), number(step * each))
-            for each in range(top // step + 1)
+            GridLine(_y(step * multiple, top, HEIGHT), number(step * multiple))
+            for multiple in range(top // step + 1)
         ],
         labels=_bucket_labels(buckets, unit, is_running=is_running),
         slots=[
-            _bucket_slot(place, each, width, unit, nouns, is_last=is_running and place == width - 1)
-            for place, each in enumerate(buckets)
+            _bucket_slot(
+                place, bucket, width, unit, nouns, is_last=is_running and place == width - 1
+            )
+            for place, bucket in enumerate(buckets)
         ],
-        opens=_bar_path([each.opens for each in whole], *OPENS_BAR, top),
-        unique=_bar_path([each.unique for each in whole], *UNIQUE_BAR, top),
+        opens=_bar_path([bucket.opens for bucket in whole], *OPENS_BAR, top),
+        unique=_bar_path([bucket.unique for bucket in whole], *UNIQUE_BAR, top),
         unfinished=_unfinished(buckets[-1], width, top) if is_running and buckets else [],
     )
 

@@ -90,8 +90,11 @@ def _pixels() -> list[Pixel]:
             ids.append(uuid.UUID(text))
         except ValueError:
             raise BadRequest("That is not a pixel.") from None
-    found = [auth.pixel_for(auth.caller(), each, Action.READ_PIXEL) for each in dict.fromkeys(ids)]
-    sent = [each for each in found if each.sent_at is not None]
+    found = [
+        auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
+        for pixel_id in dict.fromkeys(ids)
+    ]
+    sent = [pixel for pixel in found if pixel.sent_at is not None]
     if not sent:
         raise BadRequest("Check two or three mailings that have a time of sending.")
     return sorted(sent, key=lambda pixel: str(pixel.sent_at), reverse=True)

@@ -102,10 +102,10 @@ def _shared_parameters(document: dict[str, Any]) -> dict[str, Field]:
     counts: dict[str, int] = {}
     fields: dict[str, Field] = {}
     for _, _, operation in _operations(document):
-        for each in operation["parameters"]:
-            if each.get("in") == "query":
-                counts[each["name"]] = counts.get(each["name"], 0) + 1
-                fields[each["name"]] = _field(each["name"], each, required=False)
+        for parameter in operation["parameters"]:
+            if parameter.get("in") == "query":
+                counts[parameter["name"]] = counts.get(parameter["name"], 0) + 1
+                fields[parameter["name"]] = _field(parameter["name"], parameter, required=False)
     paging = {"page", "pageSize", "search", "orderBy", "sortDescending"}
     return {
         name: fields[name]
@@ -124,7 +124,7 @@ def _operation(
 ) -> Operation:
     schema = _content(operation.get("requestBody", {}))
     body = _resolved(document, schema)
-    own = [each for each in operation["parameters"] if "name" in each]
+    own = [parameter for parameter in operation["parameters"] if "name" in parameter]
     summary = re.sub(r"^[A-Z]+: ", "", operation.get("summary", ""))
     return Operation(
         id=f"{method}-{re.sub(r'[^a-z]+', '-', path.lower()).strip('-')}",
@@ -133,11 +133,11 @@ def _operation(
         summary=summary[:1].upper() + summary[1:],
         description=operation.get("description", "").removeprefix(operation.get("summary", "")),
         parameters=[
-            _field(each["name"], each, required=each.get("required", False))
-            for each in own
-            if each["name"] not in shared
+            _field(parameter["name"], parameter, required=parameter.get("required", False))
+            for parameter in own
+            if parameter["name"] not in shared
         ],
-        has_filters=any(each["name"] in shared for each in own),
+        has_filters=any(parameter["name"] in shared for parameter in own),
         body=[*_fields(body)],
         answer=_shape_of(_content(operation["responses"].get("200", {}))),
         curl=_curl(base, path, method, operation, body),
@@ -157,21 +157,23 @@ def _resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any
 
 def _fields(schema: dict[str, Any]) -> Iterator[Field]:
     required = schema.get("required", [])
-    for name, each in schema.get("properties", {}).items():
-        yield _field(name, {"schema": each, **each}, required=name in required)
+    for name, property_schema in schema.get("properties", {}).items():
+        yield _field(
+            name, {"schema": property_schema, **property_schema}, required=name in required
+        )
 
 
 def _field(name: str, holder: dict[str, Any], *, required: bool) -> Field:
     schema = holder.get("schema", {})
     items = schema.get("items", {}) if schema.get("type") == "array" else schema
     notes = [holder.get("description") or schema.get("description") or ""]
-    choices = [str(each) for each in schema.get("enum", []) if each is not None]
+    choices = [str(choice) for choice in schema.get("enum", []) if choice is not None]
     if choices:
         notes.append(f"One of {', '.join(choices)}.")
     if schema.get("default") not in (None, ""):
         notes.append(f"Default {json.dumps(schema['default'])}.")
     return Field(
-        name, _kind(schema), _shape_of(items), required, " ".join(each for each in notes if each)
+        name, _kind(schema), _shape_of(items), required, " ".join(note for note in notes if note)
     )
 
 
@@ -183,8 +185,8 @@ def _kind(schema: dict[str, Any]) -> str:
         return f"list of {_kind(items) or 'objects'}"
     if schema.get("format") in ("uuid", "date-time"):
         kind = {"uuid": "UUID", "date-time": "instant"}[schema["format"]]
-        words = [kind if each == "string" else each for each in words]
-    return " or ".join(each for each in words if each)
+        words = [kind if word == "string" else word for word in words]
+    return " or ".join(word for word in words if word)
 
 
 def _shape_of(schema: dict[str, Any]) -> str:
@@ -192,7 +194,9 @@ def _shape_of(schema: dict[str, Any]) -> str:
     several = (schema.get(name, []) for name in ("allOf", "oneOf", "anyOf"))
     inner = [schema.get("items", {}), *itertools.chain.from_iterable(several)]
     name = str(schema.get("$ref", "")).rpartition("/")[2]
-    return name or next((found for each in inner if each and (found := _shape_of(each))), "")
+    return name or next(
+        (found for inner_schema in inner if inner_schema and (found := _shape_of(inner_schema))), ""
+    )
 
 
 def _curl(
@@ -201,9 +205,9 @@ def _curl(
     """Return a command to copy; what has to be filled in stands in capitals."""
     filled = re.sub(r"\{(\w+?)(_id)?\}", lambda found: found[0][1:-1].upper(), path)
     needed = [
-        f"{each['name']}={_in_query(each.get('example', ''))}"
-        for each in operation["parameters"]
-        if each.get("in") == "query" and each.get("required")
+        f"{parameter['name']}={_in_query(parameter.get('example', ''))}"
+        for parameter in operation["parameters"]
+        if parameter.get("in") == "query" and parameter.get("required")
     ]
     lines = ["curl"]
     if operation.get("security"):

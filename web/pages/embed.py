@@ -69,7 +69,10 @@ class Piece(NamedTuple):
 def show_embed(pixel_id: uuid.UUID) -> str:
     """GET: what to embed, and whether a hit has come yet. 200; 404 for a stranger."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
-    sender = next((each for each in SENDERS if each.key == request.args.get("sender")), SENDERS[0])
+    sender = next(
+        (candidate for candidate in SENDERS if candidate.key == request.args.get("sender")),
+        SENDERS[0],
+    )
     campaign = request.args.get("campaign", "").strip()[:CAMPAIGN_CHARACTERS_MAX]
     url = recipients.url_of(public_base(), pixel.slug, utm_campaign=campaign or None)
     host = urlsplit(public_base()).hostname or ""

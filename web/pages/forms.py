@@ -35,13 +35,13 @@ class Form:
         # A field that may be null is left empty for it.
         nullable = {name for name, field in shape().fields.items() if field.allow_none}
         lists = {name for name, field in shape().fields.items() if isinstance(field, fields.List)}
-        given: dict[str, Any] = {
+        filled: dict[str, Any] = {
             name: self.sent.getlist(name) if name in lists else text
             for name, text in self.sent.items()
             if text or name not in nullable
         }
         try:
-            self.values = shape().load(given)
+            self.values = shape().load(filled)
         except ValidationError as error:
             self.errors = error.messages_dict
 

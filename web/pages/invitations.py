@@ -78,7 +78,9 @@ def _invite(
         link=link,
         team=team,
         expires_at=expires_at,
-        teams=[("", "No team"), *((str(each.id), each.name) for each in found)] if found else [],
+        teams=[("", "No team"), *((str(choice.id), choice.name) for choice in found)]
+        if found
+        else [],
     )
 
 

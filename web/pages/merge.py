@@ -120,7 +120,9 @@ def _checked(pixel: Pixel, data: bytes, form: Form) -> str:
     checked = _check(data, form)
     table, sent_at = checked.table, _sent_at(form)
     columns = [(str(n), name) for n, name in enumerate(table.columns, start=1)]
-    out = {folded(each.recipient) for each in opt_outs.every({pixel.owner}) if each.recipient}
+    out = {
+        folded(opt_out.recipient) for opt_out in opt_outs.every({pixel.owner}) if opt_out.recipient
+    }
     return render_template(
         "pixel_merge.html",
         form=form,

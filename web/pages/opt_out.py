@@ -121,8 +121,8 @@ def _asked(token: str) -> OptOutRequest:
 
 
 def _page(asked: OptOutRequest, *, is_done: bool) -> Response:
-    asked_for = (each.partition("-")[0].lower() for each in request.accept_languages.values())
-    language = next((each for each in asked_for if each in WORDS), "en")
+    asked_for = (tag.partition("-")[0].lower() for tag in request.accept_languages.values())
+    language = next((tag for tag in asked_for if tag in WORDS), "en")
     words = WORDS[language]
     lead, _, rest = (words.done if is_done else words.lead).partition("{sender}")
     page = render_template(

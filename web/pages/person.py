@@ -61,13 +61,15 @@ class Step(NamedTuple):
 def show_person() -> str:
     """GET: a person over all pixels that the caller may read. 200; 400; 404 for one unknown."""
     person = _person(Action.READ_PIXEL)
-    mailed = [_mailed(each) for each in person.pixels]
-    hits = [hit for each in person.pixels for hit in each.hits]
+    mailed = [_mailed(record) for record in person.pixels]
+    hits = [hit for record in person.pixels for hit in record.hits]
     opens = [hit for hit in hits if hit.source.hit_class == "open"]
     took = [
-        (each.first_opened_at - each.sent_at).total_seconds()
-        for each in mailed
-        if each.first_opened_at and each.sent_at and each.first_opened_at >= each.sent_at
+        (mailing.first_opened_at - mailing.sent_at).total_seconds()
+        for mailing in mailed
+        if mailing.first_opened_at
+        and mailing.sent_at
+        and mailing.first_opened_at >= mailing.sent_at
     ]
     programs = Counter(
         wording.program(hit.values["browser"]) for hit in opens if hit.values["browser"]
@@ -77,8 +79,8 @@ def show_person() -> str:
         "person.html",
         person=person,
         mailed=mailed,
-        meanings=wording.meanings_of_people(each.row for each in person.pixels),
-        opened_count=sum(each.status == "opened" for each in mailed),
+        meanings=wording.meanings_of_people(record.row for record in person.pixels),
+        opened_count=sum(mailing.status == "opened" for mailing in mailed),
         median=statistics.median(took) if took else None,
         last_open=max((hit.at for hit in opens), default=None),
         programs=[name for name, _ in programs.most_common(3)],
@@ -143,7 +145,7 @@ def export(form: str) -> Response:
     if form == "csv":
         rows = (
             {
-                "pixel": each.pixel.name,
+                "pixel": record.pixel.name,
                 "createdAt": hit.at.isoformat(),
                 "class": hit.source.hit_class,
                 "reason": hit.source.reason,
@@ -151,11 +153,11 @@ def export(form: str) -> Response:
                 "country": hit.source.country,
                 "query": hit.source.query,
             }
-            for each in person.pixels
-            for hit in each.hits
+            for record in person.pixels
+            for hit in record.hits
         )
         return base.download(exports.as_csv(rows, HIT_COLUMNS), "person.csv")
-    shown = [persons.shown(each) for each in person.pixels]
+    shown = [persons.shown(record) for record in person.pixels]
     whole = WholePersonOut().dump({**person._asdict(), "pixels": shown})
     response = Response(
         json.dumps(whole, ensure_ascii=False, indent=1), mimetype="application/json"
@@ -178,7 +180,7 @@ def _person(action: Action) -> Person:
 
 def _owners_to_change(person: Person) -> set[uuid.UUID]:
     able = auth.owners_for(auth.caller(), Action.CHANGE_PIXEL)
-    owners = {each.pixel.owner for each in person.pixels}
+    owners = {record.pixel.owner for record in person.pixels}
     return owners if able is None else owners & able
 
 
@@ -189,11 +191,11 @@ def _ask(heading: str, lines: list[str], action: str) -> str:
     return ask(Asking(question, lines, action, back, person.recipient))
 
 
-def _mailed(each: OfPixel) -> Mailed:
-    row = each.row
+def _mailed(record: OfPixel) -> Mailed:
+    row = record.row
     return Mailed(
-        each.pixel,
-        row.sent_at or each.pixel.sent_at,
+        record.pixel,
+        row.sent_at or record.pixel.sent_at,
         row.status,
         row.first_opened_at,
         row.opens,
@@ -203,18 +205,18 @@ def _mailed(each: OfPixel) -> Mailed:
 def _timeline(person: Person) -> list[Step]:
     """Return all that happened, the last first."""
     steps: list[Step] = []
-    for each in person.pixels:
-        sent_at = each.row.sent_at or each.pixel.sent_at
+    for record in person.pixels:
+        sent_at = record.row.sent_at or record.pixel.sent_at
         if sent_at:
-            steps.append(Step(sent_at, "sending", "Sent", each.pixel.name))
+            steps.append(Step(sent_at, "sending", "Sent", record.pixel.name))
         opens = 0
-        for hit in each.hits:
+        for hit in record.hits:
             opens += hit.source.hit_class == "open"
-            steps.append(_step(each, hit, opens, sent_at))
+            steps.append(_step(record, hit, opens, sent_at))
     return sorted(steps, key=lambda step: step.at, reverse=True)
 
 
-def _step(each: OfPixel, hit: Event, opens: int, sent_at: datetime | None) -> Step:
+def _step(record: OfPixel, hit: Event, opens: int, sent_at: datetime | None) -> Step:
     hit_class = hit.source.hit_class
     notes, ending = [wording.fetched_by(hit)], ""
     if hit_class == "open" and opens == 1 and sent_at and hit.at >= sent_at:
@@ -228,7 +230,7 @@ def _step(each: OfPixel, hit: Event, opens: int, sent_at: datetime | None) -> St
         hit.at,
         wording.CLASS_LABELS[hit_class].mark,
         VERBS[hit_class],
-        each.pixel.name,
+        record.pixel.name,
         ending,
         "; ".join(notes),
         f"{words.meaning} {words.certainty}".strip(),

@@ -233,7 +233,7 @@ def _owners() -> list[tuple[str, str]]:
     if caller.is_admin:
         everybody = accounts.every_user(base.FEW_MAX)
         found += [
-            (f"user:{each.id}", each.username) for each in everybody if each.id != caller.user.id
+            (f"user:{user.id}", user.username) for user in everybody if user.id != caller.user.id
         ]
     return found
 

@@ -39,7 +39,7 @@ def show_pixels() -> str:
     at, own_teams = now(), teams.first_teams_of(auth.caller().user)
     sorting = base.sorting(overviews.ORDERS, "sentAt", rising={"name"})
     found = overviews.listing(owner, at, base.list_query(sorting=sorting))
-    rows = [_row(each, at) for each in found.data]
+    rows = [_row(overview, at) for overview in found.data]
     return render_template(
         "pixels.html",
         found=found,
@@ -140,10 +140,13 @@ def _opens_by_day(pixel: Pixel, at: datetime) -> list[int]:
 def _owners_tabs(team: Team | None, found: list[Team]) -> list[OwnersTab]:
     """Return one's own pixels and those of one's teams, with how many there are."""
     user_id = auth.caller().user.id
-    own, of_teams = pixels.counts(user_id, [each.id for each in found])
+    own, of_teams = pixels.counts(user_id, [own_team.id for own_team in found])
     return [
         OwnersTab("Yours", None, own, team is None),
-        *(OwnersTab(each.name, each.id, of_teams.get(each.id, 0), team == each) for each in found),
+        *(
+            OwnersTab(own_team.name, own_team.id, of_teams.get(own_team.id, 0), team == own_team)
+            for own_team in found
+        ),
     ]
 
 
@@ -158,5 +161,5 @@ def _owner_asked_for() -> tuple[uuid.UUID, Team | None]:
 def _owners() -> list[tuple[str, str]]:
     """Return whom a new pixel may belong to, as a choice."""
     found = teams.first_teams_of(auth.caller().user)
-    allowed = [each for each in found if base.may(auth.team_for, each.id, Action.CREATE_PIXEL)]
-    return [("", "You"), *((str(each.id), each.name) for each in allowed)]
+    allowed = [team for team in found if base.may(auth.team_for, team.id, Action.CREATE_PIXEL)]
+    return [("", "You"), *((str(team.id), team.name) for team in allowed)]

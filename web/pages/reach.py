@@ -79,5 +79,5 @@ def asked_for(action: Action) -> Pixel | None:
 def names(things: Collection[uuid.UUID | None]) -> dict[uuid.UUID, str]:
     """Return the names of those pixels and teams of these that the caller may see."""
     owners = auth.owners_for(auth.caller(), Action.READ_PIXEL)
-    ids = {each for each in things if each}
+    ids = {known_id for known_id in things if known_id}
     return pixels.names_of(ids, owners) | teams.names_of(ids, owners)

@@ -142,7 +142,7 @@ def _recipients(pixel: Pixel) -> str:
         "pixel_recipients.html",
         may_change=base.may(auth.pixel_for, pixel.id, Action.CHANGE_PIXEL),
         found=found,
-        rows=[PersonRow(each, fetched_by(each)) for each in found.data],
+        rows=[PersonRow(recipient, fetched_by(recipient)) for recipient in found.data],
         meanings=wording.meanings_of_people(found.data),
         everybody=found.counts.all or found.count or base.search_text(),
         sorting=sorting,

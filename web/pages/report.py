@@ -54,13 +54,13 @@ def report_page(path: str) -> Callable[[View], View]:
 
     def register(view: View) -> View:
         @functools.wraps(view)
-        def of_pixel(pixel_id: uuid.UUID, **given: Any) -> Any:
+        def of_pixel(pixel_id: uuid.UUID, **arguments: Any) -> Any:
             pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
-            return view(_asked(pixel, is_public=False), **given)
+            return view(_asked(pixel, is_public=False), **arguments)
 
         @functools.wraps(view)
-        def of_share(slug: str, **given: Any) -> Any:
-            return view(_asked(shares.find_by_slug(slug).pixel, is_public=True), **given)
+        def of_share(slug: str, **arguments: Any) -> Any:
+            return view(_asked(shares.find_by_slug(slug).pixel, is_public=True), **arguments)
 
         blueprint.get(f"/pixels/<uuid:pixel_id>{path}")(of_pixel)
         shared.get(f"/share/<slug>{path}")(public(of_share))
@@ -244,12 +244,12 @@ class Report(Asked, Hero):
 
 def _asked(pixel: Pixel, *, is_public: bool) -> Asked:
     """Return what the address asks; what it can't mean counts as not said."""
-    at, zone, given = now(), base.zone(), request.args.get
-    hit_class, hours = given("class", ""), given("hours", "")
+    at, zone, argument = now(), base.zone(), request.args.get
+    hit_class, hours = argument("class", ""), argument("hours", "")
     asked = Asked(
         pixel=pixel,
         period=periods.period_of(
-            given("range", ""), given("from", ""), given("to", ""), at, zone, pixel.sent_at
+            argument("range", ""), argument("from", ""), argument("to", ""), at, zone, pixel.sent_at
         ),
         zone=zone,
         at=at,
@@ -260,7 +260,7 @@ def _asked(pixel: Pixel, *, is_public: bool) -> Asked:
         reading=Reading(pixel.number),
     )
     for name in asked.dimensions:
-        value = given(name, "").replace("\0", "")[:FILTER_CHARACTERS_MAX]
+        value = argument(name, "").replace("\0", "")[:FILTER_CHARACTERS_MAX]
         if value:
             asked.filters[name] = value
     return asked
@@ -291,19 +291,19 @@ def _report(asked: Asked) -> Report:
         chart=None if hero.mailing else _chart(asked),
         fetches=fetches,
         limited=questions.limited_count(replace(asked.question, hit_class=ALL)),
-        class_parts=charts.parts([(each.mark, count) for each, count in counts]),
+        class_parts=charts.parts([(label.mark, count) for label, count in counts]),
         class_label=", ".join(
-            counted(count, each.singular.lower(), each.plural.lower()) for each, count in counts
+            counted(count, label.singular.lower(), label.plural.lower()) for label, count in counts
         ),
         class_links=[
             ClassLink(
                 None if name == "open" else name,
-                each.mark,
-                each.plural,
+                label.mark,
+                label.plural,
                 by_class[name].pageviews,
                 name == asked.hit_class,
             )
-            for name, each in wording.CLASS_LABELS.items()
+            for name, label in wording.CLASS_LABELS.items()
         ],
         lists=_lists(asked, totals.pageviews, hero),
         hits=questions.events(asked.question, page_size=HITS_SHOWN),
@@ -384,7 +384,7 @@ def _unmerged(asked: Asked) -> int:
 def _chart(asked: Asked) -> charts.Bars:
     points = questions.series(asked.question, asked.period.unit, filled=True)
     return charts.bars(
-        [charts.Bucket(*each) for each in points],
+        [charts.Bucket(*point) for point in points],
         asked.period.unit,
         (asked.noun, asked.nouns),
         is_running=asked.period.is_running(asked.at),
@@ -415,7 +415,7 @@ def _lists(asked: Asked, whole: int, hero: Hero) -> list[Breakdown]:
     for name, leaders in found.items():
         if name in wording.RARELY_THERE and not leaders:
             continue
-        rest = whole - sum(each.pageviews for each in leaders)
+        rest = whole - sum(leader.pageviews for leader in leaders)
         unknown = wording.UNKNOWN.get(name) if len(leaders) < ROWS_READ_MAX else None
         rows = _rows(name, leaders[:ROWS_SHOWN], (unknown, rest) if unknown and rest > 0 else None)
         lists.append(
@@ -429,16 +429,16 @@ def _rows(
     found: Sequence[shapes.Leader | shapes.BreakdownRow],
     rest: tuple[str, int] | None = None,
 ) -> list[ListRow]:
-    counts = [each.pageviews for each in found] + ([rest[1]] if rest else [])
+    counts = [row.pageviews for row in found] + ([rest[1]] if rest else [])
     longest = max(counts, default=0) or 1
     rows = [
         ListRow(
-            each.name,
-            wording.value_of(dimension, each.name),
-            each.pageviews,
-            round(each.pageviews / longest * 100, 1),
+            row.name,
+            wording.value_of(dimension, row.name),
+            row.pageviews,
+            round(row.pageviews / longest * 100, 1),
         )
-        for each in found
+        for row in found
     ]
     if rest:
         rows.append(ListRow(None, rest[0], rest[1], round(rest[1] / longest * 100, 1)))

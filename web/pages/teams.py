@@ -194,7 +194,7 @@ def _teams(new_team: Form | None = None, joining: Form | None = None) -> str:
 
 def _team(team: Team, details: Form | None = None, deletion: Form | None = None) -> str:
     caller = auth.caller()
-    allowed = {each for each in Action if base.may(auth.team_for, team.id, each)}
+    allowed = {action for action in Action if base.may(auth.team_for, team.id, action)}
     return render_template(
         "team.html",
         team=team,

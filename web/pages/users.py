@@ -33,10 +33,10 @@ def create_user() -> Rendered:
     auth.caller().require(Action.MANAGE_USERS)
     form = Form(UserCreate)
     if not form.errors:
-        given = form.values
+        values = form.values
         with form.errors_at("username", UsernameTaken):
-            accounts.create_user(given["username"], given["password"], Role(given["role"]))
-            flash(f"{given['username']} can sign in.")
+            accounts.create_user(values["username"], values["password"], Role(values["role"]))
+            flash(f"{values['username']} can sign in.")
             return back_to("users_page.show_users")
     return _users(new_user=form), form.status
 
@@ -101,7 +101,7 @@ def _heir_of(form: Form) -> Owner | None:
     choice = form.sent["pixels"]
     if choice == "me":
         return Owner(user_id=auth.caller().user.id)
-    found = next((each for each in teams.every_team(base.FEW_MAX) if str(each.id) == choice), None)
+    found = next((team for team in teams.every_team(base.FEW_MAX) if str(team.id) == choice), None)
     if found:
         return Owner(team_id=found.id)
     if choice != "delete":
@@ -113,7 +113,7 @@ def _ask_to_delete(user: User, form: Form) -> str:
     count, _ = pixels.counts(user.id, [])
     owners = [
         ("me", "go to me"),
-        *((str(each.id), f"go to {each.name}") for each in teams.every_team(base.FEW_MAX)),
+        *((str(team.id), f"go to {team.name}") for team in teams.every_team(base.FEW_MAX)),
         ("delete", "are deleted with all of their hits"),
     ]
     question = Asking(

@@ -123,7 +123,7 @@ def _webhooks(form: Form | None = None) -> str:
         "webhooks.html",
         pixel=pixel,
         found=found,
-        names=reach.names([each.pixel_id or each.team_id for each in found.data]),
+        names=reach.names([webhook.pixel_id or webhook.team_id for webhook in found.data]),
         form=form or Form.empty(**start),
         events=wording.EVENTS,
         statuses=wording.WEBHOOK_STATUSES,
@@ -139,7 +139,7 @@ def _webhook(webhook: Webhook, secret: str | None = None) -> str:
         names=reach.names([webhook.pixel_id or webhook.team_id]),
         events=wording.EVENTS,
         statuses=wording.WEBHOOK_STATUSES,
-        deliveries=[_told(each) for each in reversed(webhook.log)],
+        deliveries=[_told(delivery) for delivery in reversed(webhook.log)],
     )
 
 
