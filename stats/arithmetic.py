@@ -108,13 +108,13 @@ def sort_columns(columns: Columns) -> Columns:
     keys |= np.arange(len(keys))
     keys.sort()
     keys &= (1 << _PLACE_BITS) - 1
-    return Columns(*(narrow(each)[keys] for each in columns))
+    return Columns(*(narrow(column)[keys] for column in columns))
 
 
 def join_columns(first: Columns, second: Columns) -> Columns:
     """Return sorted hits of both, the second's having come later."""
     places = np.searchsorted(visit_numbers(first), visit_numbers(second), side="right")
-    return Columns(*(_inserted(*each, places) for each in zip(first, second, strict=True)))
+    return Columns(*(_inserted(*pair, places) for pair in zip(first, second, strict=True)))
 
 
 def visit_numbers(columns: Columns) -> Array:
@@ -129,7 +129,7 @@ def hits_of_visits(piece: Columns, visits: Array) -> Columns:
     keys = visit_numbers(piece)
     starts, ends = (np.searchsorted(keys, visits, side) for side in ("left", "right"))
     places = runs(starts, ends - starts)
-    return Columns(*(each[places] for each in piece))
+    return Columns(*(column[places] for column in piece))
 
 
 def pieces_with(visits: Array, starts: Array) -> list[int]:
@@ -145,8 +145,8 @@ def join_recent(pieces: Sequence[Recent]) -> Recent:
     """Put a day's recent hits together; what several pieces replace is replaced once."""
     if len(pieces) == 1:
         return pieces[0]
-    hits, replaced = (np.concatenate(each) for each in list(zip(*pieces, strict=True))[:2])
-    piece = np.repeat(np.arange(len(pieces)), [len(each.replaced) for each in pieces])
+    hits, replaced = (np.concatenate(arrays) for arrays in list(zip(*pieces, strict=True))[:2])
+    piece = np.repeat(np.arange(len(pieces)), [len(recent.replaced) for recent in pieces])
     visits, place = np.unique(visit_numbers(columns_of(replaced)), return_inverse=True)
     # Each piece was made beside the same columns, so a visit's hits are the same in all of them.
     first = np.full(len(visits), len(pieces))
@@ -177,7 +177,7 @@ def join_pieces(pieces: Iterable[Columns], new: Columns) -> Iterator[tuple[Colum
 def between(columns: Columns, first_ms: int, last_ms: int) -> Columns:
     """Return the hits from one millisecond of the day to another, both included."""
     kept = (columns.at >= first_ms) & (columns.at <= last_ms)
-    return Columns(*(each[kept] for each in columns))
+    return Columns(*(column[kept] for column in columns))
 
 
 def group_hits(pieces: Iterable[Columns], class_bits: Array) -> tuple[HourlyRollup, Array]:
@@ -192,14 +192,14 @@ def group_hits(pieces: Iterable[Columns], class_bits: Array) -> tuple[HourlyRoll
         quarter, bits = piece.at // np.uint32(MS_PER_QUARTER), class_bits[piece.profile]
         for place, of_class in enumerate(by_quarter):
             of_class += np.bincount(quarter[bits == 1 << place], minlength=QUARTERS)
-        of_each = zip(last_visit, _one_by_one(piece), strict=True)
-        hourly = _grouped(HourlyRollup(*(np.concatenate(each) for each in of_each)))
+        by_column = zip(last_visit, _one_by_one(piece), strict=True)
+        hourly = _grouped(HourlyRollup(*(np.concatenate(parts) for parts in by_column)))
         # It may go on.
         start = _starts(hourly.hour, hourly.visitor)[-1]
-        found.append(HourlyRollup(*(each[:start] for each in hourly)))
-        last_visit = HourlyRollup(*(each[start:] for each in hourly))
-    of_each = zip(*found, last_visit, strict=True)
-    return HourlyRollup(*(np.concatenate(each) for each in of_each)), by_quarter.ravel()
+        found.append(HourlyRollup(*(column[:start] for column in hourly)))
+        last_visit = HourlyRollup(*(column[start:] for column in hourly))
+    by_column = zip(*found, last_visit, strict=True)
+    return HourlyRollup(*(np.concatenate(parts) for parts in by_column)), by_quarter.ravel()
 
 
 def summarise(hourly: HourlyRollup) -> tuple[Summary, Hours]:
@@ -209,10 +209,12 @@ def summarise(hourly: HourlyRollup) -> tuple[Summary, Hours]:
     hits = np.bincount(hourly.profile, hourly.hits, count)
     profile = np.flatnonzero(hits)
     sums = (
-        np.bincount(hourly.profile[is_single], each, count)
-        for each in (None, hourly.hits[is_single] == 1, _seconds(hourly)[is_single])
+        np.bincount(hourly.profile[is_single], weights, count)
+        for weights in (None, hourly.hits[is_single] == 1, _seconds(hourly)[is_single])
     )
-    by_profile = ProfileRollup(profile, *(each[profile].astype(np.int64) for each in (hits, *sums)))
+    by_profile = ProfileRollup(
+        profile, *(totals[profile].astype(np.int64) for totals in (hits, *sums))
+    )
     return Summary(by_profile, *_rollup_by_set(visit_rows)), _by_hour(hourly, is_single, visit_rows)
 
 
@@ -264,8 +266,8 @@ def remains_of(hourly: HourlyRollup) -> Remains:
     keys = hourly.profile.astype(np.int64) << _VISITOR_BITS | hourly.visitor
     keys, place = np.unique(keys, return_inverse=True)
     sums = (
-        np.bincount(place, each, len(keys)).astype(np.int64)
-        for each in (
+        np.bincount(place, weights, len(keys)).astype(np.int64)
+        for weights in (
             hourly.hits,
             is_single,
             is_single & (hourly.hits == 1),
@@ -282,7 +284,7 @@ def join_remains(first: Remains, second: Remains) -> Remains:
     # Pairs that both have are added up; visits are not looked at again, since their hits are gone.
     keys = joined.profile.astype(np.int64) << _VISITOR_BITS | joined.visitor
     keys, place = np.unique(keys, return_inverse=True)
-    sums = (np.bincount(place, each, len(keys)).astype(np.int64) for each in joined[2:])
+    sums = (np.bincount(place, weights, len(keys)).astype(np.int64) for weights in joined[2:])
     visitor = keys & ((1 << _VISITOR_BITS) - 1)
     return Remains(
         PairRollup(keys >> _VISITOR_BITS, visitor, *sums),
@@ -292,11 +294,11 @@ def join_remains(first: Remains, second: Remains) -> Remains:
 
 def join_visit_rows(*rows: VisitRows) -> VisitRows:
     """Put together visits that are numbered by themselves in each."""
-    counts = (int(each.visit[-1]) + 1 if len(each.visit) else 0 for each in rows)
+    counts = (int(visit_rows.visit[-1]) + 1 if len(visit_rows.visit) else 0 for visit_rows in rows)
     following = np.cumsum([0, *counts])
     numbered = [
-        each._replace(visit=each.visit.astype(np.int64) + start)
-        for each, start in zip(rows, following.tolist(), strict=False)
+        visit_rows._replace(visit=visit_rows.visit.astype(np.int64) + start)
+        for visit_rows, start in zip(rows, following.tolist(), strict=False)
     ]
     return VisitRows(*map(np.concatenate, zip(*numbered, strict=True)))
 
@@ -305,9 +307,9 @@ def summary_of_remains(remains: Remains) -> tuple[Summary, VisitorSets]:
     """Return a day's totals by profile, from what is left of it."""
     pairs = remains.pairs
     count = int(pairs.profile.max(initial=0)) + 1
-    sums = [np.bincount(pairs.profile, each, count).astype(np.int64) for each in pairs[2:]]
+    sums = [np.bincount(pairs.profile, weights, count).astype(np.int64) for weights in pairs[2:]]
     profile = np.flatnonzero(sums[0])
-    by_profile = ProfileRollup(profile, *(each[profile] for each in sums))
+    by_profile = ProfileRollup(profile, *(totals[profile] for totals in sums))
     return (
         Summary(by_profile, *_rollup_by_set(remains.visit_rows)),
         _visitor_sets(pairs.visitor, pairs.profile),
@@ -330,7 +332,7 @@ def visits_of(columns: Columns, group: Array) -> tuple[Array, Array, Array]:
     """Return what `join_visits` does, of hits in any order; their instants may be of any days."""
     hour = _hours(columns.at).astype(np.int64)
     visitor_bits, group_bits = (
-        int(each.max(initial=0)).bit_length() for each in (columns.visitor, group)
+        int(numbers.max(initial=0)).bit_length() for numbers in (columns.visitor, group)
     )
     visits = hour - hour.min() << visitor_bits if len(hour) else hour
     visits |= columns.visitor
@@ -382,7 +384,7 @@ def _hours(at: Array) -> Array:
 
 
 def _cut(columns: Columns, start: int, end: int | None) -> Columns:
-    return Columns(*(each[start:end] for each in columns))
+    return Columns(*(column[start:end] for column in columns))
 
 
 def _one_by_one(columns: Columns) -> HourlyRollup:
@@ -402,8 +404,8 @@ def _grouped(hourly: HourlyRollup) -> HourlyRollup:
     # Most visits have one profile, so that there is little to sort.
     order = np.argsort(keys, kind="stable")
     starts = _starts(keys[order])
-    hour, visitor, profile = (each[order[starts]] for each in hourly[:3])
-    hits, first, last, quarters = (each[order] for each in hourly[3:])
+    hour, visitor, profile = (column[order[starts]] for column in hourly[:3])
+    hits, first, last, quarters = (column[order] for column in hourly[3:])
     return HourlyRollup(
         hour,
         visitor,
@@ -447,7 +449,9 @@ def _visits(hourly: HourlyRollup) -> tuple[Array, VisitRows]:
     is_single = np.repeat(lengths == 1, lengths)
     several = known & ~is_single
     visit = np.repeat(np.cumsum(known[starts]) - 1, lengths)
-    return known & is_single, VisitRows(visit[several], *(each[several] for each in hourly[1:6]))
+    return known & is_single, VisitRows(
+        visit[several], *(column[several] for column in hourly[1:6])
+    )
 
 
 def _rollup_by_set(visit_rows: VisitRows) -> tuple[ProfileSetRollup, VisitRows]:
@@ -460,7 +464,7 @@ def _rollup_by_set(visit_rows: VisitRows) -> tuple[ProfileSetRollup, VisitRows]:
     order = np.lexsort(profiles.T)
     sets_at = _starts(*profiles[order].T)
     hits, first, last = (
-        each[places[order]] for each in (visit_rows.hits, visit_rows.first, visit_rows.last)
+        column[places[order]] for column in (visit_rows.hits, visit_rows.first, visit_rows.last)
     )
     bounces = (hits == 1) & (profiles[order] > 0)
     seconds = np.stack(
@@ -473,19 +477,21 @@ def _rollup_by_set(visit_rows: VisitRows) -> tuple[ProfileSetRollup, VisitRows]:
         np.add.reduceat(bounces.astype(np.int64), sets_at),
         np.add.reduceat(seconds, sets_at),
     )
-    return by_profile_set, VisitRows(*(each[np.repeat(~small, lengths)] for each in visit_rows))
+    return by_profile_set, VisitRows(*(column[np.repeat(~small, lengths)] for column in visit_rows))
 
 
 def _by_hour(hourly: HourlyRollup, is_single: Array, visit_rows: VisitRows) -> Hours:
     """Return a day by hours; `is_single` tells which rows are visits of one profile."""
     bounds = np.searchsorted(hourly.hour, np.arange(HOURS_A_DAY + 1))
-    found = [_by_profile(hourly, is_single, slice(*each)) for each in pairwise(bounds)]
+    found = [
+        _by_profile(hourly, is_single, slice(*hour_bounds)) for hour_bounds in pairwise(bounds)
+    ]
     profile, hits, visits = map(np.concatenate, zip(*found, strict=True))
     starts = _starts(visit_rows.visit)
     set_hour = _hours(visit_rows.first[starts])
     _, first, (lengths, set_profile, set_visits) = _by_set(visit_rows.profile, starts, set_hour)
     return Hours(
-        np.repeat(np.arange(HOURS_A_DAY), [len(each) for each, *_ in found]),
+        np.repeat(np.arange(HOURS_A_DAY), [len(profiles) for profiles, *_ in found]),
         profile,
         hits,
         visits,
@@ -498,10 +504,10 @@ def _by_hour(hourly: HourlyRollup, is_single: Array, visit_rows: VisitRows) -> H
 
 def _by_profile(hourly: HourlyRollup, is_single: Array, hour: slice) -> tuple[Array, Array, Array]:
     """Return the profiles of an hour, their hits, and their visits that have no other profile."""
-    of_each, is_single = hourly.profile[hour], is_single[hour]
-    hits = np.bincount(of_each, hourly.hits[hour])
+    of_rows, is_single = hourly.profile[hour], is_single[hour]
+    hits = np.bincount(of_rows, hourly.hits[hour])
     profile = np.flatnonzero(hits)
-    visits = np.bincount(of_each[is_single], minlength=len(hits))
+    visits = np.bincount(of_rows[is_single], minlength=len(hits))
     return profile, hits[profile].astype(np.int64), visits[profile]
 
 
@@ -519,7 +525,7 @@ def _by_set(
     own = np.where(lengths > SET_MAX, np.arange(1, len(starts) + 1), 0)
     keys = (*sets.T, own, *within)
     order = np.lexsort(keys)
-    sets_at = _starts(*(each[order] for each in keys))
+    sets_at = _starts(*(key[order] for key in keys))
     first = order[sets_at]
     profiles = profile[runs(starts[first], lengths[first])]
     return order, first, (lengths[first], profiles, _lengths(sets_at, len(order)))

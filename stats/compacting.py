@@ -197,7 +197,7 @@ def _visits(rows: Array) -> Array:
 
 
 def _first_visit(piece: Columns) -> int:
-    return int(visit_numbers(Columns(*(each[:1] for each in piece)))[0])
+    return int(visit_numbers(Columns(*(column[:1] for column in piece)))[0])
 
 
 def recent_of(pixel_number: int, day: int) -> Recent | None:
@@ -237,7 +237,7 @@ def make(pieces: Iterable[tuple[Columns, bool]], class_bits: Array) -> Made:
 def pack_summary(summary: Summary) -> bytes:
     """Return a summary's arrays as bytes."""
     by_profile, by_profile_set, visit_rows = summary
-    return pack((*by_profile, *(each.ravel() for each in by_profile_set), *visit_rows))
+    return pack((*by_profile, *(column.ravel() for column in by_profile_set), *visit_rows))
 
 
 def class_bits_of(pixel_number: int, profile: Array = _NONE, hit_class: Array = _NONE) -> Array:

@@ -204,7 +204,7 @@ NOTHING_RECENT = Recent(NO_ROWS, NO_ROWS, np.zeros(0, "<i8"))
 
 def rows_of(columns: Columns) -> Array:
     """Return hits as rows."""
-    return np.stack([each.astype("<u4") for each in columns], axis=1)
+    return np.stack([column.astype("<u4") for column in columns], axis=1)
 
 
 def columns_of(rows: Array) -> Columns:
@@ -214,8 +214,8 @@ def columns_of(rows: Array) -> Columns:
 
 def pack_recent(recent: Recent) -> bytes:
     """Return recent hits as bytes; these are of one width, so that many days are read as one."""
-    head = _RECENT_HEAD.pack(*(len(each) for each in recent))
-    return b"".join((head, *(np.ascontiguousarray(each).data for each in recent)))
+    head = _RECENT_HEAD.pack(*(len(array) for array in recent))
+    return b"".join((head, *(np.ascontiguousarray(array).data for array in recent)))
 
 
 def unpack_recent(data: bytes) -> Recent:
@@ -234,9 +234,9 @@ _RECENT_HEAD = struct.Struct("<III")
 def pack(arrays: Sequence[Array]) -> bytes:
     """Return arrays of numbers from 0 as bytes, each as narrow as its largest number allows."""
     # Most numbers of a day are small: at four bytes each, days would take about twice the room.
-    narrowed = [narrow(each) for each in arrays]
-    heads = (_HEAD.pack(each.itemsize, len(each)) for each in narrowed)
-    return b"".join((*heads, *(each.data for each in narrowed)))
+    narrowed = [narrow(array) for array in arrays]
+    heads = (_HEAD.pack(array.itemsize, len(array)) for array in narrowed)
+    return b"".join((*heads, *(array.data for array in narrowed)))
 
 
 def unpack(pieces: Sequence[bytes], count: int) -> list[Array]:
@@ -244,7 +244,9 @@ def unpack(pieces: Sequence[bytes], count: int) -> list[Array]:
     found = [_unpack(data, count) for data in pieces]
     # What is one piece is not copied; it can't be written to.
     return (
-        found[0] if len(found) == 1 else [np.concatenate(each) for each in zip(*found, strict=True)]
+        found[0]
+        if len(found) == 1
+        else [np.concatenate(parts) for parts in zip(*found, strict=True)]
     )
 
 

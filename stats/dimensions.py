@@ -82,26 +82,26 @@ def values_of(source: Source) -> dict[str, Value]:
 
 def columns_of(sources: Sequence[Source]) -> dict[str, list[Value]]:
     """Return what `values_of` says of each of some profiles, a column for each dimension."""
-    names = [each.names for each in sources]
-    referrers = [referrer_domain(each.referrer, each.hostname) for each in sources]
-    campaigns = [_utm(each.query) for each in sources]
+    names = [source.names for source in sources]
+    referrers = [referrer_domain(source.referrer, source.hostname) for source in sources]
+    campaigns = [_utm(source.query) for source in sources]
     return {
         "referrer": referrers,
         "channel": [
-            _channel(referrer, each.query, utm)
-            for referrer, each, utm in zip(referrers, sources, campaigns, strict=True)
+            _channel(referrer, source.query, utm)
+            for referrer, source, utm in zip(referrers, sources, campaigns, strict=True)
         ],
-        "browser": [each.browser for each in names],
-        "os": [each.os for each in names],
-        "device": [each.device for each in names],
-        "country": [each.country for each in sources],
-        "language": [_main_language(each.language) for each in sources],
-        "hostname": [each.hostname for each in sources],
-        "query": [each.query for each in sources],
-        CAMPAIGN_QUERY: [campaign_query(each.query) for each in sources],
+        "browser": [agent.browser for agent in names],
+        "os": [agent.os for agent in names],
+        "device": [agent.device for agent in names],
+        "country": [source.country for source in sources],
+        "language": [_main_language(source.language) for source in sources],
+        "hostname": [source.hostname for source in sources],
+        "query": [source.query for source in sources],
+        CAMPAIGN_QUERY: [campaign_query(source.query) for source in sources],
         **{f"utm{name.capitalize()}": [utm.get(name) for utm in campaigns] for name in _UTM_NAMES},
-        "class": [each.hit_class for each in sources],
-        "reason": [each.reason for each in sources],
+        "class": [source.hit_class for source in sources],
+        "reason": [source.reason for source in sources],
     }
 
 

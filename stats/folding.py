@@ -294,15 +294,15 @@ def _try_to_fold(pixel_numbers: Collection[int], hits_at_once: int) -> int | Non
     }
     with writing():
         changed = _changed(made, recent, days)
-        made = {number: each for number, each in made.items() if number not in changed}
+        made = {number: folded for number, folded in made.items() if number not in changed}
         if not made:
             return None
         _store(made)
     # Where nobody keeps house, a backlog say, recent hits would grow without an end.
-    for number, each in made.items():
-        for day in each.large_days:
+    for number, folded in made.items():
+        for day in folded.large_days:
             compacting.compact(number, day)
-    return sum(len(each.hits.id) for each in made.values())
+    return sum(len(folded.hits.id) for folded in made.values())
 
 
 def _next_hits(states: dict[int, State], through: int, count: int) -> dict[int, _Hits]:
@@ -314,7 +314,7 @@ def _next_hits(states: dict[int, State], through: int, count: int) -> dict[int, 
         hits = hits_of((Hit.pixel_number == number) & of_range, count)
         if len(hits.id):
             found[number] = hits
-        if sum(len(each.id) for each in found.values()) >= count:
+        if sum(len(of_pixel.id) for of_pixel in found.values()) >= count:
             break
     return found
 
@@ -330,7 +330,7 @@ def _changed(
         for number, day in recent.keys() | recent_now.keys()
         if not is_same(recent.get((number, day)), recent_now.get((number, day)))
     }
-    return changed | {number for number, each in made.items() if now.get(number) != each.state}
+    return changed | {number for number, folded in made.items() if now.get(number) != folded.state}
 
 
 def _made_of_pixel(
@@ -342,7 +342,7 @@ def _made_of_pixel(
     days: dict[int, Parts] = {}
     large_days = []
     for day in np.unique(of_day).tolist():
-        new = Columns(*(each[of_day == day] for each in columns))
+        new = Columns(*(column[of_day == day] for column in columns))
         if day < state.pruned_before:
             bits = class_bits_of(pixel_number, profile, hits.hit_class)
             days[day] = _parts_of_pruned(pixel_number, day, sort_columns(new), bits)
@@ -359,38 +359,40 @@ def _store(made: dict[int, _Folded]) -> None:
     _execute_each(
         insert(Visitor),
         (
-            {"pixel_number": number, "visitor": visitor, "number": given}
-            for number, each in made.items()
-            for visitor, given in each.new_visitors.items()
+            {"pixel_number": number, "visitor": visitor, "number": visitor_number}
+            for number, folded in made.items()
+            for visitor, visitor_number in folded.new_visitors.items()
         ),
     )
     _execute_each(
         _numbered_profile,
         (
-            {"of_pixel": number, "profile": profile, "given": given}
-            for number, each in made.items()
-            for profile, given in each.new_profiles.items()
+            {"of_pixel": number, "profile": profile, "given": profile_number}
+            for number, folded in made.items()
+            for profile, profile_number in folded.new_profiles.items()
         ),
     )
     compacting.store_days(
-        (number, day, parts) for number, each in made.items() for day, parts in each.days.items()
+        (number, day, parts)
+        for number, folded in made.items()
+        for day, parts in folded.days.items()
     )
     _execute_each(
         _added_to_recipient,
-        chain.from_iterable(_recipient_rows(number, each) for number, each in made.items()),
+        chain.from_iterable(_recipient_rows(number, folded) for number, folded in made.items()),
     )
-    note(max(int(each.hits.at_ms.max()) for each in made.values()))
+    note(max(int(folded.hits.at_ms.max()) for folded in made.values()))
     _execute_each(
         _marked_pixel,
         (
             {
                 "of_pixel": number,
-                "newest": max(each.state.newest_ms, int(each.hits.at_ms.max())),
-                "through": int(each.hits.id[-1]),
-                "visitors": each.state.visitor_count + len(each.new_visitors),
-                "profiles": each.state.profile_count + len(each.new_profiles),
+                "newest": max(folded.state.newest_ms, int(folded.hits.at_ms.max())),
+                "through": int(folded.hits.id[-1]),
+                "visitors": folded.state.visitor_count + len(folded.new_visitors),
+                "profiles": folded.state.profile_count + len(folded.new_profiles),
             }
-            for number, each in made.items()
+            for number, folded in made.items()
         ),
     )
 
@@ -406,11 +408,11 @@ def _numbered(keys: Array, numbers: Array, count: int) -> tuple[Array, dict[int,
         return numbers, {}
     found, first, place = np.unique(keys[is_new], return_index=True, return_inverse=True)
     order = np.argsort(first)
-    given = np.empty(len(found), np.int64)
-    given[order] = np.arange(count + 1, count + 1 + len(found))
+    new_numbers = np.empty(len(found), np.int64)
+    new_numbers[order] = np.arange(count + 1, count + 1 + len(found))
     numbers = numbers.copy()
-    numbers[is_new] = given[place]
-    return numbers, dict(zip(found[order].tolist(), given[order].tolist(), strict=True))
+    numbers[is_new] = new_numbers[place]
+    return numbers, dict(zip(found[order].tolist(), new_numbers[order].tolist(), strict=True))
 
 
 _PIXELS: Any = Pixel.__table__

@@ -258,7 +258,7 @@ class ByHit:
         """As `Day` says."""
         group = groups.of(self.columns.profile, self.columns.visitor)
         kept = (group > 0) & (self.columns.visitor != NO_VISITOR)
-        columns = Columns(*(each[kept] for each in self.columns))
+        columns = Columns(*(column[kept] for column in self.columns))
         yield _one_by_one(*join_visits(group[kept], visit_rows_of(columns)))
 
 
@@ -296,7 +296,7 @@ class ByRecent:
         yield _visits_in(self._with_replaced, groups)
         if len(self.replaced.at):
             group, *counts = _visits_in(self.replaced, groups)
-            yield Visits(group, *(-each.astype(np.int64) for each in counts))
+            yield Visits(group, *(-numbers.astype(np.int64) for numbers in counts))
 
     @cached_property
     def _with_replaced(self) -> Columns:
@@ -309,7 +309,7 @@ def _visits_in(columns: Columns, groups: Groups) -> Visits:
     group = groups.of(columns.profile, columns.visitor)
     # A hit of nobody is a page view, and belongs to no visit.
     kept = (group > 0) & (columns.visitor != NO_VISITOR)
-    return _one_by_one(*visits_of(Columns(*(each[kept] for each in columns)), group[kept]))
+    return _one_by_one(*visits_of(Columns(*(column[kept] for column in columns)), group[kept]))
 
 
 def _one_by_one(group: Array, hits: Array, seconds: Array) -> Visits:
@@ -331,8 +331,8 @@ class Tally:
         self.add_views(day)
         # Groups may be met several times in a day, and numbers be taken off: all of it adds up.
         for group, *counts in day.visits(self.groups):
-            for place, each in enumerate(counts, start=1):
-                _add(self._counts[place], group, each)
+            for place, numbers in enumerate(counts, start=1):
+                _add(self._counts[place], group, numbers)
 
     def add_views(self, day: Day) -> None:
         """Add only a day's page views and visitors."""

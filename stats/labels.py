@@ -140,7 +140,7 @@ def _with_profiles(known: Labels, pixel_number: int, count: int) -> Labels:
         found = [Source(*row) for row in part]
         for name, column in columns_of(found).items():
             added[name] += column
-        added[LIMITED] += [OTHER if each.is_limited else None for each in found]
+        added[LIMITED] += [OTHER if source.is_limited else None for source in found]
     profiles = {name: words.extended(added[name]) for name, words in known.profiles.items()}
     return Labels(known.revision, profiles, count, known.recipients, known.visitor_count)
 

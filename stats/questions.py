@@ -130,16 +130,21 @@ def leaders(
     view = View.of(question, *dimensions)
     if view is None:
         return {dimension: [] for dimension in dimensions}
-    groups = {each: view.groups(each) for each in dimensions}
-    found = {each: np.zeros(len(view.words(each).words), np.int64) for each in dimensions}
+    groups = {dimension: view.groups(dimension) for dimension in dimensions}
+    found = {
+        dimension: np.zeros(len(view.words(dimension).words), np.int64) for dimension in dimensions
+    }
     # Most dimensions are of profiles: their days are read once for all of them.
-    by_source = sorted(dimensions, key=lambda each: _source(groups[each]))
-    for _, alike in itertools.groupby(by_source, lambda each: _source(groups[each])):
+    by_source = sorted(dimensions, key=lambda dimension: _source(groups[dimension]))
+    for _, alike in itertools.groupby(by_source, lambda dimension: _source(groups[dimension])):
         names = list(alike)
         for day in view.days_for(groups[names[0]], with_members=False):
-            for each in names:
-                add_hits(found[each], day, groups[each])
-    return {each: _leaders(view.words(each), found[each], limit) for each in dimensions}
+            for name in names:
+                add_hits(found[name], day, groups[name])
+    return {
+        dimension: _leaders(view.words(dimension), found[dimension], limit)
+        for dimension in dimensions
+    }
 
 
 def by_class(question: Question) -> dict[str, Views]:
@@ -153,7 +158,7 @@ def by_class(question: Question) -> dict[str, Views]:
     counts = zip(*(column.tolist() for column in tally.columns()[:2]), strict=True)
     words = view.words("class").words
     found = zip(words, counts, strict=True)
-    return {name: Views(*each) for name, each in found if name and each[0]}
+    return {name: Views(*numbers) for name, numbers in found if name and numbers[0]}
 
 
 def _source(groups: Groups) -> tuple[bool, bool]:
@@ -166,7 +171,7 @@ def _leaders(of_dimension: Words, pageviews: Array, limit: int) -> list[Leader]:
     # Value 0 stands for hits that have none.
     pageviews[0] = 0
     places = _highest(pageviews, limit).tolist()
-    rows = [Leader(of_dimension.words[each] or "", int(pageviews[each])) for each in places]
+    rows = [Leader(of_dimension.words[place] or "", int(pageviews[place])) for place in places]
     return sorted(rows, key=_by_pageviews)[:limit]
 
 

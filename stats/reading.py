@@ -67,7 +67,7 @@ class Reading:
         span = first_day, last_day
         if span not in self._recent:
             found = store.read_recent(self._pixel_number, *span)
-            self._recent[span] = {day: each for day, each in found.items() if len(each.hits)}
+            self._recent[span] = {day: recent for day, recent in found.items() if len(recent.hits)}
         return self._recent[span]
 
     def profile_days(self, days: Sequence[int], *, with_members: bool) -> Iterable[ByProfile]:

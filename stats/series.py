@@ -93,7 +93,7 @@ class Series:
             return
         kept = quarters.classes & groups.class_bit != 0
         visitor = quarters.visitor[kept]
-        early, late = (each[kept].astype(np.int64) for each in quarters[3:])
+        early, late = (column[kept].astype(np.int64) for column in quarters[3:])
         for bucket, slots in itertools.groupby(range(QUARTERS), place.__getitem__):
             bits = sum(1 << slot for slot in slots)
             there = _overlap(early, late, bits)

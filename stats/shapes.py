@@ -35,7 +35,7 @@ class Filter:
             found = [value in wanted for value in values]
         else:
             # As people search.
-            parts = [each.casefold() for each in self.values]
+            parts = [text.casefold() for text in self.values]
             folded = [(value or "").casefold() for value in values]
             found = [any(part in value for part in parts) for value in folded]
         # Where nothing is known there is neither the value nor another one.

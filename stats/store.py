@@ -165,8 +165,8 @@ def read_recent(pixel_number: int, first_day: int, last_day: int) -> dict[int, R
 def recent_hits(recent: dict[int, Recent]) -> tuple[Columns, Columns]:
     """Return the recent hits of days, and what they replace, by milliseconds since the epoch."""
     return (
-        _hits_of_days(recent, [each.hits for each in recent.values()]),
-        _hits_of_days(recent, [each.replaced for each in recent.values()]),
+        _hits_of_days(recent, [of_day.hits for of_day in recent.values()]),
+        _hits_of_days(recent, [of_day.replaced for of_day in recent.values()]),
     )
 
 
@@ -174,7 +174,7 @@ def _hits_of_days(days: Iterable[int], rows: Sequence[Array]) -> Columns:
     # Numbers of one kind that stand together are gone through several times faster.
     at, visitor, profile = np.ascontiguousarray(np.concatenate((NO_ROWS, *rows)).T)
     # By instants since the epoch the hours of different days are different hours.
-    starts_ms = np.repeat(np.array([*days], np.int64), [len(each) for each in rows]) * MS_PER_DAY
+    starts_ms = np.repeat(np.array([*days], np.int64), [len(hits) for hits in rows]) * MS_PER_DAY
     return Columns(at + starts_ms, visitor, profile)
 
 
@@ -207,17 +207,17 @@ def read_profile_days(
 
 def _together(some: list[tuple[int, list[Array], VisitorSets]]) -> ProfileDays:
     days, summaries, sets = zip(*some, strict=True)
-    arrays = [np.concatenate(each) for each in zip(*summaries, strict=True)]
+    arrays = [np.concatenate(parts) for parts in zip(*summaries, strict=True)]
     # Visits of several profiles are numbered by themselves in each day.
-    numbers = [each[VISIT_NUMBERS] for each in summaries]
-    counts = [int(each[-1]) + 1 if len(each) else 0 for each in numbers]
-    before = np.repeat(np.cumsum(counts) - counts, [len(each) for each in numbers])
+    numbers = [summary[VISIT_NUMBERS] for summary in summaries]
+    counts = [int(of_day[-1]) + 1 if len(of_day) else 0 for of_day in numbers]
+    before = np.repeat(np.cumsum(counts) - counts, [len(of_day) for of_day in numbers])
     arrays[VISIT_NUMBERS] = arrays[VISIT_NUMBERS] + before
     return ProfileDays(
         _summary(arrays),
-        VisitorSets(*(np.concatenate(each) for each in zip(*sets, strict=True))),
-        np.repeat(np.array(days, np.int64), [len(each[0]) for each in summaries]),
-        np.repeat(np.array(days, np.int64), [len(each.lengths) for each in sets]),
+        VisitorSets(*(np.concatenate(parts) for parts in zip(*sets, strict=True))),
+        np.repeat(np.array(days, np.int64), [len(summary[0]) for summary in summaries]),
+        np.repeat(np.array(days, np.int64), [len(visitor_sets.lengths) for visitor_sets in sets]),
     )
 
 

@@ -78,7 +78,7 @@ class View:
         state = reading.state()
         if state is None:
             return None
-        asked = {*dimensions, *(each.dimension for each in question.filters)}
+        asked = {*dimensions, *(condition.dimension for condition in question.filters)}
         words = labels.of_pixel(
             question.pixel_number,
             state.revision,
@@ -118,8 +118,12 @@ class View:
         if hit_class != "all":
             of_profile *= self._matching(Filter("class", "eq", (hit_class,)))
         of_visitor = np.ones(self.state.visitor_count + 1, np.int64)
-        of_people = [self._matching(each) for each in filters if each.dimension == "recipient"]
-        others = [self._matching(each) for each in filters if each.dimension != "recipient"]
+        of_people = [
+            self._matching(condition) for condition in filters if condition.dimension == "recipient"
+        ]
+        others = [
+            self._matching(condition) for condition in filters if condition.dimension != "recipient"
+        ]
         either = None
         if self.question.any_filter and of_people and others:
             either = np.logical_or.reduce(others), np.logical_or.reduce(of_people)
@@ -134,7 +138,7 @@ class View:
             of_visitor *= self.words(dimension).codes[: len(of_visitor)]
         elif dimension:
             of_profile *= self.words(dimension).codes[: len(of_profile)]
-        asked = [dimension, *(each.dimension for each in filters)]
+        asked = [dimension, *(condition.dimension for condition in filters)]
         return Groups(
             of_profile,
             of_visitor if "recipient" in asked else None,
@@ -176,8 +180,8 @@ class View:
             from_hits += [day for day in split if day in self.days_made]
         others = sorted({*split} - {*from_hits})
         made, recent = self._as_kept(single, groups, others=others, with_members=with_visitors)
-        for each in itertools.chain(made, recent):
-            tally.add_whole(each, groups)
+        for whole_day in itertools.chain(made, recent):
+            tally.add_whole(whole_day, groups)
         hits = (found for _, found in self._hits(sorted(from_hits)))
         for found in itertools.chain(self._ends(partial), hits):
             tally.add_hits(found.day, found.columns, groups)
@@ -191,9 +195,9 @@ class View:
         made, recent = self._as_kept(whole, groups, with_members=False)
         counts: Counter[int] = Counter()
         found = itertools.chain(made, recent, (found for _, found in self._hits(partial)))
-        for each in found:
-            group, hits = each.hits(groups)
-            days, of_day = np.unique(each.hit_times() // MS_PER_DAY, return_inverse=True)
+        for counted_day in found:
+            group, hits = counted_day.hits(groups)
+            days, of_day = np.unique(counted_day.hit_times() // MS_PER_DAY, return_inverse=True)
             numbers = np.bincount(of_day, np.where(group > 0, hits, 0)).astype(np.int64)
             counts.update(dict(zip(days.tolist(), numbers.tolist(), strict=True)))
         return sorted(counts.items())
@@ -222,7 +226,7 @@ class View:
             (undated(self.first_kept_ms, self.last_ms), (Hit.id,)),
             (dated(self.first_kept_ms, self.last_ms), (Hit.dated_ms, Hit.id)),
         ):
-            newest_first = numbers.where(condition).order_by(*(each.desc() for each in order))
+            newest_first = numbers.where(condition).order_by(*(column.desc() for column in order))
             rows = db.session.execute(newest_first).all()
             found += [
                 (at_ms, id, profile or 0, who or NO_VISITOR) for at_ms, id, profile, who in rows
@@ -283,7 +287,9 @@ class View:
             lambda place: (dated(first_ms, last_ms) & (Hit.id > place.id), (Hit.id,)),
             Place(first_ms, id),
         )
-        return heapq.merge(*((place.id for place in each) for each in (undated_ones, dated_ones)))
+        return heapq.merge(
+            *((place.id for place in places) for places in (undated_ones, dated_ones))
+        )
 
     def _scan(self, way: Callable[[Place], Way], after: Place) -> Iterator[Place]:
         """Yield the places of the matching hits that one way of reading finds, in its order."""
