@@ -73,8 +73,8 @@ class Sightings:
         with self._lock:
             taken = list(self._noted)
             self._noted.clear()
-            for each in taken:
-                self._seen_at_ms[each.pixel_number, each.source] = each.at_ms
+            for sighting in taken:
+                self._seen_at_ms[sighting.pixel_number, sighting.source] = sighting.at_ms
         return taken
 
     def is_watching(self) -> bool:
@@ -125,10 +125,10 @@ def find_bursts(
     for sighting in sightings:
         by_source[sighting.pixel_number, sighting.source].append(sighting)
     return [
-        each
+        hit
         for seen in by_source.values()
         if len(seen) >= thresholds.people
-        for each in _bursts_of(sorted(seen, key=_instant), thresholds, at_ms)
+        for hit in _bursts_of(sorted(seen, key=_instant), thresholds, at_ms)
     ]
 
 
@@ -154,8 +154,8 @@ class _Timeline:
 
     def __init__(self, seen: list[Sighting], above_usual: float) -> None:
         self._seen, self._above_usual = seen, above_usual
-        self._instants = [each.at_ms for each in seen]
-        self._in_burst = [each.in_burst for each in seen]
+        self._instants = [sighting.at_ms for sighting in seen]
+        self._in_burst = [sighting.in_burst for sighting in seen]
 
     def ends(self, at_ms: int) -> range:
         """Return the places of the hits that a window may end with: what followed is known."""
@@ -177,7 +177,7 @@ class _Timeline:
         until = bisect_right(at, at[last] + after_ms, lo=last)
         around = self._others(since, first) + self._others(last + 1, until)
         expected = around * window_ms / (before_ms + after_ms)
-        found = {each.visitor for each in self._seen[first : last + 1]}
+        found = {sighting.visitor for sighting in self._seen[first : last + 1]}
         if len(found) >= people + self._above_usual * expected:
             self._in_burst[first : last + 1] = [True] * (last - first + 1)
 
@@ -187,7 +187,7 @@ class _Timeline:
     def found(self) -> list[Sighting]:
         """Return the hits of bursts that were none before."""
         return [
-            each
-            for each, found in zip(self._seen, self._in_burst, strict=True)
-            if found and not each.in_burst
+            sighting
+            for sighting, found in zip(self._seen, self._in_burst, strict=True)
+            if found and not sighting.in_burst
         ]

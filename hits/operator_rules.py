@@ -141,11 +141,11 @@ def load(path: Path | None) -> OperatorRules:
 def _parsed(content: dict[str, Any]) -> OperatorRules:
     _only(content, "the file", {"own", "rule", "burst"})
     rules = content.get("rule", [])
-    if not isinstance(rules, list) or not all(isinstance(each, dict) for each in rules):
+    if not isinstance(rules, list) or not all(isinstance(table, dict) for table in rules):
         raise ValueError("rules are written as [[rule]]")
     if len(rules) > RULES_MAX:
         raise ValueError(f"{len(rules)} rules are more than {RULES_MAX}")
-    parsed = [_rule(each, place) for place, each in enumerate(rules, 1)]
+    parsed = [_rule(table, place) for place, table in enumerate(rules, 1)]
     reasons = [rule.reason for rule in parsed]
     twice = next((reason for reason in reasons if reasons.count(reason) > 1), None)
     if twice:
@@ -156,27 +156,27 @@ def _parsed(content: dict[str, Any]) -> OperatorRules:
     return OperatorRules(tuple(parsed), _burst(content.get("burst", {})))
 
 
-def _rule(given: dict[str, Any], place: int) -> Rule:
-    name = given.get("name")
+def _rule(table: dict[str, Any], place: int) -> Rule:
+    name = table.get("name")
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ValueError(f"rule {place} needs a name of up to 15 of a-z, 0-9, - and _")
     where = f"rule {name!r}"
-    _only(given, where, {"name", "class", "contains", "matches", "network", "seconds"})
-    hit_class: Any = given.get("class")
+    _only(table, where, {"name", "class", "contains", "matches", "network", "seconds"})
+    hit_class: Any = table.get("class")
     if hit_class not in get_args(HitClass):
         raise ValueError(f"{where}: class is open, prefetch or bot")
-    if not {"contains", "matches", "network", "seconds"} & given.keys():
+    if not {"contains", "matches", "network", "seconds"} & table.keys():
         raise ValueError(f"{where} asks nothing: contains, matches, network or seconds")
-    contains = given.get("contains")
+    contains = table.get("contains")
     if contains is not None and (not isinstance(contains, str) or not contains):
         raise ValueError(f"{where}: contains is a text")
     return Rule(
         f"rule:{name}",
         hit_class,
         contains and contains.lower(),
-        _pattern(given["matches"], where) if "matches" in given else None,
-        _networks(given["network"], where) if "network" in given else (),
-        _number(given["seconds"], f"{where}: seconds", SECONDS_MAX) if "seconds" in given else None,
+        _pattern(table["matches"], where) if "matches" in table else None,
+        _networks(table["network"], where) if "network" in table else (),
+        _number(table["seconds"], f"{where}: seconds", SECONDS_MAX) if "seconds" in table else None,
     )
 
 
@@ -185,54 +185,54 @@ _UNBOUNDED = re.compile(r"(?<!\\)(?:[*+]|\{\d*,\})")
 _REFERENCE = re.compile(r"\\[1-9]|\(\?P=|\(\?[=!<]")
 
 
-def _pattern(given: Any, where: str) -> re.Pattern[str]:
+def _pattern(expression: Any, where: str) -> re.Pattern[str]:
     """Compile an expression that no agent, of 512 characters at most, can make slow."""
-    if not isinstance(given, str) or not 0 < len(given) <= PATTERN_CHARACTERS_MAX:
+    if not isinstance(expression, str) or not 0 < len(expression) <= PATTERN_CHARACTERS_MAX:
         raise ValueError(f"{where}: matches is a text of up to {PATTERN_CHARACTERS_MAX} characters")
     # What is in a class of characters repeats nothing.
-    bare = re.sub(r"\[\^?\]?(?:\\.|[^\]\\])*\]", "x", given)
+    bare = re.sub(r"\[\^?\]?(?:\\.|[^\]\\])*\]", "x", expression)
     if _REFERENCE.search(bare) or _QUANTIFIED_GROUP.search(bare):
         raise ValueError(f"{where}: matches may neither look around nor repeat a group")
     if len(_UNBOUNDED.findall(bare)) > 1:
         raise ValueError(f"{where}: matches may have one of *, + and {{n,}} only")
     try:
-        return re.compile(given)
+        return re.compile(expression)
     except re.error as error:
         raise ValueError(f"{where}: matches is no regular expression: {error}") from None
 
 
-def _networks(given: Any, where: str) -> tuple[Network, ...]:
-    texts = given if isinstance(given, list) else [given]
+def _networks(networks: Any, where: str) -> tuple[Network, ...]:
+    texts = networks if isinstance(networks, list) else [networks]
     try:
         return tuple(ipaddress.ip_network(text) for text in texts)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
 
 
-def _burst(given: Any) -> Thresholds:
-    if not isinstance(given, dict):
+def _burst(table: Any) -> Thresholds:
+    if not isinstance(table, dict):
         raise ValueError("burst is written as [burst]")
-    _only(given, "burst", {"people", "seconds", "above_usual"})
+    _only(table, "burst", {"people", "seconds", "above_usual"})
     default = Thresholds()
-    people = given.get("people", default.people)
+    people = table.get("people", default.people)
     if not isinstance(people, int) or isinstance(people, bool) or people == 1 or people < 0:
         raise ValueError("burst: people is 0, for none, or a whole number from 2")
     return Thresholds(
         min(people, PEOPLE_MAX),
-        _number(given.get("seconds", default.seconds), "burst: seconds", BURST_SECONDS_MAX),
-        _number(given.get("above_usual", default.above_usual), "burst: above_usual", 100),
+        _number(table.get("seconds", default.seconds), "burst: seconds", BURST_SECONDS_MAX),
+        _number(table.get("above_usual", default.above_usual), "burst: above_usual", 100),
     )
 
 
-def _number(given: Any, what: str, highest: float) -> float:
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    if not is_number or not 0 < given <= highest:
+def _number(value: Any, what: str, highest: float) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 < value <= highest:
         raise ValueError(f"{what} is a number above 0, up to {highest:g}")
-    return float(given)
+    return float(value)
 
 
-def _only(given: dict[str, Any], where: str, known: Iterable[str]) -> None:
-    unknown = next((name for name in given if name not in known), None)
+def _only(table: dict[str, Any], where: str, known: Iterable[str]) -> None:
+    unknown = next((name for name in table if name not in known), None)
     if unknown is not None:
         raise ValueError(f"{where} has no {unknown!r}; it may have {', '.join(sorted(known))}")
 

@@ -73,15 +73,19 @@ def attributions(
     connection: Connection, links: Links, pixel_number: int, addressees: Collection[Addressee]
 ) -> dict[Addressee, Attribution]:
     """Return whose the hits of some links of a pixel are."""
-    old = {each: bare_visitor(pixel_number, each) for each in addressees if each.issue is None}
+    old = {
+        addressee: bare_visitor(pixel_number, addressee)
+        for addressee in addressees
+        if addressee.issue is None
+    }
     # Links of before have no issue: their visitor may be one of then, or found by the name below.
-    numbers = {each.issue for each in addressees if each.issue is not None} | {*old.values()}
-    rows = _rows(connection, pixel_number, Recipient.visitor.in_(numbers))
+    numbers = {addressee.issue for addressee in addressees if addressee.issue is not None}
+    rows = _rows(connection, pixel_number, Recipient.visitor.in_(numbers | {*old.values()}))
     by_number = {row.visitor: row for row in rows}
     found = {
-        each: _of_issue(each, by_number.get(each.issue))
-        for each in addressees
-        if each.issue is not None
+        addressee: _of_issue(addressee, by_number.get(addressee.issue))
+        for addressee in addressees
+        if addressee.issue is not None
     }
     if old:
         try:
@@ -122,25 +126,25 @@ def _of_names(
     old: dict[Addressee, int],
     by_number: dict[int, Any],
 ) -> dict[Addressee, Attribution]:
-    persons = {each: key.person(each.name) for each in old}
+    persons = {addressee: key.person(addressee.name) for addressee in old}
     wanted = {*persons.values()}
     rows = _rows(connection, pixel_number, Recipient.person.in_(wanted))
     by_person = {(row.person, row.verified): row for row in reversed(rows)}
     silenced = _silenced(connection, pixel_number, wanted)
     found = {}
-    for each, person in persons.items():
-        row = by_number.get(old[each])
+    for addressee, person in persons.items():
+        row = by_number.get(old[addressee])
         # Issued again after being forgotten, the name is a new person, whom old links don't name.
         if row is None and person not in silenced:
-            row = by_person.get((person, each.verified))
+            row = by_person.get((person, addressee.verified))
         if row is not None:
-            found[each] = _of_row(each, row)
+            found[addressee] = _of_row(addressee, row)
         elif person in silenced:
-            found[each] = NOT_ATTRIBUTED
-        elif each.needs_consent:
-            found[each] = ANONYMOUS
+            found[addressee] = NOT_ATTRIBUTED
+        elif addressee.needs_consent:
+            found[addressee] = ANONYMOUS
         else:
-            found[each] = _new(key, pixel_number, each, person)
+            found[addressee] = _new(key, pixel_number, addressee, person)
     return found
 
 

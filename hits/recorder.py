@@ -293,7 +293,7 @@ class Recorder:
         ]
         people = ((number, identity) for number, _, identity, _ in wanted)
         self._references.find_people(connection, self._links, people)
-        rows = [self._references.row(*each) for each in wanted]
+        rows = [self._references.row(*arguments) for arguments in wanted]
         self._references.store(connection)
         return Batch(rows, found, at_ms // MS_PER_DAY, at_ms)
 
