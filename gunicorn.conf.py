@@ -131,7 +131,7 @@ def _keep_no_large_arrays() -> None:
 
 def pre_fork(server: Any, worker: Any) -> None:
     """Choose where a new worker counts: where no living one does."""
-    taken = {each.metrics_slot for each in server.WORKERS.values()}
+    taken = {other.metrics_slot for other in server.WORKERS.values()}
     worker.metrics_slot = min(set(range(SLOTS_MAX)) - taken)
 
 

@@ -354,7 +354,7 @@ class Text(Model):
 
 def _where(switch: str, *conditions: str) -> dict[str, Any]:
     """Return the options of an index over some rows only, as each database writes a condition."""
-    others = "".join(f" AND {each}" for each in conditions)
+    others = "".join(f" AND {condition}" for condition in conditions)
     return {
         "sqlite_where": text(f"{switch} IS 1{others}"),
         "postgresql_where": text(f"{switch} IS true{others}"),

@@ -147,7 +147,7 @@ def _is_deeper(value: Any, levels: int) -> bool:
     if not isinstance(value, (dict, list)):
         return False
     inside = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_is_deeper(each, levels - 1) for each in inside)
+    return levels == 0 or any(_is_deeper(inner, levels - 1) for inner in inside)
 
 
 class ShareSlug(fields.String):

@@ -76,7 +76,7 @@ class PeopleKey:
 
     def wrapped(self, signing_keys: Sequence[str]) -> bytes:
         """Return the key such that each of the signing keys opens it."""
-        return b"".join(self._wrapped_with(each) for each in signing_keys)
+        return b"".join(self._wrapped_with(signing_key) for signing_key in signing_keys)
 
     def _wrapped_with(self, signing_key: str) -> bytes:
         salt = secrets.token_bytes(_SALT_BYTES)
@@ -109,7 +109,7 @@ def unwrapped(wrapped: bytes, signing_keys: tuple[str, ...]) -> PeopleKey | None
 
 def is_wrapped_for(wrapped: bytes, signing_keys: Sequence[str]) -> bool:
     """Tell whether each of the signing keys opens it, and no others do."""
-    opened = [unwrapped(wrapped, (each,)) for each in signing_keys]
+    opened = [unwrapped(wrapped, (signing_key,)) for signing_key in signing_keys]
     return None not in opened and len(wrapped) == len(opened) * _WRAP_BYTES
 
 

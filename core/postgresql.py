@@ -158,7 +158,7 @@ def with_addresses(options: dict[str, Any]) -> dict[str, Any]:
         raise psycopg.OperationalError(failure)
     names = ("host", "port", "hostaddr")
     return options | {
-        name: ",".join(each) for name, each in zip(names, zip(*found, strict=True), strict=True)
+        name: ",".join(values) for name, values in zip(names, zip(*found, strict=True), strict=True)
     }
 
 
@@ -179,7 +179,7 @@ def _addresses_of(host: str, seconds_max: float) -> list[str]:
         found = answer.result(max(seconds_max, 0))
     except TimeoutError:
         raise NoAnswer from None
-    return list(dict.fromkeys(each[4][0] for each in found))
+    return list(dict.fromkeys(address_info[4][0] for address_info in found))
 
 
 class Watch:
@@ -236,12 +236,14 @@ class Pool(QueuePool):
             while True:
                 idle.append(self._pool.get(False))
         used_after = time.monotonic() - seconds
-        kept = [each for each in idle if each.info.get("idle_since", 0) > used_after]
-        for each in reversed(kept):
-            self._pool.put(each, False)
-        closed = [each for each in idle if each not in kept]
-        for each in closed:
-            each.close()
+        kept = [
+            connection for connection in idle if connection.info.get("idle_since", 0) > used_after
+        ]
+        for connection in reversed(kept):
+            self._pool.put(connection, False)
+        closed = [connection for connection in idle if connection not in kept]
+        for connection in closed:
+            connection.close()
             self._dec_overflow()
         return len(closed)
 

@@ -36,7 +36,7 @@ def load(environ: Mapping[str, str]) -> Settings:
 
     Raises: SettingsError for an unknown name or a value that doesn't parse.
     """
-    table = {PREFIX + each.name.upper(): each for each in fields(Settings)}
+    table = {PREFIX + setting.name.upper(): setting for setting in fields(Settings)}
     values: dict[str, Any] = {}
     for name in sorted(name for name in environ if name.startswith(PREFIX)):
         if name not in table:
@@ -122,17 +122,17 @@ def _postgresql_url(rest: str) -> str | None:
     user, at, hosts = place.rpartition("@")
     if "," not in hosts:
         return url if _has_good_port(url) else None
-    each = [f"//{host}" for host in hosts.split(",")]
-    if not all(urlsplit(host).hostname and _has_good_port(host) for host in each):
+    authorities = [f"//{host}" for host in hosts.split(",")]
+    if not all(urlsplit(host).hostname and _has_good_port(host) for host in authorities):
         return None
-    parts = [urlsplit(host) for host in each]
+    parts = [urlsplit(host) for host in authorities]
     name, _, query = tail.partition("?")
     options = {
         "host": ",".join(part.hostname or "" for part in parts),
         "port": ",".join(str(part.port or POSTGRESQL_PORT) for part in parts),
     }
-    given = dict(parse_qsl(query, keep_blank_values=True))
-    options = {**options, "target_session_attrs": "read-write", **given}
+    parameters = dict(parse_qsl(query, keep_blank_values=True))
+    options = {**options, "target_session_attrs": "read-write", **parameters}
     return f"postgresql+psycopg://{user}{at}/{name}?{urlencode(options)}"
 
 

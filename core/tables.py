@@ -56,14 +56,14 @@ def _differences(connection: Connection) -> Iterator[str]:
     keys = inspector.get_multi_pk_constraint()
     named = set(connection.scalars(text(_INDEX_NAMES[connection.dialect.name])))
     for uniques in inspector.get_multi_unique_constraints().values():
-        named.update(str(each["name"]) for each in uniques)
+        named.update(str(constraint["name"]) for constraint in uniques)
     for table in db.metadata.sorted_tables:
         if table.name not in columns:
             yield f"{table.name} is missing"
             continue
         kept = {
-            each["name"]: (_written(each["type"], inspector.dialect), each["nullable"])
-            for each in columns[table.name]
+            column["name"]: (_written(column["type"], inspector.dialect), column["nullable"])
+            for column in columns[table.name]
         }
         yield from _differing_columns(table, kept, inspector.dialect)
         key = keys[None, table.name]["constrained_columns"]
@@ -86,8 +86,12 @@ def _differing_columns(
 
 
 def _names_of_indexes(table: Table) -> set[str]:
-    unique = {str(each.name) for each in table.constraints if isinstance(each, UniqueConstraint)}
-    return unique | {str(each.name) for each in table.indexes}
+    unique = {
+        str(constraint.name)
+        for constraint in table.constraints
+        if isinstance(constraint, UniqueConstraint)
+    }
+    return unique | {str(index.name) for index in table.indexes}
 
 
 def _written(type_: TypeEngine[object], dialect: Dialect) -> str:

@@ -43,7 +43,7 @@ class Receiver(BaseHTTPRequestHandler):
         wanted = hmac.digest(SECRET, f"{message_id}.{at}.".encode() + body, "sha256")
         signatures = self.headers.get("webhook-signature", "").split()
         expected = b"v1," + base64.b64encode(wanted)
-        return any(hmac.compare_digest(expected, each.encode()) for each in signatures)
+        return any(hmac.compare_digest(expected, signature.encode()) for signature in signatures)
 
 
 HTTPServer(("127.0.0.1", int(sys.argv[1])), Receiver).serve_forever()
