@@ -4,7 +4,7 @@
 const find = (selector, root = document) => root.querySelectorAll(selector);
 
 // Days and hours in the reader's own zone, unless they have chosen one.
-if (!document.cookie.split("; ").some((each) => each.startsWith("zone="))) {
+if (!document.cookie.split("; ").some((cookie) => cookie.startsWith("zone="))) {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   // The path that the pages stand under, as the server's own cookie of the zone has it.
   const path = new URL("..", document.currentScript.src).pathname;
@@ -59,13 +59,15 @@ for (const slug of find("[data-suggest]")) {
 // Popovers close on Escape and on whatever is outside of them.
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
-  for (const each of find("details.popover[open]")) {
-    each.open = false;
-    each.querySelector("summary").focus();
+  for (const popover of find("details.popover[open]")) {
+    popover.open = false;
+    popover.querySelector("summary").focus();
   }
 });
 document.addEventListener("click", (event) => {
-  for (const each of find("details.popover[open]")) if (!each.contains(event.target)) each.open = false;
+  for (const popover of find("details.popover[open]")) {
+    if (!popover.contains(event.target)) popover.open = false;
+  }
 });
 
 // How many are checked, beside what can be done with them.
@@ -80,12 +82,12 @@ const live = document.querySelector("[data-live]");
 const focusable = "a, button, summary, input, select, [tabindex]";
 const swap = (place, fresh) => {
   const focus = [...find(focusable, place)].indexOf(document.activeElement);
-  const open = [...find("details", place)].map((each) => each.open);
-  const known = new Set([...find("[id]", place)].map((each) => each.id));
+  const open = [...find("details", place)].map((details) => details.open);
+  const known = new Set([...find("[id]", place)].map((element) => element.id));
   place.replaceChildren(...fresh.childNodes);
   place.dataset.live = fresh.dataset.live;
   place.dataset.seen = fresh.dataset.seen;
-  [...find("details", place)].forEach((each, index) => { each.open = open[index] ?? each.open; });
+  [...find("details", place)].forEach((details, index) => { details.open = open[index] ?? details.open; });
   for (const row of find("tbody tr[id]", place)) row.classList.toggle("new", !known.has(row.id));
   if (focus >= 0) find(focusable, place)[focus]?.focus({ preventScroll: true });
   offerCopies(place);
