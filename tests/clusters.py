@@ -83,10 +83,10 @@ def clusters() -> Iterator[list[Cluster]]:
     try:
         yield made
     finally:
-        for each in made:
+        for cluster in made:
             with contextlib.suppress(AssertionError):
-                each.stop()
-            shutil.rmtree(each.data.parent, ignore_errors=True)
+                cluster.stop()
+            shutil.rmtree(cluster.data.parent, ignore_errors=True)
 
 
 def cluster_directory() -> Path:

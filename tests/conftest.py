@@ -206,8 +206,8 @@ class Server:
         else:
             raise AssertionError(f"no answer in {START_SECONDS_MAX} s: {self.log}")
         if self.admin.token is None and signs_in:
-            given = {"username": "admin", "password": PASSWORD}
-            self.admin.token = self.admin.post("/api/auth/login", given).json["token"]
+            credentials = {"username": "admin", "password": PASSWORD}
+            self.admin.token = self.admin.post("/api/auth/login", credentials).json["token"]
         return self
 
     def _start_process(self, before: tuple[str, ...]) -> subprocess.Popen[bytes] | ServerProcess:
@@ -428,7 +428,7 @@ def stranger(server: Server, admin: Client) -> Client:
 
 def new_user(server: Server, role: str = "user") -> tuple[str, str]:
     """Create a user; return their name and a token."""
-    given = {"username": unique("user"), "password": PASSWORD}
-    created = server.admin.post("/api/users", {**given, "role": role})
+    credentials = {"username": unique("user"), "password": PASSWORD}
+    created = server.admin.post("/api/users", {**credentials, "role": role})
     assert created.status == 200, created.body
-    return given["username"], server.admin.post("/api/auth/login", given).json["token"]
+    return credentials["username"], server.admin.post("/api/auth/login", credentials).json["token"]

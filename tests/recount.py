@@ -77,7 +77,9 @@ class Recount:
             for hit in self.hits
             if question.start <= self._when(hit) <= question.end
             and question.hit_class in ("all", hit.source.hit_class)
-            and all(_passes(each, hit.values.get(each.dimension)) for each in question.filters)
+            and all(
+                _passes(wanted, hit.values.get(wanted.dimension)) for wanted in question.filters
+            )
         ]
 
     def _is_pruned(self, hit: Event) -> bool:
@@ -118,7 +120,7 @@ def _passes(wanted: Filter, value: str | None) -> bool:
     if value is None:
         return False
     is_one = value in wanted.values
-    has_one = any(each.casefold() in value.casefold() for each in wanted.values)
+    has_one = any(fragment.casefold() in value.casefold() for fragment in wanted.values)
     return {"eq": is_one, "neq": not is_one, "c": has_one, "dnc": not has_one}[wanted.operator]
 
 

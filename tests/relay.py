@@ -21,18 +21,17 @@ class Relay:
     """
 
     def __init__(self, url: str) -> None:
-        given = conninfo_to_dict(url)
+        parameters = conninfo_to_dict(url)
         self.direct_url = url
-        self._target = given["host"], int(given.get("port") or 5432)
+        self._target = parameters["host"], int(parameters.get("port") or 5432)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._flowing = threading.Event()
         self._flowing.set()
         self._swallow_after, self._packets_later = b"", 0
         self._sockets: set[socket.socket] = set()
         self.port = self._listener.getsockname()[1]
-        self.url = (
-            f"postgresql://{quote(str(given['user']))}@127.0.0.1:{self.port}/{given['dbname']}"
-        )
+        user, database = quote(str(parameters["user"])), parameters["dbname"]
+        self.url = f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def swallow(self, after: bytes = b"", packets_later: int = 0) -> None:
@@ -56,9 +55,9 @@ class Relay:
 
     def drop(self) -> None:
         """End the connections that there are."""
-        for each in self._sockets.copy():
+        for connection in self._sockets.copy():
             with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self.drop()
@@ -104,9 +103,9 @@ class Relay:
                     self._flowing.clear()
                 if flows:
                     sink.sendall(data)
-        for each in (source, sink):
+        for end in (source, sink):
             with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+                end.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager

@@ -112,7 +112,9 @@ def test_the_two_edges_never_import_each_other() -> None:
     for module in FILES:
         for edge, other in (("web.api", "web.pages"), ("web.pages", "web.api")):
             if module.startswith(edge):
-                assert not {each for each in imports_of(module) if each.startswith(other)}, module
+                assert not {
+                    imported for imported in imports_of(module) if imported.startswith(other)
+                }, module
 
 
 def test_the_domain_is_asked_by_typed_arguments_and_not_by_requests() -> None:
@@ -127,24 +129,26 @@ def test_the_domain_is_asked_by_typed_arguments_and_not_by_requests() -> None:
         for node in ast.walk(TREES[module]):
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
                 asked.append(node.name)
-                for each in (*node.args.args, *node.args.kwonlyargs):
-                    if each.annotation and ast.unparse(each.annotation).startswith("dict[str, "):
-                        assert each.arg in kept_whole, f"{module}.{node.name}: {each.arg}"
-                    if each.annotation and SQL.search(ast.unparse(each.annotation)):
-                        assert node.name in inside, f"{module}.{node.name}: {each.arg}"
+                for argument in (*node.args.args, *node.args.kwonlyargs):
+                    if argument.annotation and ast.unparse(argument.annotation).startswith(
+                        "dict[str, "
+                    ):
+                        assert argument.arg in kept_whole, f"{module}.{node.name}: {argument.arg}"
+                    if argument.annotation and SQL.search(ast.unparse(argument.annotation)):
+                        assert node.name in inside, f"{module}.{node.name}: {argument.arg}"
     assert {"create", "listing", "change_user", "teams_of", *inside} <= set(asked)
     for module, path in FILES.items():
         if room_of(module) not in {"pixels", "people"}:
             assert not [name for name in inside if name in path.read_text()], module
 
 
-@pytest.mark.parametrize("module", sorted(each for each in FILES if room_of(each) == "web"))
+@pytest.mark.parametrize("module", sorted(module for module in FILES if room_of(module) == "web"))
 def test_the_web_builds_no_statements(module: str) -> None:
     # It turns the database's errors into answers, and tells whether it is there.
     errors = {"sqlalchemy.exc", "sqlalchemy.orm.exc"}
-    assert not {each for each in imports_of(module) - errors if each.startswith("sqlalchemy")}, (
-        module
-    )
+    assert not {
+        imported for imported in imports_of(module) - errors if imported.startswith("sqlalchemy")
+    }, module
     if module not in {"web.errors", "web.api.service"}:
         assert "core.database" not in imports_of(module), module
 
@@ -153,7 +157,7 @@ def test_the_command_line_asks_the_database_by_way_of_the_rooms_below() -> None:
     commands = [module for module in FILES if room_of(module) == "cli"]
     assert len(commands) > 10
     for module in commands:
-        asked = {each for each in imports_of(module) if each.startswith("sqlalchemy")}
+        asked = {imported for imported in imports_of(module) if imported.startswith("sqlalchemy")}
         assert asked <= {"sqlalchemy.exc"}, module
         assert ".session" not in FILES[module].read_text(), module
 
@@ -218,7 +222,7 @@ def test_third_party_imports_are_required() -> None:
         # The benchmarks may use what the tests use.
         allowed = required["requirements"]
         allowed += required["requirements-dev"] * (room_of(module) == "bench")
-        for name in {each.partition(".")[0] for each in imports_of(module)} - known:
+        for name in {imported.partition(".")[0] for imported in imports_of(module)} - known:
             assert distributions.get(name, name) in allowed, f"{module} imports {name}"
 
 
@@ -237,7 +241,7 @@ def names_in(tree: ast.AST, prefix: str = "") -> set[str]:
             if isinstance(node, ast.ClassDef):
                 found |= names_in(node, f"{node.name}.")
         elif isinstance(node, ast.Assign):
-            found |= {prefix + each.id for each in node.targets if isinstance(each, ast.Name)}
+            found |= {prefix + target.id for target in node.targets if isinstance(target, ast.Name)}
     return found
 
 
@@ -252,8 +256,8 @@ def test_documents_point_to_lines_that_are_there(document: str) -> None:
     assert pointers
     rooms = {room_of(module) for module in FILES}
     for leaf, name in pointers:
-        known = by_leaf[leaf] | {each.split(".")[-1] for each in by_leaf[leaf]}
-        is_file = leaf in rooms and any(each == f"{leaf}.{name}" for each in FILES)
+        known = by_leaf[leaf] | {defined.split(".")[-1] for defined in by_leaf[leaf]}
+        is_file = leaf in rooms and f"{leaf}.{name}" in FILES
         assert name in known or is_file, f"docs/{document}.md: {leaf}.{name}"
     tests = {path.stem: path.read_text() for path in TESTS}
     for file, name in TEST_POINTER.findall(text):

@@ -65,7 +65,7 @@ def without_order(sql: str) -> tuple[str, list[str]]:
 def test_files_are_named_as_their_migrations() -> None:
     # A start reads names where it could ask alembic, which takes longer to load than the rest.
     scripts = ScriptDirectory(str(migrations.DIRECTORY))
-    assert migrations.revisions() == {each.revision for each in scripts.walk_revisions()}
+    assert migrations.revisions() == {revision.revision for revision in scripts.walk_revisions()}
     assert migrations.newest_revision() == scripts.get_current_head()
 
 

@@ -40,9 +40,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         cluster = Cluster(cluster_directory())
         made.append(cluster)
         cluster.make().start()
-        given = {"secret_key": "k" * 32, "trusted_proxies": "1", **UNBOUNDED}
+        settings = {"secret_key": "k" * 32, "trusted_proxies": "1", **UNBOUNDED}
         nodes: list[Server] = [
-            SkewedServer(tmp_path_factory.mktemp(f"node-{number}"), cluster.url, **given).start()
+            SkewedServer(tmp_path_factory.mktemp(f"node-{number}"), cluster.url, **settings).start()
             for number in range(NODES)
         ]
         port = free_port()
@@ -106,8 +106,8 @@ def assert_kept_and_alike(site: Site, pixel: dict[str, Any], load: Load) -> None
     path = f"/api/pixels/{pixel['id']}"
     for asked in (f"{path}/stats?{SPAN}", f"{path}/metrics?type=query&limit=100&{SPAN}"):
         answers = [node.admin.with_token(site.client.token).get(asked) for node in site.nodes]
-        assert {each.status for each in answers} == {200}
-        assert [each.json for each in answers] == [answers[0].json] * NODES
+        assert {answer.status for answer in answers} == {200}
+        assert [answer.json for answer in answers] == [answers[0].json] * NODES
     count = site.nodes[0].admin.get(f"{path}/stats?{SPAN}").json["pageviews"]
     assert count == sum(stored.values())
 

@@ -281,10 +281,12 @@ def connections(server: Server) -> set[int]:
     assert server.process
     master = psutil.Process(server.process.pid)
     return {
-        each.raddr.port
+        connection.raddr.port
         for process in [master, *master.children(recursive=True)]
-        for each in process.net_connections("tcp")
-        if each.raddr and each.laddr.port == server.port and each.status == "ESTABLISHED"
+        for connection in process.net_connections("tcp")
+        if connection.raddr
+        and connection.laddr.port == server.port
+        and connection.status == "ESTABLISHED"
     }
 
 

@@ -20,9 +20,9 @@ def behind_proxy(start_server: Callable[..., Server], database: str) -> Server:
 
 
 def try_login(server: Server, username: str, password: str, address: str) -> Answer:
-    given = {"username": username, "password": password}
+    credentials = {"username": username, "password": password}
     headers = {"X-Forwarded-For": address}
-    return Client(server.base).post("/api/auth/login", given, headers=headers)
+    return Client(server.base).post("/api/auth/login", credentials, headers=headers)
 
 
 def test_guessing_at_an_account_stops_for_the_guesser_alone(behind_proxy: Server) -> None:

@@ -22,9 +22,9 @@ def behind_proxy(start_server: Callable[..., Server]) -> Server:
 
 
 def try_sign_in(server: Server, username: str, password: str, address: str = OTHER) -> Answer:
-    given = {"username": username, "password": password}
+    credentials = {"username": username, "password": password}
     headers = {"X-Forwarded-For": address}
-    return Client(server.base).post("/api/auth/login", given, headers=headers)
+    return Client(server.base).post("/api/auth/login", credentials, headers=headers)
 
 
 def test_address_that_signs_in_without_a_pause_keeps_nobody_out(behind_proxy: Server) -> None:
@@ -56,7 +56,7 @@ def test_successes_count_in_every_process(behind_proxy: Server) -> None:
     def is_stopped() -> bool:
         with ThreadPoolExecutor(8) as threads:
             tries = [(behind_proxy, username, PASSWORD, address)] * SIGN_INS_A_MINUTE_MAX
-            answers = threads.map(lambda each: try_sign_in(*each), tries)
+            answers = threads.map(lambda attempt: try_sign_in(*attempt), tries)
             statuses.update(answer.status for answer in answers)
         # Nobody else of this address waits any more.
         return try_sign_in(behind_proxy, username, PASSWORD, address).status == 429
@@ -80,19 +80,19 @@ def test_new_name_that_another_has_in_any_case_is_taken(
     server: Server, spelled: Callable[[str], str]
 ) -> None:
     name = unique("Größe")
-    given = {"username": name, "password": PASSWORD, "role": "user"}
-    assert server.admin.post("/api/users", given).status == 200
-    again = server.admin.post("/api/users", {**given, "username": spelled(name)})
+    body = {"username": name, "password": PASSWORD, "role": "user"}
+    assert server.admin.post("/api/users", body).status == 200
+    again = server.admin.post("/api/users", {**body, "username": spelled(name)})
     assert (again.status, again.code) == (409, "username-taken")
-    other = server.admin.post("/api/users", {**given, "username": unique("other")}).json
+    other = server.admin.post("/api/users", {**body, "username": unique("other")}).json
     renamed = server.admin.post(f"/api/users/{other['id']}", {"username": spelled(name)})
     assert (renamed.status, renamed.code) == (409, "username-taken")
 
 
 def test_own_name_may_change_its_case(server: Server) -> None:
     name = unique("Ada")
-    given = {"username": name, "password": PASSWORD, "role": "user"}
-    user = server.admin.post("/api/users", given).json
+    body = {"username": name, "password": PASSWORD, "role": "user"}
+    user = server.admin.post("/api/users", body).json
     changed = server.admin.post(f"/api/users/{user['id']}", {"username": name.upper()})
     assert changed.json["username"] == name.upper()
     assert try_sign_in(server, name.lower(), PASSWORD).status == 200
@@ -101,8 +101,8 @@ def test_own_name_may_change_its_case(server: Server) -> None:
 def test_of_names_that_differ_by_case_the_exact_one_signs_in(server: Server) -> None:
     first, second = unique("Twin"), unique("other")
     for name, password in ((first, "password of first"), (second, "password of second")):
-        given = {"username": name, "password": password, "role": "user"}
-        assert server.admin.post("/api/users", given).status == 200
+        body = {"username": name, "password": password, "role": "user"}
+        assert server.admin.post("/api/users", body).status == 200
     # As it may be from before names were compared so.
     server.execute(
         f"UPDATE users SET username = '{first.lower()}', folded_username = '{first.casefold()}'"
@@ -118,20 +118,22 @@ def test_guesses_at_a_name_count_together_whatever_its_case(behind_proxy: Server
     name = unique("guessed")
     address = "203.0.113.120"
     spellings = (name, name.upper(), name.title(), name.swapcase(), name.capitalize(), name)
-    statuses = [try_sign_in(behind_proxy, each, "wrong", address).status for each in spellings]
+    statuses = [
+        try_sign_in(behind_proxy, spelling, "wrong", address).status for spelling in spellings
+    ]
     assert statuses == [401] * 5 + [429]
 
 
 def test_token_of_a_deleted_user_is_worth_nothing_to_a_new_one_of_the_same_id(
     server: Server,
 ) -> None:
-    given = {"username": unique("old"), "password": PASSWORD, "role": "user"}
+    body = {"username": unique("old"), "password": PASSWORD, "role": "user"}
     id = str(uuid.uuid4())
-    assert server.admin.post("/api/users", {**given, "id": id}).status == 200
-    token = server.admin.post("/api/auth/login", given).json["token"]
+    assert server.admin.post("/api/users", {**body, "id": id}).status == 200
+    token = server.admin.post("/api/auth/login", body).json["token"]
     assert server.admin.delete(f"/api/users/{id}").status == 200
-    given = {"username": unique("new"), "password": PASSWORD, "role": "admin", "id": id}
-    assert server.admin.post("/api/users", given).status == 200
+    body = {"username": unique("new"), "password": PASSWORD, "role": "admin", "id": id}
+    assert server.admin.post("/api/users", body).status == 200
     assert server.admin.with_token(token).get("/api/me").status == 401
 
 
@@ -172,15 +174,15 @@ ALIKE = [("é", "e\u0301"), ("Ångström", "A\u030angstro\u0308m"), ("ﬁn", "FI
 def test_normal_form_of_a_name_does_not_matter(server: Server, written: str, typed: str) -> None:
     end = unique("")
     name, alike = written + end, typed + end
-    given = {"username": name, "password": PASSWORD, "role": "user"}
-    assert server.admin.post("/api/users", given).status == 200
+    body = {"username": name, "password": PASSWORD, "role": "user"}
+    assert server.admin.post("/api/users", body).status == 200
     assert try_sign_in(server, alike, PASSWORD).json["user"]["username"] == name
-    again = server.admin.post("/api/users", {**given, "username": alike})
+    again = server.admin.post("/api/users", {**body, "username": alike})
     assert (again.status, again.code) == (409, "username-taken")
 
 
 def test_name_that_is_long_once_decomposed_is_found(server: Server) -> None:
     name = "ﷺ" * 200 + unique("")
-    given = {"username": name, "password": PASSWORD, "role": "user"}
-    assert server.admin.post("/api/users", given).status == 200
+    body = {"username": name, "password": PASSWORD, "role": "user"}
+    assert server.admin.post("/api/users", body).status == 200
     assert try_sign_in(server, name, PASSWORD).status == 200

@@ -248,8 +248,10 @@ def test_bad_row_is_told_with_its_line(content: str, line: int, reason: str) -> 
 
 def test_every_bad_row_and_duplicate_is_told_at_once() -> None:
     found = checked(f"name,email\nA,{ANN}\nB,\nC,{ANN.upper()}\nD,x\nE,Ann <{ANN}>\n\n\n")
-    assert [each.line for each in found.bad] == [3, 5]
-    assert [(each.person, each.lines) for each in found.duplicates] == [(ANN, [2, 4, 6])]
+    assert [row.line for row in found.bad] == [3, 5]
+    assert [(duplicate.person, duplicate.lines) for duplicate in found.duplicates] == [
+        (ANN, [2, 4, 6])
+    ]
     assert found.people == [ANN]
     head, *others = found.summary()
     assert head.startswith("5 rows, 1 person, column email (2 of 2); UTF-8")
@@ -368,7 +370,7 @@ def test_command_writes_links_that_open_and_are_listed(
     assert found["sentAt"] == "2026-11-01T08:00:00.000Z"
     standard = server.cli(*arguments, "--skip-bad", "--out", "-").stdout
     assert standard.startswith("Name;Mail;url;html;opt_out_url\n")
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["in.csv", "out.csv"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["in.csv", "out.csv"]
 
 
 def test_merge_is_taken_back_but_for_those_who_opened(server: Server, tmp_path: Path) -> None:
@@ -385,7 +387,7 @@ def test_merge_is_taken_back_but_for_those_who_opened(server: Server, tmp_path: 
     ).stdout
     assert [line.partition(",")[0] for line in again.splitlines()] == ["recipient", BEN, ZOE]
     merges = json.loads(server.cli("recipients", "merges", pixel["slug"], "--json").stdout)
-    assert [(each["people"], each["canBeTakenBack"]) for each in merges] == [(2, 1), (1, 1)]
+    assert [(merge["people"], merge["canBeTakenBack"]) for merge in merges] == [(2, 1), (1, 1)]
     done = server.cli("recipients", "take-back", pixel["slug"], "--yes")
     assert done.stdout == "Removed 1 people.\n"
     left = admin.get(f"/api/pixels/{pixel['id']}/recipients?orderBy=recipient").json["data"]
@@ -414,7 +416,7 @@ def test_command_that_cannot_work_is_one_line(
     slug = admin.create_pixel(unique("merge"))["slug"]
     table = tmp_path / "in.csv"
     table.write_text(f"name\n{ANN}\n")
-    arguments = tuple(str(table) if each == "in.csv" else each for each in arguments)
+    arguments = tuple(str(table) if argument == "in.csv" else argument for argument in arguments)
     files = ("--csv", str(table), "--out", str(tmp_path / "out.csv"))
     done = server.cli("recipients", "links", slug, *files, *arguments, check=False)
     assert done.returncode == status

@@ -31,7 +31,7 @@ def links_of(
     body = {"recipients": list(names), **values}
     answer = client.post(f"/api/pixels/{pixel['id']}/recipients", body)
     assert answer.status == 200, answer.body
-    return {each["recipient"]: each for each in answer.json["data"]}
+    return {link["recipient"]: link for link in answer.json["data"]}
 
 
 def fetch(client: Client, link: dict[str, Any] | str, agent: str = OUTLOOK) -> None:
@@ -70,14 +70,14 @@ def test_pixel_tells_when_it_was_sent_and_changes_it(admin: Client) -> None:
         "sentCount": None,
         "retentionDays": None,
     }
-    given = {"sentAt": "2026-11-23T08:00:00.000Z", "sentCount": 1000, "retentionDays": 90}
-    changed = admin.post(path, {**given, "privacy": "consent"}).json
-    assert given.items() <= changed.items()
+    changes = {"sentAt": "2026-11-23T08:00:00.000Z", "sentCount": 1000, "retentionDays": 90}
+    changed = admin.post(path, {**changes, "privacy": "consent"}).json
+    assert changes.items() <= changed.items()
     assert changed["privacy"] == "consent"
     assert changed["updatedAt"] > changed["createdAt"]
     assert admin.get("/api/pixels?pageSize=1").json["data"] == [changed]
-    cleared = admin.post(path, dict.fromkeys(given)).json
-    assert [cleared[name] for name in given] == [None] * 3
+    cleared = admin.post(path, dict.fromkeys(changes)).json
+    assert [cleared[name] for name in changes] == [None] * 3
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_mailing_to_people_counts_each_once(admin: Client) -> None:
     assert [hour["hour"] for hour in found["hours"]] == list(range(168))
     assert found["hours"][2] == {"hour": 2, "opened": 2, "opens": 5}
     assert sum(hour["opened"] for hour in found["hours"]) == 2
-    first = min(each["firstOpenedAt"] or "~" for each in people(admin, pixel)["data"])
+    first = min(person["firstOpenedAt"] or "~" for person in people(admin, pixel)["data"])
     assert found["firstOpenedAt"] == first
 
 
@@ -211,7 +211,7 @@ def test_mailings_come_in_the_order_asked_without_strangers_ones(
     links_of(stranger, own, "ann")
     ids = f"ids={other['id']},{foreign['id']}&ids={own['id']}"
     found = stranger.get(f"/api/pixels/mailings?{ids}").json["data"]
-    assert [each["pixelId"] for each in found] == [other["id"], own["id"]]
+    assert [row["pixelId"] for row in found] == [other["id"], own["id"]]
     whole = mailing(stranger, own)
     del whole["hours"]
     assert found[1] == whole
@@ -237,12 +237,12 @@ def test_people_are_listed_by_status_with_counts_before_any_filter(admin: Client
         status: people(admin, pixel, f"status={status}&orderBy=recipient")
         for status in ("opened", "machine", "unopened")
     }
-    assert [[row["recipient"] for row in each["data"]] for each in listed.values()] == [
+    assert [[row["recipient"] for row in page["data"]] for page in listed.values()] == [
         ["ann", "bob", "eve"],
         ["cyd"],
         ["dan"],
     ]
-    assert all(each["counts"] == counts for each in listed.values())
+    assert all(page["counts"] == counts for page in listed.values())
     ann, bob, eve = listed["opened"]["data"]
     assert (ann["client"], ann["reason"], ann["status"]) == ("outlook", "mail-client", "opened")
     assert (listed["machine"]["data"][0]["reason"]) == "apple-mpp"
@@ -334,10 +334,10 @@ def test_person_tells_all_that_is_kept_to_whom_it_belongs(admin: Client, strange
 
 
 def new_client(admin: Client, stranger: Client) -> tuple[str, Client]:
-    given = {"username": unique("other"), "password": "correct horse battery"}
-    assert admin.post("/api/users", {**given, "role": "user"}).status == 200
-    token = admin.post("/api/auth/login", given).json["token"]
-    return given["username"], stranger.with_token(token)
+    credentials = {"username": unique("other"), "password": "correct horse battery"}
+    assert admin.post("/api/users", {**credentials, "role": "user"}).status == 200
+    token = admin.post("/api/auth/login", credentials).json["token"]
+    return credentials["username"], stranger.with_token(token)
 
 
 # The command line
@@ -355,7 +355,7 @@ def test_commands_tell_the_same_in_words(server: Server, admin: Client) -> None:
     compared = server.cli("mailings", "compare", pixel["slug"], pixel["slug"]).stdout
     assert compared.count(pixel["slug"]) == 2
     listed = json.loads(server.cli("mailings", "list", "--json").stdout)
-    assert pixel["id"] in {each["pixelId"] for each in listed}
+    assert pixel["id"] in {row["pixelId"] for row in listed}
     csv = server.cli("recipients", "list", pixel["slug"], "--status", "unopened", "--csv", "-")
     assert [line.partition(",")[0] for line in csv.stdout.splitlines()] == ["recipient", "bob"]
     stats = server.cli("stats", pixel["slug"]).stdout

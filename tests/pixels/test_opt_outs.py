@@ -167,8 +167,8 @@ def test_whoever_opted_out_of_a_mailing_with_a_count_is_not_counted(stranger: Cl
     pixel, name, other = stranger.create_pixel(), somebody(), somebody()
     values = {"sentCount": 10, "sentAt": ago(minutes=30)}
     stranger.post(f"/api/pixels/{pixel['id']}", values)
-    for each in (name, name, other):
-        fetch(stranger, f"/p/{pixel['slug']}?r={each}")
+    for recipient in (name, name, other):
+        fetch(stranger, f"/p/{pixel['slug']}?r={recipient}")
     elsewhere = stranger.create_pixel()
     follow(stranger, links_of(stranger, elsewhere, name)[name])
     found = mailing(stranger, pixel)
@@ -336,8 +336,8 @@ def test_no_file_holds_the_name_of_somebody_forgotten(
     many = [f"{unique('reader')}@example.org" for _ in range(3_000)]
     links = links_of(admin, pixel, *many[:1_500], name, *many[1_500:], sentAt="2026-11-01T00:00Z")
     fetch(admin, links[name])
-    for each in many[:20]:
-        fetch(admin, links[each])
+    for reader in many[:20]:
+        fetch(admin, links[reader])
     fetch(admin, f"/p/{pixel['slug']}?r={name}&utm_content={name}")
     follow(admin, links[name])
     server.cli("recipients", "forget", name.upper(), "--yes")

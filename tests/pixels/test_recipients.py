@@ -39,7 +39,7 @@ def links_of(client: Client, pixel: dict[str, Any], *recipients: str, **values: 
     """Issue links that must succeed; return their paths with the queries."""
     answer = issue(client, pixel, *recipients, **values)
     assert answer.status == 200, answer.body
-    return [each["url"].removeprefix(client.base) for each in answer.json["data"]]
+    return [link["url"].removeprefix(client.base) for link in answer.json["data"]]
 
 
 def listed(client: Client, pixel: dict[str, Any], query: str = "") -> list[dict[str, Any]]:
@@ -177,7 +177,7 @@ def test_who_may_only_read_lists_but_issues_none(server: Server, admin: Client) 
     reader = admin.with_token(key)
     pixel = admin.create_pixel(teamId=team_id)
     links_of(admin, pixel, "ann")
-    assert [each["recipient"] for each in listed(reader, pixel)] == ["ann"]
+    assert [row["recipient"] for row in listed(reader, pixel)] == ["ann"]
     answer = issue(reader, pixel, "bob")
     assert (answer.status, answer.code) == (403, "forbidden")
 
@@ -227,7 +227,7 @@ def test_plain_recipient_is_listed_unverified_beside_the_signed(admin: Client) -
     fetch(admin, link)
     fetch(admin, f"/p/{pixel['slug']}?r=%20ann%20")
     fetch(admin, f"/api/send?slug={pixel['slug']}&r=ann")
-    found = {each["verified"]: each["opens"] for each in listed(admin, pixel)}
+    found = {row["verified"]: row["opens"] for row in listed(admin, pixel)}
     assert found == {True: 1, False: 2}
 
 
@@ -248,7 +248,7 @@ def test_list_is_paged_searched_and_ordered(admin: Client) -> None:
         fetch(admin, links[name])
 
     def found(query: str) -> list[str]:
-        return [each["recipient"] for each in listed(admin, pixel, query)]
+        return [row["recipient"] for row in listed(admin, pixel, query)]
 
     assert found("")[:2] == ["cyd", "bob%"]
     assert found("orderBy=firstOpenedAt")[:2] == ["cyd", "bob%"]
@@ -289,9 +289,9 @@ def test_search_takes_case_alike_on_both_databases(
     names += ["ÉMILE Zola"]
     links_of(admin, pixel, *names)
     query = f"search={quote(search)}"
-    assert {each["recipient"] for each in listed(admin, pixel, query)} == found
+    assert {row["recipient"] for row in listed(admin, pixel, query)} == found
     theirs = admin.get(f"/api/recipients?{query}").json["data"]
-    assert {each["recipient"] for each in theirs} & {*names} == found
+    assert {row["recipient"] for row in theirs} & {*names} == found
 
 
 ORDERS = ("recipient", "firstOpenedAt", "lastOpenedAt", "opens")
@@ -343,7 +343,7 @@ def test_pages_of_any_list_are_parts_of_one_order(server: Server, admin: Client)
                     assert values == sorted(values, reverse=descending), query
                     assert [row[order] for row in found[: len(values)]] == values, query
                 else:
-                    ascii_only = [each for each in values if each.isascii() and each.islower()]
+                    ascii_only = [value for value in values if value.isascii() and value.islower()]
                     assert ascii_only == sorted(ascii_only, reverse=descending), query
 
 
@@ -471,5 +471,5 @@ def test_token_with_another_character_is_no_token(data: st.DataObject) -> None:
     token = LINKS.sign(PIXEL_ID, 12_345, None)
     # The last character of a part carries bits that base64 ignores.
     place = data.draw(st.integers(0, len(token) - 1))
-    other = data.draw(st.characters().filter(lambda each: each != token[place]))
+    other = data.draw(st.characters().filter(lambda character: character != token[place]))
     assert LINKS.read(PIXEL_ID, token[:place] + other + token[place + 1 :]) is None

@@ -41,7 +41,9 @@ HERE = ("/pixels", "/pixels?page=2&search=a%20b", "/teams/x?next=//y", "/pixels?
 
 def followed(base: str, location: str) -> str:
     """Return where a browser goes: it strips some characters, and takes `\\` for `/`."""
-    cleaned = location.strip(" \0\t\n\r\f").translate({ord(each): None for each in "\t\n\r"})
+    cleaned = location.strip(" \0\t\n\r\f").translate(
+        {ord(character): None for character in "\t\n\r"}
+    )
     return urljoin(f"{base}/sign-in", cleaned.replace("\\", "/"))
 
 

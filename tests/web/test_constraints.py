@@ -18,8 +18,8 @@ def refusing(start_server: Callable[..., Server]) -> tuple[Server, dict[str, Any
     server = start_server()
     pixel = server.admin.create_pixel()
     team, _ = server.admin.post("/api/teams", {"name": "Team"}).json
-    given = {"username": unique("user"), "password": PASSWORD, "role": "user"}
-    user = server.admin.post("/api/users", given).json
+    body = {"username": unique("user"), "password": PASSWORD, "role": "user"}
+    user = server.admin.post("/api/users", body).json
     share = server.admin.post(f"/api/pixels/{pixel['id']}/shares", {"name": "Share"}).json
     for table in TABLES:
         for event in ("INSERT", "UPDATE"):

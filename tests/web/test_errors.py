@@ -139,8 +139,8 @@ def test_credential_is_checked_before_the_body(admin: Client) -> None:
 
 
 def test_wrong_login_has_a_code_of_its_own(admin: Client) -> None:
-    given = {"username": unique("nobody"), "password": "wrong"}
-    assert_error(admin.post("/api/auth/login", given), 401, "incorrect-username-password")
+    credentials = {"username": unique("nobody"), "password": "wrong"}
+    assert_error(admin.post("/api/auth/login", credentials), 401, "incorrect-username-password")
 
 
 def test_role_that_may_not_is_forbidden(server: Server, admin: Client) -> None:
@@ -173,8 +173,8 @@ def test_method_that_a_path_does_not_take_is_named(admin: Client) -> None:
 
 def test_slug_id_and_username_in_use_conflict(server: Server, admin: Client) -> None:
     pixel = admin.create_pixel()
-    given = {"name": "n", "slug": pixel["slug"]}
-    answer = admin.post("/api/pixels", given)
+    body = {"name": "n", "slug": pixel["slug"]}
+    answer = admin.post("/api/pixels", body)
     assert_error(answer, 409, "slug-taken")
     assert answer.json["error"]["message"] == "That slug is already taken."
     answer = admin.post("/api/pixels", {"name": "n", "slug": unique("s"), "id": pixel["id"]})
@@ -227,8 +227,8 @@ def test_too_many_failures_are_told_when_to_come_back(
     start_server: Callable[..., Server],
 ) -> None:
     client = Client(start_server().base)
-    given = {"username": "admin", "password": "wrong"}
-    answers = [client.post("/api/auth/login", given) for _ in range(6)]
+    credentials = {"username": "admin", "password": "wrong"}
+    answers = [client.post("/api/auth/login", credentials) for _ in range(6)]
     assert_error(answers[-1], 429, "too-many-requests")
     assert int(answers[-1].headers["Retry-After"]) > 0
 
@@ -250,5 +250,5 @@ def test_inner_error_tells_nothing_of_the_inside(start_server: Callable[..., Ser
 
 def test_parameters_repeated_in_the_body_are_ignored(admin: Client) -> None:
     pixel = admin.create_pixel()
-    given = {"pixelId": pixel["id"], "name": "Renamed", "unknown": {"deep": []}}
-    assert admin.post(f"/api/pixels/{pixel['id']}", given).json["name"] == "Renamed"
+    body = {"pixelId": pixel["id"], "name": "Renamed", "unknown": {"deep": []}}
+    assert admin.post(f"/api/pixels/{pixel['id']}", body).json["name"] == "Renamed"

@@ -64,10 +64,10 @@ def test_country_is_that_of_the_address(behind_proxy: Server) -> None:
 
 
 def failed_logins(server: Server, addresses: list[str]) -> list[int]:
-    given = {"username": new_user(server)[0], "password": "wrong"}
+    credentials = {"username": new_user(server)[0], "password": "wrong"}
     client = Client(server.base)
     return [
-        client.post("/api/auth/login", given, headers={"X-Forwarded-For": address}).status
+        client.post("/api/auth/login", credentials, headers={"X-Forwarded-For": address}).status
         for address in addresses
     ]
 
@@ -88,11 +88,11 @@ def test_many_networks_of_one_site_count_as_one(behind_proxy: Server) -> None:
     assert failed_logins(behind_proxy, ["2001:db8:8:1::1"]) == [401]
     behind_proxy.execute(f"UPDATE failed_logins SET failures = {most} WHERE failures = 1")
     elsewhere = {"X-Forwarded-For": "2001:db8:8:2::1"}
-    given = {"username": unique("nobody"), "password": "wrong"}
+    credentials = {"username": unique("nobody"), "password": "wrong"}
     client = Client(behind_proxy.base)
-    assert client.post("/api/auth/login", given, headers=elsewhere).status == 429
+    assert client.post("/api/auth/login", credentials, headers=elsewhere).status == 429
     beyond = {"X-Forwarded-For": "2001:db8:8:100::1"}
-    assert client.post("/api/auth/login", given, headers=beyond).status == 401
+    assert client.post("/api/auth/login", credentials, headers=beyond).status == 401
     behind_proxy.execute("DELETE FROM failed_logins")
 
 

@@ -519,7 +519,7 @@ class World:
             self.team = self.new_team()
             self.pixels = {name: self.new_pixel(name) for name in ("team", "owner", "view-only")}
             self.shares = {
-                name: shares.create(each, name, {}) for name, each in self.pixels.items()
+                name: shares.create(owned, name, {}) for name, owned in self.pixels.items()
             }
             self.another = shares.create(self.new_pixel("owner"), "another", {})
             self.credentials = self._credentials()

@@ -68,8 +68,8 @@ def test_images_set_no_cookie_and_have_no_policy_of_pages(admin: Client) -> None
 
 
 def test_json_api_sets_no_cookie(server: Server) -> None:
-    given = {"username": "admin", "password": PASSWORD}
-    answer = server.admin.with_token(None).post("/api/auth/login", given)
+    credentials = {"username": "admin", "password": PASSWORD}
+    answer = server.admin.with_token(None).post("/api/auth/login", credentials)
     assert answer.status == 200
     assert answer.headers["Set-Cookie"] is None
 

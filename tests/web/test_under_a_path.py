@@ -106,7 +106,7 @@ def test_pages_lead_load_and_send_under_the_path_only(under: tuple[Server, Under
     ):
         links = links_of(browser.get(path))
         assert links, path
-        assert [each for each in links if not each.startswith("/track/")] == [], path
+        assert [address for address in links if not address.startswith("/track/")] == [], path
         for link in sorted(links):
             if "/static/" in link:
                 assert browser.get(link).status == 200

@@ -52,8 +52,8 @@ def test_login_answers_a_token_and_the_user_with_teams(server: Server) -> None:
     username, _ = new_user(server)
     client = login(server, username)
     team = new_team(client)
-    given = {"username": username, "password": PASSWORD}
-    user = server.admin.post("/api/auth/login", given).json["user"]
+    credentials = {"username": username, "password": PASSWORD}
+    user = server.admin.post("/api/auth/login", credentials).json["user"]
     assert list(user) == ["id", "username", "role", "createdAt", "isAdmin", "teams"]
     assert user["teams"] == [{"id": team["id"], "name": "Team", "logoUrl": None}]
     assert client.post("/api/auth/verify").json == user
@@ -63,8 +63,8 @@ def test_login_answers_a_token_and_the_user_with_teams(server: Server) -> None:
 @pytest.mark.parametrize("wrong", ["username", "password"])
 def test_login_with_a_wrong_name_or_password_says_the_same(server: Server, wrong: str) -> None:
     username, _ = new_user(server)
-    given = {"username": username, "password": PASSWORD, wrong: unique("wrong")}
-    answer = server.admin.post("/api/auth/login", given)
+    credentials = {"username": username, "password": PASSWORD, wrong: unique("wrong")}
+    answer = server.admin.post("/api/auth/login", credentials)
     assert answer.status == 401
     assert answer.code == "incorrect-username-password"
     assert answer.json["error"]["message"] == "Incorrect username or password."
@@ -82,8 +82,8 @@ def test_password_change_ends_every_older_token(server: Server) -> None:
     username, token = new_user(server)
     client, another = server.admin.with_token(token), login(server, username)
     key = client.post("/api/me/api-keys", {"name": "stays"}).json["key"]
-    given = {"currentPassword": PASSWORD, "newPassword": "another password"}
-    answer = client.post("/api/me/password", given)
+    passwords = {"currentPassword": PASSWORD, "newPassword": "another password"}
+    answer = client.post("/api/me/password", passwords)
     assert answer.status == 200
     assert list(answer.json) == ["id", "username", "role", "createdAt"]
     assert client.get("/api/me").status == another.get("/api/me").status == 401
@@ -94,8 +94,8 @@ def test_password_change_ends_every_older_token(server: Server) -> None:
 def test_password_change_needs_the_current_one(server: Server) -> None:
     _, token = new_user(server)
     client = server.admin.with_token(token)
-    given = {"currentPassword": "wrong", "newPassword": "another password"}
-    answer = client.post("/api/me/password", given)
+    passwords = {"currentPassword": "wrong", "newPassword": "another password"}
+    answer = client.post("/api/me/password", passwords)
     assert (answer.status, answer.code) == (400, "bad-request")
     assert client.get("/api/me").status == 200
 
@@ -143,7 +143,7 @@ def test_key_is_shown_once_and_listed_by_prefix_and_day(server: Server) -> None:
     assert made["name"] == "deploy"
     assert made["key"].startswith(made["keyPrefix"])
     listed = client.get("/api/me/api-keys").json
-    assert [list(each) for each in listed] == [
+    assert [list(key) for key in listed] == [
         ["id", "name", "keyPrefix", "createdAt", *limits, "lastUsedAt"]
     ]
     assert listed[0]["lastUsedAt"] is None
@@ -246,25 +246,25 @@ def test_neither_password_nor_key_is_stored_in_clear(server: Server) -> None:
 
 def test_user_is_created_listed_and_never_shown_with_a_secret(admin: Client) -> None:
     name, given_id = unique("listed"), str(uuid.uuid4())
-    given = {"username": name, "password": PASSWORD, "role": "view-only", "id": given_id}
-    assert admin.post("/api/users", given).json["id"] == given_id
+    body = {"username": name, "password": PASSWORD, "role": "view-only", "id": given_id}
+    assert admin.post("/api/users", body).json["id"] == given_id
     for path in ("/api/users", "/api/admin/users"):
         page = admin.get(f"{path}?search={name.upper()}").json
-        assert [each["id"] for each in page["data"]] == [given_id]
+        assert [user["id"] for user in page["data"]] == [given_id]
         assert not any(secret in str(page) for secret in SECRETS)
     newest = admin.get("/api/users?pageSize=1").json
     assert newest["data"][0]["id"] == given_id
     assert newest["count"] > 1
     by_name = admin.get("/api/users?orderBy=username&pageSize=100").json["data"]
-    assert [each["username"] for each in by_name] == sorted(each["username"] for each in by_name)
+    assert [user["username"] for user in by_name] == sorted(user["username"] for user in by_name)
 
 
 def test_user_with_a_name_or_an_id_in_use_is_refused(server: Server, admin: Client) -> None:
     username, _ = new_user(server)
-    given = {"username": username, "password": PASSWORD, "role": "user"}
-    assert admin.post("/api/users", given).code == "username-taken"
+    body = {"username": username, "password": PASSWORD, "role": "user"}
+    assert admin.post("/api/users", body).code == "username-taken"
     taken_id = admin.get(f"/api/users?search={username}").json["data"][0]["id"]
-    other = {**given, "username": unique("other"), "id": taken_id}
+    other = {**body, "username": unique("other"), "id": taken_id}
     assert admin.post("/api/users", other).code == "id-taken"
     assert admin.post("/api/users", other).status == 409
     second = user_id(user_of(server))
@@ -313,10 +313,10 @@ def test_team_is_joined_by_its_code_and_listed(server: Server, stranger: Client)
     assert (again.status, again.code) == (400, "bad-request")
     for path in ("/api/teams", "/api/me/teams", f"/api/users/{user_id(stranger)}/teams"):
         page = stranger.get(f"{path}?search=EAM").json
-        assert [each["id"] for each in page["data"]] == [team["id"]]
+        assert [row["id"] for row in page["data"]] == [team["id"]]
         assert page["data"][0]["accessCode"] is None, "a member could hand it on"
     members = owner.get(f"/api/teams/{team['id']}/users").json["data"]
-    assert [each["role"] for each in members] == ["team-owner", "team-member"]
+    assert [member["role"] for member in members] == ["team-owner", "team-member"]
     assert set(members[1]["user"]) == {"id", "username"}
 
 

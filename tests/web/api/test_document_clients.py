@@ -71,7 +71,7 @@ def test_everything_in_the_document_is_described(document: dict[str, Any]) -> No
 
 def test_filters_say_how_they_are_told_to_differ(document: dict[str, Any]) -> None:
     parameters = dict(operations(document))["get /api/pixels/{pixel_id}/stats"]["parameters"]
-    [browser] = [each for each in parameters if each["name"] == "browser"]
+    [browser] = [parameter for parameter in parameters if parameter["name"] == "browser"]
     for operator in ("eq.", "neq.", "c.", "dnc."):
         assert f"`{operator}`" in browser["description"]
 
@@ -142,7 +142,7 @@ def test_client_in_python_does_the_main_jobs(server: Server, tmp_path: Path) -> 
     # It has no word for an image; all else it understood.
     problems = [line for line in made.stdout.splitlines() if line.startswith(("WARNING", "ERROR"))]
     images = ("GET /p/{slug} within", "GET /api/send within")
-    assert [line for line in problems if not any(each in line for each in images)] == []
+    assert [line for line in problems if not any(image in line for image in images)] == []
     tag = unique("round")
     run = subprocess.run(
         [sys.executable, FOLDER / "python_round.py"],

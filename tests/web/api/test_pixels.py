@@ -319,12 +319,12 @@ def test_update_changes_what_is_given_and_keeps_the_rest(admin: Client) -> None:
     pixel = admin.create_pixel()
     path = f"/api/pixels/{pixel['id']}"
     slug = unique("renamed")
-    for given, changed in (
+    for body, changed in (
         ({"name": " New "}, {"name": "New"}),
         ({"slug": slug}, {"name": "New", "slug": slug}),
         ({}, {"name": "New", "slug": slug}),
     ):
-        answer = admin.post(path, given).json
+        answer = admin.post(path, body).json
         assert answer == known(pixel, answer) | changed
         assert admin.get(path).json == answer
 

@@ -191,5 +191,5 @@ def test_pixel_and_website_together_are_refused(admin: Client) -> None:
 def test_another_method_is_told_of_all_that_the_path_takes(admin: Client, method: str) -> None:
     answer = admin(method, "/api/send")
     assert (answer.status, answer.code) == (405, "method-not-allowed")
-    told = {each.strip() for each in answer.headers["Allow"].split(",")}
+    told = {allowed.strip() for allowed in answer.headers["Allow"].split(",")}
     assert told == {"GET", "HEAD", "OPTIONS", "POST"}

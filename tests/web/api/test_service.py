@@ -51,7 +51,7 @@ def test_document_names_every_route_of_the_api(admin: Client) -> None:
     assert not slug.search("a" * 101)
     assert set(shape["required"]) == {"name", "slug"}
     # To those who make types of it, what has a default is always there.
-    assert not any("default" in each for each in shape["properties"].values())
+    assert not any("default" in property_shape for property_shape in shape["properties"].values())
     operations = [
         operation
         for methods in document["paths"].values()

@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent / "umami-client"
 CALLS_MIN = 90
 PRINT_OPERATIONS = """
 import { operations } from '@umami/api-client';
-const told = each => [each.operationId, each.method.toUpperCase(), each.path];
+const told = route => [route.operationId, route.method.toUpperCase(), route.path];
 console.log(JSON.stringify(Object.values(operations).map(told)));
 """
 
@@ -44,7 +44,7 @@ def test_routes_of_umamis_document_are_those_of_its_client(client_folder: Path) 
     (client_folder / "operations.mjs").write_text(PRINT_OPERATIONS)
     found = json.loads(npm.run(client_folder, "node", "operations.mjs"))
     assert sorted(map(tuple, found)) == sorted(
-        (each.operation, each.method, each.path) for each in routes()
+        (route.operation, route.method, route.path) for route in routes()
     )
 
 

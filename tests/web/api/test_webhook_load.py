@@ -107,8 +107,8 @@ def test_all_opens_reach_a_receiver_that_is_killed_twice(
             # A try that is refused meanwhile is made again.
             time.sleep(1.5)
             receiving.start()
-        for each in sent:
-            each.result()
+        for future in sent:
+            future.result()
     count = OPENS // SENDERS * SENDERS
     receiving.wait_for(count)
     received = receiving.received
@@ -154,7 +154,7 @@ def test_answer_of_a_gigabyte_is_not_read(telling: Server) -> None:
     wait_until(lambda: len(flood.sent_bytes) >= 3)
     flood.close()
     log = telling.admin.get(path).json["data"]
-    assert [(each["status"], each["attempt"]) for each in log] == [(200, 1)] * 3
+    assert [(delivery["status"], delivery["attempt"]) for delivery in log] == [(200, 1)] * 3
     # What the system's buffers take is sent, and no more.
     assert len(flood.sent_bytes) == 3
     assert max(flood.sent_bytes) < GIGABYTE // 10

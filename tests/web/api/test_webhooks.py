@@ -75,8 +75,8 @@ def hit(client: Client, pixel: dict[str, Any], query: str = "", agent: str = FIR
 
 
 def webhook(client: Client, url: str, pixel: dict[str, Any], *events: str) -> dict[str, Any]:
-    given = {"url": url, "pixelId": pixel["id"], "events": list(events)}
-    answer = client.post("/api/webhooks", given)
+    body = {"url": url, "pixelId": pixel["id"], "events": list(events)}
+    answer = client.post("/api/webhooks", body)
     assert answer.status == 200, answer.body
     made: dict[str, Any] = answer.json
     return made
@@ -89,7 +89,7 @@ def test_hits_are_told_once_each_as_what_they_are(telling: Server, receiver: Rec
     made = webhook(admin, receiver.url, pixel, *ALL)
     assert made["secret"].startswith("whsec_")
     assert "secret" not in admin.get(f"/api/webhooks/{made['id']}").json
-    assert made["id"] in [each["id"] for each in admin.get("/api/webhooks").json["data"]]
+    assert made["id"] in [listed["id"] for listed in admin.get("/api/webhooks").json["data"]]
     hit(admin, another)
     hit(admin, pixel, "?r=ann")
     hit(admin, pixel, agent="curl/8.0")
@@ -139,7 +139,7 @@ def test_what_fails_is_tried_again_in_its_order_or_given_up(
     path = f"/api/webhooks/{made['id']}/deliveries"
     wait_until(lambda: len(admin.get(path).json["data"]) == 6)
     log = admin.get(path).json["data"]
-    assert [(each["status"], each["attempt"]) for each in log[::-1]] == [
+    assert [(delivery["status"], delivery["attempt"]) for delivery in log[::-1]] == [
         *((500, 1), (302, 2), (200, 3)),
         (400, 1),
         *((429, 1), (200, 2)),
@@ -156,8 +156,8 @@ def test_name_of_somebody_who_opts_out_or_is_forgotten_before_a_try_is_not_told(
     webhook(admin, receiver.url, pixel, "hit")
     names = [unique(name) for name in ("first", "gone", "out", "last")]
     issued = admin.post(f"/api/pixels/{pixel['id']}/recipients", {"recipients": names}).json
-    for each in issued["data"]:
-        hit(admin, pixel, f"?{each['url'].partition('?')[2]}")
+    for link in issued["data"]:
+        hit(admin, pixel, f"?{link['url'].partition('?')[2]}")
     hit(admin, pixel, f"?r={names[2]}")
     wait_until(lambda: len(receiver.received) >= 1)
     path = f"/api/pixels/{pixel['id']}/recipient?name={names[1]}"
@@ -224,8 +224,8 @@ def test_all_arrives_in_order_though_both_sides_are_killed(
 )
 def test_url_that_leads_inside_is_refused(server: Server, admin: Client, url: str) -> None:
     pixel = admin.create_pixel()
-    given = {"url": url, "pixelId": pixel["id"], "events": ["hit"]}
-    refused = admin.post("/api/webhooks", given)
+    body = {"url": url, "pixelId": pixel["id"], "events": ["hit"]}
+    refused = admin.post("/api/webhooks", body)
     assert refused.status == 400
     assert "url" in refused.json["error"]["errors"]
     made = webhook(admin, "https://8.8.8.8/", pixel, "hit")
@@ -234,7 +234,7 @@ def test_url_that_leads_inside_is_refused(server: Server, admin: Client, url: st
 
 
 @pytest.mark.parametrize(
-    "given",
+    "body",
     [
         {"events": ["hit"]},
         {"url": "https://8.8.8.8/"},
@@ -243,8 +243,8 @@ def test_url_that_leads_inside_is_refused(server: Server, admin: Client, url: st
         {"url": "https://8.8.8.8/", "events": ["hit"], "pixelId": "x"},
     ],
 )
-def test_webhook_that_is_none_is_refused(admin: Client, given: dict[str, Any]) -> None:
-    assert admin.post("/api/webhooks", given).status == 400
+def test_webhook_that_is_none_is_refused(admin: Client, body: dict[str, Any]) -> None:
+    assert admin.post("/api/webhooks", body).status == 400
 
 
 def test_secret_is_stored_nowhere_and_the_command_line_lists(server: Server, admin: Client) -> None:

@@ -55,7 +55,7 @@ def test_pixels_are_listed_as_websites(owner: Client) -> None:
     assert owner.get("/api/me/websites").json == page
     assert owner.get(f"/api/users/{me['id']}/websites").json == page
     with_teams = owner.get("/api/websites?includeTeams=true&orderBy=domain").json
-    assert {each["id"] for each in with_teams["data"]} == {pixel["id"], of_team["id"]}
+    assert {row["id"] for row in with_teams["data"]} == {pixel["id"], of_team["id"]}
     [found] = owner.get(f"/api/teams/{team['id']}/websites").json["data"]
     assert (found["id"], found["userId"], found["teamId"]) == (of_team["id"], None, team["id"])
     assert owner.get(f"/api/websites?search={unique('none')}").json["data"] == []
@@ -122,7 +122,9 @@ def test_batch_stores_what_it_can_and_tells_the_rest(server: Server, owner: Clie
     assert list(found) == ["size", "processed", "errors", "details", "cache"]
     assert (found["size"], found["processed"], found["errors"]) == (5, 2, 3)
     assert isinstance(found["cache"], str)
-    details = [(each["index"], each["response"]["error"]["status"]) for each in found["details"]]
+    details = [
+        (detail["index"], detail["response"]["error"]["status"]) for detail in found["details"]
+    ]
     assert details == [(1, 404), (3, 400), (4, 400)]
     assert len(verdicts(server, pixel)) == 2
     assert post(owner, "/api/batch", []).json == {
@@ -265,7 +267,7 @@ def test_events_and_campaigns_are_told_in_umamis_shapes(owner: Client) -> None:
     base = f"/api/websites/{pixel['id']}"
     hours = f"startAt={_ago(1)}&endAt={_ago(-1)}"
     series = owner.get(f"{base}/events/series?{hours}&unit=day&class=all").json
-    assert {(each["x"], each["y"]) for each in series} == {("open", 2), ("bot", 1)}
+    assert {(point["x"], point["y"]) for point in series} == {("open", 2), ("bot", 1)}
     found = owner.get(f"{base}/events/stats?{hours}&class=all").json["data"]
     comparison = {"events": 0, "visitors": 0, "visits": 0, "uniqueEvents": 0}
     assert (found["events"], found["uniqueEvents"]) == (3, 2)

@@ -112,21 +112,21 @@ class Route(NamedTuple):
 
 def routes(operations: Path = OPERATIONS) -> list[Route]:
     """Return every route, in the order of the paths."""
-    return [_route(*each) for each in json.loads(operations.read_text())]
+    return [_route(*operation) for operation in json.loads(operations.read_text())]
 
 
 def document() -> str:
     """Return what docs/umami.md says."""
     found = routes()
-    counts = Counter(each.state for each in found)
+    counts = Counter(route.state for route in found)
     summary = (
         f"Of {len(found)} routes {counts['as in Umami']} answer as in Umami,"
         f" {counts['otherwise']} with a difference,\nand {counts['not there']} are not there:"
         " they answer 404, or 405 where the path has other methods.\n\n"
     )
     lines = [
-        f"| `{each.method} {each.path}` | {each.operation} | {each.state} | {each.why} |"
-        for each in found
+        f"| `{route.method} {route.path}` | {route.operation} | {route.state} | {route.why} |"
+        for route in found
     ]
     heads = ["| route | operation | here | |", "|---|---|---|---|"]
     return HEAD + summary + "\n".join([*heads, *lines]) + "\n"
@@ -141,7 +141,7 @@ def filled(path: str) -> str:
 def _route(operation: str, method: str, path: str) -> Route:
     if operation in OTHERWISE:
         return Route(operation, method, path, "otherwise", OTHERWISE[operation])
-    longest = max((each for each in ABSENT if _is_of(path, each)), key=len, default="")
+    longest = max((prefix for prefix in ABSENT if _is_of(path, prefix)), key=len, default="")
     # Of `/api/websites` itself and one of them only the reading is there.
     if longest == "/api/websites" and (method == "GET" or path.count("/") > 3):
         longest = ""

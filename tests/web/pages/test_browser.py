@@ -100,7 +100,7 @@ def open_context(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
     yield open_one
     for context in contexts:
         context.close()
-    assert [each for each in strays if urlsplit(each).hostname != "127.0.0.1"] == []
+    assert [stray for stray in strays if urlsplit(stray).hostname != "127.0.0.1"] == []
 
 
 @pytest.fixture
@@ -456,8 +456,14 @@ def places(chromium: Browser, server: Server, admin_state: Any) -> list[str]:
         *("/webhooks", webhook, f"{webhook}/delete", "/account"),
         *("/teams", team, f"{team}/leave", f"{team}/code"),
         *("/users", user, "/invite", "/docs"),
-        *(urlsplit(mailing).path + each for each in ("", "/recipients", "/links", "/opted-out")),
-        *(urlsplit(mailing).path + each for each in ("/recipients?status=unopened", "/settings")),
+        *(
+            urlsplit(mailing).path + suffix
+            for suffix in ("", "/recipients", "/links", "/opted-out")
+        ),
+        *(
+            urlsplit(mailing).path + suffix
+            for suffix in ("/recipients?status=unopened", "/settings")
+        ),
         *("/person?name=eva@example.org", "/person/forget?name=eva@example.org"),
         f"/compare?ids={mailing.rpartition('/')[2]}",
     ]
@@ -473,12 +479,12 @@ def test_axe_finds_nothing_on_any_page(
         for path in places:
             page.goto(server.base + path)
             for details in page.locator("details").all():
-                details.evaluate("each => each.open = true")
+                details.evaluate("details => details.open = true")
             violations = Axe().run(page).response["violations"]
             if violations:
                 found[path] = [
-                    (each["id"], [node["html"][:200] for node in each["nodes"]])
-                    for each in violations
+                    (violation["id"], [node["html"][:200] for node in violation["nodes"]])
+                    for violation in violations
                 ]
     assert not found, json.dumps(found, indent=1)
 
@@ -505,7 +511,7 @@ def test_no_page_transfers_more_than_60_kilobytes(
             answers: list[Any] = []
             page.on("response", lambda answer, answers=answers: answers.append(answer))
             page.goto(server.base + path, wait_until="networkidle")
-            sizes[path] = sum(each.request.sizes()["responseBodySize"] for each in answers)
+            sizes[path] = sum(answer.request.sizes()["responseBodySize"] for answer in answers)
     # The API's document is one page to search in.
     assert sizes.pop("/docs") < 120_000
     assert {path: size for path, size in sizes.items() if size > 60_000} == {}

@@ -23,7 +23,7 @@ counts = st.lists(st.integers(0, 10**9), max_size=200)
 
 def chart_of(opens: list[int], *, is_running: bool = False) -> charts.Bars:
     day = datetime(2026, 1, 1, tzinfo=BERLIN)
-    buckets = [Bucket(day + timedelta(days=place), each, 0) for place, each in enumerate(opens)]
+    buckets = [Bucket(day + timedelta(days=place), count, 0) for place, count in enumerate(opens)]
     return charts.bars(buckets, "day", ("open", "opens"), is_running=is_running)
 
 
@@ -33,16 +33,16 @@ def test_bars_stay_below_a_round_top_with_few_lines(opens: list[int]) -> None:
     assert 2 <= len(chart.grid) <= charts.GRID_LINES_MAX + 1
     assert int(chart.grid[-1].text.replace(NARROW, "")) >= max(opens, default=0)
     assert (chart.grid[0].y, chart.grid[-1].y) == (HEIGHT, 0)
-    tops = [float(each) for each in re.findall(rf"{HEIGHT}V([\d.]+)h", chart.opens)]
-    assert len(tops) == sum(each > 0 for each in opens)
-    assert all(0 <= each <= HEIGHT for each in tops)
+    tops = [float(top) for top in re.findall(rf"{HEIGHT}V([\d.]+)h", chart.opens)]
+    assert len(tops) == sum(count > 0 for count in opens)
+    assert all(0 <= top <= HEIGHT for top in tops)
     assert len(chart.labels) <= charts.LABELS_MAX + 1
 
 
 def test_bar_of_today_is_apart_and_says_so() -> None:
     chart = chart_of([3, 1, 2], is_running=True)
     assert len(re.findall("z", chart.opens)) == 2
-    assert [(each.x, each.is_unique) for each in chart.unfinished] == [(71.33, False)]
+    assert [(bar.x, bar.is_unique) for bar in chart.unfinished] == [(71.33, False)]
     assert chart.labels[-1].lines == ("Today",)
     assert [slot.said for slot in chart.slots[-2:]] == [
         "Fri 2 Jan 2026: 1 open · 0 unique",
@@ -52,9 +52,9 @@ def test_bar_of_today_is_apart_and_says_so() -> None:
 
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=charts.SPARK_DAYS))
 def test_small_bars_stay_in_their_box(opens: list[int]) -> None:
-    tops = [float(each) for each in re.findall(r"V([\d.]+)h5", charts.spark_bars(opens))]
-    assert len(tops) == sum(each > 0 for each in opens)
-    assert all(0 < each < charts.SPARK_HEIGHT for each in tops)
+    tops = [float(top) for top in re.findall(r"V([\d.]+)h5", charts.spark_bars(opens))]
+    assert len(tops) == sum(count > 0 for count in opens)
+    assert all(0 < top < charts.SPARK_HEIGHT for top in tops)
 
 
 @given(
@@ -65,7 +65,7 @@ def test_small_bars_stay_in_their_box(opens: list[int]) -> None:
 def test_small_line_stays_in_its_box_and_ends_with_its_age(
     sent: int, age: float, counts: list[int]
 ) -> None:
-    points = [each.split(" ") for each in charts.spark(counts, sent, age)[1:].split("L")]
+    points = [point.split(" ") for point in charts.spark(counts, sent, age)[1:].split("L")]
     assert all(0 < float(y) < charts.SPARK_HEIGHT for _, y in points)
     assert 0 <= min(age, charts.SPARK_HOURS) - float(points[-1][0]) < charts.SPARK_STEP_HOURS
 
@@ -90,10 +90,10 @@ def test_curve_says_what_each_slot_stands_for() -> None:
         f"25.0{NARROW}% Before",
     )
     assert curve.slots[-1].tip[1] == "Not there yet"
-    assert [each.line for each in curve.slots[-1].dots] == ["was"]
+    assert [dot.line for dot in curve.slots[-1].dots] == ["was"]
     # The line ends within the hour that is running.
     assert curve.lines[0].path.rpartition("L")[2].startswith("30.50 ")
-    assert [each.line for each in curve.end_labels] == ["was", "now"]
+    assert [label.line for label in curve.end_labels] == ["was", "now"]
 
 
 @given(
@@ -105,20 +105,20 @@ def test_curve_says_what_each_slot_stands_for() -> None:
 def test_curves_stay_in_their_box(
     opened: list[list[int]], sent: int, age: float, hours: int
 ) -> None:
-    courses = [charts.Course(str(n), sent, each, each, age) for n, each in enumerate(opened)]
+    courses = [charts.Course(str(n), sent, series, series, age) for n, series in enumerate(opened)]
     curve = charts.comparison(courses, hours)
     for line in curve.lines:
-        points = [each.split(" ") for each in line.path[1:].split("L")]
+        points = [point.split(" ") for point in line.path[1:].split("L")]
         assert all(0 <= float(x) <= hours for x, _ in points)
         assert all(-0.1 <= float(y) <= curve.height for _, y in points)
-    places = sorted(each.y for each in curve.end_labels)
+    places = sorted(label.y for label in curve.end_labels)
     assert all(after - before >= 17 for before, after in itertools.pairwise(places))
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=4))
 def test_parts_of_a_bar_fill_it(counts: list[int]) -> None:
-    found = charts.parts([(str(place), each) for place, each in enumerate(counts)])
-    assert len(found) == sum(each > 0 for each in counts)
+    found = charts.parts([(str(place), count) for place, count in enumerate(counts)])
+    assert len(found) == sum(count > 0 for count in counts)
     if found:
         assert abs(found[-1].x + found[-1].width - 100) < 0.1
 

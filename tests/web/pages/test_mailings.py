@@ -27,7 +27,7 @@ AN_HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)
 @pytest.fixture(scope="module")
 def signed_in(server: Server) -> dict[str, Browser]:
     names = {"person": new_user(server)[0], "other": new_user(server)[0]}
-    return {each: Browser(Client(server.base)).sign_in(name) for each, name in names.items()}
+    return {role: Browser(Client(server.base)).sign_in(name) for role, name in names.items()}
 
 
 @pytest.fixture
@@ -136,8 +136,8 @@ def test_list_shows_rates_and_is_ordered_by_each_head(person: Browser) -> None:
             page = text_of(person.get(f"/pixels?order={order}&direction={direction}"))
             assert len(re.findall(f'aria-sort="{said}"', page)) == 1
     rates = [
-        float(each)
-        for each in re.findall(
+        float(rate)
+        for rate in re.findall(
             r'class="n rate">([\d.]+)\u202f%', text_of(person.get("/pixels?order=rate"))
         )
     ]

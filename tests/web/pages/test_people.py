@@ -25,7 +25,7 @@ from tests.web.pages.test_pages import (
 def signed_in(server: Server) -> dict[str, Browser]:
     """Three people who have signed in once."""
     names = {"person": new_user(server)[0], "other": new_user(server)[0], "admin": "admin"}
-    return {each: Browser(Client(server.base)).sign_in(name) for each, name in names.items()}
+    return {role: Browser(Client(server.base)).sign_in(name) for role, name in names.items()}
 
 
 @pytest.fixture

@@ -70,11 +70,11 @@ def main() -> dict[str, Any]:
     return {
         "slug": pixel.slug,
         "taken": taken.error.code,
-        "listed": [each.id == pixel.id for each in listed.data],
+        "listed": [listed_pixel.id == pixel.id for listed_pixel in listed.data],
         "changed": changed.name,
         "recipient": issued.data[0].recipient,
         "pageviews": stats.pageviews,
-        "browsers": [each.to_dict() for each in browsers],
+        "browsers": [row.to_dict() for row in browsers],
         "shared": opened.pixel_id == pixel.id,
         "deleted": deleted.ok,
     }

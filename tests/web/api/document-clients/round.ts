@@ -53,7 +53,7 @@ console.log(
   JSON.stringify({
     slug: pixel.slug,
     taken: taken.error!.error.code,
-    listed: listed.data!.data.map((each) => each.id === pixel.id),
+    listed: listed.data!.data.map((website) => website.id === pixel.id),
     changed: changed.data!.name,
     recipient: issued.data!.data[0].recipient,
     pageviews: stats.data!.pageviews,

@@ -43,7 +43,7 @@ async function call(as, operation, input, expected = () => true, note = '') {
   const name = operation + (note && ` (${note})`);
   try {
     const answer = await as[operation](input);
-    const wrong = complaints(operation, answer).filter(each => !BY_CONTRACT.some(known => known.test(each)));
+    const wrong = complaints(operation, answer).filter(text => !BY_CONTRACT.some(known => known.test(text)));
     say(wrong.join(', ') || (expected(answer) ? '' : `unexpected: ${JSON.stringify(answer)}`), name);
     return answer;
   } catch (error) {
@@ -168,7 +168,7 @@ await call(admin, 'getRealtime', range, answer => answer.totals.views >= 1);
 await call(admin, 'exportWebsite', range);
 
 // --- The sites: a pixel wherever a website is looked for
-const site = page => page.data.some(each => each.id === pixelId && each.domain === slug);
+const site = page => page.data.some(website => website.id === pixelId && website.domain === slug);
 await call(admin, 'listWebsites', { pageSize: 100 }, site);
 await call(admin, 'listWebsites', { includeTeams: true, search: tag }, lists(own), 'with teams');
 await call(admin, 'getMyWebsites', { pageSize: 100 }, site);
@@ -199,7 +199,7 @@ await refused(guest, 'getWebsiteStats', range, 401, 'unauthorized', 'share delet
 
 // --- API keys and the password
 const key = await call(admin, 'createMyApiKey', { name: 'round' });
-await call(admin, 'getMyApiKeys', {}, keys => keys.some(each => each.id === key.id && !('key' in each)));
+await call(admin, 'getMyApiKeys', {}, keys => keys.some(listed => listed.id === key.id && !('key' in listed)));
 await call(client({ apiKey: key.key }), 'getPixels', {}, lists(pixelId), 'apiKey option');
 await call(admin.withToken(key.key), 'getPixels', {}, lists(pixelId), 'key as token');
 await call(admin, 'deleteMyApiKey', { keyId: key.id }, ok);

@@ -34,7 +34,7 @@ function check(text) {
   const exported = checker.getExportsOfModule(
     checker.getSymbolAtLocation(program.getSourceFile(SOURCE)),
   );
-  const named = new Map(exported.map(each => [each.name, checker.getDeclaredTypeOfSymbol(each)]));
+  const named = new Map(exported.map(symbol => [symbol.name, checker.getDeclaredTypeOfSymbol(symbol)]));
   checker.typeNamed = name => named.get(name);
   return checker;
 }
@@ -43,9 +43,9 @@ function complaints(checker, type, value, place, depth) {
   if (depth > DEPTH_MAX || type.flags & (ts.TypeFlags.Any | ts.TypeFlags.Unknown)) return [];
   if (type.isUnion()) {
     const empty = ts.TypeFlags.Null | ts.TypeFlags.Undefined;
-    const kinds = type.types.filter(each => (value ?? null) === null || !(each.flags & empty));
-    const tried = kinds.map(each => complaints(checker, each, value, place, depth));
-    return tried.reduce((least, each) => (each.length < least.length ? each : least));
+    const kinds = type.types.filter(kind => (value ?? null) === null || !(kind.flags & empty));
+    const tried = kinds.map(kind => complaints(checker, kind, value, place, depth));
+    return tried.reduce((least, found) => (found.length < least.length ? found : least));
   }
   if (type.flags & ts.TypeFlags.Null) return value === null ? [] : [`${place}: not null`];
   if (type.flags & ts.TypeFlags.Undefined) return value === undefined ? [] : [`${place}: given`];
@@ -73,7 +73,7 @@ function tuple(checker, type, value, place, depth) {
 function list(checker, type, value, place, depth) {
   if (!Array.isArray(value)) return [`${place}: not an array`];
   const [kind] = checker.getTypeArguments(type);
-  return value.flatMap((each, at) => complaints(checker, kind, each, `${place}[${at}]`, depth + 1));
+  return value.flatMap((member, at) => complaints(checker, kind, member, `${place}[${at}]`, depth + 1));
 }
 
 function keys(checker, type, value, place, depth) {
