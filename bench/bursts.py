@@ -47,7 +47,7 @@ def main() -> None:
 
 def instants_of(draw: Draw, number: int) -> list[int]:
     """Return when the hits of a draw are, in milliseconds, in order."""
-    return sorted(round(1000 * each) for each in draw(random.Random(number)))  # noqa: S311
+    return sorted(round(1000 * at_s) for at_s in draw(random.Random(number)))  # noqa: S311
 
 
 def relabelled(instants: list[int], thresholds: Thresholds) -> float:
@@ -59,9 +59,11 @@ def relabelled(instants: list[int], thresholds: Thresholds) -> float:
     phases = [draw.randrange(LOOK_EVERY_MS) for _ in range(PROCESSES)]
     seen = [Sighting(1, place, place, 1, at) for place, at in enumerate(instants)]
     shared_at_ms = []
-    for each in seen:
+    for sighting in seen:
         phase = draw.choice(phases)
-        shared_at_ms.append(each.at_ms + LOOK_EVERY_MS - (each.at_ms - phase) % LOOK_EVERY_MS)
+        shared_at_ms.append(
+            sighting.at_ms + LOOK_EVERY_MS - (sighting.at_ms - phase) % LOOK_EVERY_MS
+        )
     begins_at, ends_at = instants[0], instants[-1] + 2 * LOOKED_AT_MS
     looks = sorted(
         at_ms for phase in phases for at_ms in range(begins_at + phase, ends_at, LOOK_EVERY_MS)
@@ -70,11 +72,11 @@ def relabelled(instants: list[int], thresholds: Thresholds) -> float:
     for at_ms in looks:
         minute = slice(bisect_left(instants, at_ms - KEPT_MS), bisect_right(instants, at_ms))
         known = [
-            each._replace(in_burst=each.hit in taken)
-            for each, shared in zip(seen[minute], shared_at_ms[minute], strict=True)
+            sighting._replace(in_burst=sighting.hit in taken)
+            for sighting, shared in zip(seen[minute], shared_at_ms[minute], strict=True)
             if shared <= at_ms
         ]
-        taken.update(each.hit for each in find_bursts(known, thresholds, at_ms))
+        taken.update(sighting.hit for sighting in find_bursts(known, thresholds, at_ms))
     return len(taken) / len(seen)
 
 
@@ -99,7 +101,7 @@ def ever_fewer(count: int, half_life_s: float, seconds: float) -> Draw:
 
 def both(*draws: Draw) -> Draw:
     """Return several draws together."""
-    return lambda draw: [at for each in draws for at in each(draw)]
+    return lambda draw: [at for arrivals in draws for at in arrivals(draw)]
 
 
 def one_by_one(count: int, gap_s: float) -> Draw:

@@ -113,12 +113,12 @@ class Variant:
 
     def cpu_seconds(self) -> float:
         """Return what all processes have used so far."""
-        times = [each.cpu_times() for each in self.processes()]
-        return float(sum(each.user + each.system for each in times))
+        times = [process.cpu_times() for process in self.processes()]
+        return float(sum(cpu_times.user + cpu_times.system for cpu_times in times))
 
     def memory_mib(self) -> float:
         """Return the memory of all processes, what they share counted once (PSS)."""
-        return float(sum(each.memory_full_info().pss for each in self.processes())) / 2**20
+        return float(sum(process.memory_full_info().pss for process in self.processes())) / 2**20
 
     def processes(self) -> list[psutil.Process]:
         """Return master and workers."""
@@ -133,7 +133,7 @@ def main() -> None:
     if chosen.close:
         print("Each request comes on a connection of its own.")
     with ExitStack() as stack:
-        variants = [stack.enter_context(each) for each in _variants(chosen)]
+        variants = [stack.enter_context(context) for context in _variants(chosen)]
         for variant in variants:
             variant.measure(32, WARM_UP_SECONDS, close=chosen.close)
         for connections in chosen.connections:
@@ -290,7 +290,7 @@ def pixelkeep(
     """Serve one pixel meanwhile."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="pixelkeep-bench-") as directory:
-        given = {
+        all_settings = {
             "bind": f"127.0.0.1:{port}",
             "data_dir": directory,
             "workers": str(chosen.workers),
@@ -298,7 +298,7 @@ def pixelkeep(
             **({"database_url": database_url} if database_url else {}),
             **settings,
         }
-        env = {f"PIXELKEEP_{setting.upper()}": value for setting, value in given.items()}
+        env = {f"PIXELKEEP_{setting.upper()}": value for setting, value in all_settings.items()}
         with running(["-m", "server.start"], env) as (process, _):
             wait_for(f"http://127.0.0.1:{port}/api/heartbeat")
             key = key_in(Path(directory) / "first_start.txt")
@@ -395,8 +395,8 @@ def post(port: int, key: str, path: str, value: dict[str, Any]) -> Any:
 
 def _webhook(port: int, key: str, name: str) -> tuple[Callable[[], None], Callable[[], None]]:
     """Make a webhook that is told while its server is loaded, and not while another one is."""
-    given = {"url": _receiver(name), "events": ["hit"]}
-    path = f"webhooks/{post(port, key, 'webhooks', given)['id']}"
+    webhook = {"url": _receiver(name), "events": ["hit"]}
+    path = f"webhooks/{post(port, key, 'webhooks', webhook)['id']}"
 
     def pause() -> None:
         post(port, key, path, {"status": "paused"})
@@ -487,22 +487,22 @@ def _print_table(connections: int, rows: dict[str, list[Result]]) -> None:
     base_name = BASE if BASE in rows else next(iter(rows))
     print(f"| | requests/s | to {base_name} | p50 ms | p99 ms | answered | stored | CPU s/10,000 |")
     print("|---|---|---|---|---|---|---|---|")
-    for name, each in rows.items():
+    for name, results in rows.items():
         ratio = statistics.median(
             row.load.per_second / base.load.per_second
-            for row, base in zip(each, rows[base_name], strict=True)
+            for row, base in zip(results, rows[base_name], strict=True)
         )
-        stored = "-" if each[0].stored is None else sum(row.stored or 0 for row in each)
+        stored = "-" if results[0].stored is None else sum(row.stored or 0 for row in results)
         print(
-            f"| {name} | {_median(row.load.per_second for row in each):.0f} | {ratio:.2f}"
-            f" | {_median(row.load.p50_ms for row in each):.2f}"
-            f" | {_median(row.load.p99_ms for row in each):.1f}"
-            f" | {sum(row.load.answered for row in each)} | {stored}"
-            f" | {_median(row.cpu_seconds_per_10k for row in each):.2f} |"
+            f"| {name} | {_median(row.load.per_second for row in results):.0f} | {ratio:.2f}"
+            f" | {_median(row.load.p50_ms for row in results):.2f}"
+            f" | {_median(row.load.p99_ms for row in results):.1f}"
+            f" | {sum(row.load.answered for row in results)} | {stored}"
+            f" | {_median(row.cpu_seconds_per_10k for row in results):.2f} |"
         )
-    for name, each in rows.items():
-        raw = " ".join(f"{row.load.per_second:.0f}" for row in each)
-        failed = sum(row.load.failed for row in each)
+    for name, results in rows.items():
+        raw = " ".join(f"{row.load.per_second:.0f}" for row in results)
+        failed = sum(row.load.failed for row in results)
         print(f"raw {name}: {raw}" + (f"; {failed} failed" if failed else ""))
 
 

@@ -69,9 +69,9 @@ def main() -> None:
 
 
 def _print_shares(corpora: Corpora) -> None:
-    missed = [each for each in corpora.bots if classify_agent(each).hit_class != "bot"]
-    false = [each for each in corpora.people if classify_agent(each).hit_class == "bot"]
-    unnamed = [each for each in corpora.mail if classify_agent(each).reason != "mail-client"]
+    missed = [agent for agent in corpora.bots if classify_agent(agent).hit_class != "bot"]
+    false = [agent for agent in corpora.people if classify_agent(agent).hit_class == "bot"]
+    unnamed = [agent for agent in corpora.mail if classify_agent(agent).reason != "mail-client"]
     wrong = [
         f"{system}, not {classify_agent(agent).os}: {agent}"
         for agent, system in corpora.systems.items()
@@ -123,7 +123,7 @@ def _print_times(corpora: Corpora) -> None:
     ):
         some = draw.sample(sorted(agents), min(AGENTS_TIMED, len(agents)))
         print(f"| {what} | {statistics.median(map(_microseconds, some)):.0f} |")
-    slowest = max((_microseconds(each), each) for each in _noise(draw))
+    slowest = max((_microseconds(agent), agent) for agent in _noise(draw))
     print(f"| the worst of {NOISE_CHARACTERS} characters | {slowest[0]:.0f} |")
     print(f"\nThe worst: {slowest[1][:CHARACTERS_SHOWN_MAX]!r}")
 

@@ -107,14 +107,14 @@ class Site(NamedTuple):
 
     def create_pixel(self, slug: str) -> str:
         """Create a pixel; return its id."""
-        given = {"name": slug, "slug": slug}
+        pixel = {"name": slug, "slug": slug}
         token = self.headers["Authorization"].removeprefix("Bearer ")
-        return str(post_json(f"{self.base}/api/pixels", given, token)["id"])
+        return str(post_json(f"{self.base}/api/pixels", pixel, token)["id"])
 
     def pixel_id(self, slug: str) -> str:
         """Return the id of a pixel that is there."""
         found = self.json(f"/api/pixels?search={slug}")["data"]
-        return str(next(each["id"] for each in found if each["slug"] == slug))
+        return str(next(pixel["id"] for pixel in found if pixel["slug"] == slug))
 
 
 def main() -> None:
@@ -177,8 +177,8 @@ def _site(env: dict[str, str]) -> Iterator[Site]:
     base = f"http://{env['PIXELKEEP_BIND']}"
     with running(["-m", "server.start"], env) as (process, _):
         wait_for(f"{base}/api/heartbeat")
-        given = {"username": "admin", "password": PASSWORD}
-        token = post_json(f"{base}/api/auth/login", given)["token"]
+        credentials = {"username": "admin", "password": PASSWORD}
+        token = post_json(f"{base}/api/auth/login", credentials)["token"]
         port = int(base.rpartition(":")[2])
         headers = {"Authorization": f"Bearer {token}"}
         url, file = env.get("PIXELKEEP_DATABASE_URL"), Path(env["PIXELKEEP_DATA_DIR"])
@@ -228,7 +228,7 @@ def _measure_images(site: Site, chosen: argparse.Namespace) -> None:
             f" | {found.slowest:.0f} | {found.failed} |"
         )
         if pages:
-            print(f"raw seconds of the pages: {' '.join(f'{each:.2f}' for each in pages)}")
+            print(f"raw seconds of the pages: {' '.join(f'{seconds:.2f}' for seconds in pages)}")
     print(f"{site.server.memory_mib():.0f} MiB in memory after it")
 
 
@@ -437,7 +437,7 @@ def _measure_start(site: Site, chosen: argparse.Namespace) -> None:
         with running(["-m", "server.start"], {**env, "PIXELKEEP_BIND": bind}):
             _wait_for_image(f"http://{bind}/p/today")
             taken.append(time.perf_counter() - started_at)
-    print(f"start to first image: {' '.join(f'{each:.2f}' for each in taken)} s")
+    print(f"start to first image: {' '.join(f'{seconds:.2f}' for seconds in taken)} s")
 
 
 def _wait_for_image(url: str) -> None:

@@ -67,9 +67,9 @@ def main() -> None:
         ports = [nodes[number][1] for number in range(len(nodes))]
         balancers = [stack.enter_context(_balancer(ports[:number])) for number in NODES]
         groups = {
-            "nodes": lambda: [each[0] for each in nodes],
+            "nodes": lambda: [node[0] for node in nodes],
             "PostgreSQL": lambda: [postmaster],
-            "HAProxy": lambda: [each[0] for each in balancers],
+            "HAProxy": lambda: [balancer[0] for balancer in balancers],
         }
         for connections in chosen.connections:
             rows: dict[int, list[Result]] = {number: [] for number in NODES}
@@ -155,14 +155,14 @@ def _measure(
     busy = _busy_seconds() - busy
     used = {name: _cpu_seconds(processes()) - before[name] for name, processes in groups.items()}
     used["the load and others"] = max(busy - sum(used.values()), 0)
-    cores = {name: each / seconds for name, each in used.items()}
+    cores = {name: cpu_seconds / seconds for name, cpu_seconds in used.items()}
     return Result(load, count() - stored, cores)
 
 
 def _cpu_seconds(processes: list[psutil.Process]) -> float:
-    family = [each for one in processes for each in (one, *one.children(recursive=True))]
-    times = [each.cpu_times() for each in family if each.is_running()]
-    return float(sum(each.user + each.system for each in times))
+    family = [process for one in processes for process in (one, *one.children(recursive=True))]
+    times = [process.cpu_times() for process in family if process.is_running()]
+    return float(sum(cpu_times.user + cpu_times.system for cpu_times in times))
 
 
 def _busy_seconds() -> float:
@@ -176,27 +176,28 @@ def _print_table(connections: int, rows: dict[int, list[Result]]) -> None:
     heads = ["nodes", "requests/s", "p50 ms", "p99 ms", "answered", "stored"]
     print("|", " | ".join([*heads, *(f"cores: {name}" for name in names)]), "|")
     print("|", " | ".join(["---:"] * (len(heads) + len(names))), "|")
-    for number, each in rows.items():
+    for number, results in rows.items():
         cells = [
             str(number),
-            f"{statistics.median(row.load.per_second for row in each):.0f}",
-            f"{statistics.median(row.load.p50_ms for row in each):.2f}",
-            f"{statistics.median(row.load.p99_ms for row in each):.1f}",
-            str(sum(row.load.answered for row in each)),
-            str(sum(row.stored for row in each)),
-            *(f"{statistics.median(row.cores[name] for row in each):.2f}" for name in names),
+            f"{statistics.median(row.load.per_second for row in results):.0f}",
+            f"{statistics.median(row.load.p50_ms for row in results):.2f}",
+            f"{statistics.median(row.load.p99_ms for row in results):.1f}",
+            str(sum(row.load.answered for row in results)),
+            str(sum(row.stored for row in results)),
+            *(f"{statistics.median(row.cores[name] for row in results):.2f}" for name in names),
         ]
         print("|", " | ".join(cells), "|")
-    for number, each in rows.items():
-        print(f"raw {number}:", *(f"{row.load.per_second:.0f}" for row in each))
-        print(f"{number} bounded by {_bound(each)}")
+    for number, results in rows.items():
+        print(f"raw {number}:", *(f"{row.load.per_second:.0f}" for row in results))
+        print(f"{number} bounded by {_bound(results)}")
 
 
 def _bound(results: list[Result]) -> str:
     """Say what the processors did: whether there was one left for more."""
     count = os.cpu_count() or 1
     cores = {
-        name: statistics.median(each.cores[name] for each in results) for name in results[0].cores
+        name: statistics.median(result.cores[name] for result in results)
+        for name in results[0].cores
     }
     used = sum(cores.values())
     most = max(cores, key=lambda name: cores[name])

@@ -138,10 +138,10 @@ def _measured(server: Variant, way: Way, connections: int, seconds: int) -> Resu
 def _cpu_seconds(server: Variant, way: Way) -> tuple[float, float, float]:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     proxies = [way.proxy, *way.proxy.children()] if way.proxy else []
-    times = [each.cpu_times() for each in proxies]
+    times = [proxy.cpu_times() for proxy in proxies]
     return (
         server.cpu_seconds(),
-        float(sum(each.user + each.system for each in times)),
+        float(sum(cpu_times.user + cpu_times.system for cpu_times in times)),
         used.ru_utime + used.ru_stime,
     )
 
@@ -150,19 +150,19 @@ def _print_table(connections: int, rows: dict[str, list[Result]]) -> None:
     print(f"\n{connections} connections (medians)", flush=True)
     print("| | requests/s | to direct | p50 ms | p99 ms | CPU s/10,000: ours | nginx's | wrk's |")
     print("|---|---|---|---|---|---|---|---|")
-    for name, each in rows.items():
-        pairs = zip(each, rows[DIRECT], strict=True)
+    for name, results in rows.items():
+        pairs = zip(results, rows[DIRECT], strict=True)
         ratio = median(row.load.per_second / direct.load.per_second for row, direct in pairs)
         print(
-            f"| {name} | {median(row.load.per_second for row in each):.0f} | {ratio:.2f}"
-            f" | {median(row.load.p50_ms for row in each):.2f}"
-            f" | {median(row.load.p99_ms for row in each):.1f}"
-            f" | {_per_10k(each, 'server')} | {_per_10k(each, 'proxy')}"
-            f" | {_per_10k(each, 'generator')} |"
+            f"| {name} | {median(row.load.per_second for row in results):.0f} | {ratio:.2f}"
+            f" | {median(row.load.p50_ms for row in results):.2f}"
+            f" | {median(row.load.p99_ms for row in results):.1f}"
+            f" | {_per_10k(results, 'server')} | {_per_10k(results, 'proxy')}"
+            f" | {_per_10k(results, 'generator')} |"
         )
-    for name, each in rows.items():
-        failed = sum(row.load.failed for row in each)
-        raw = " ".join(f"{row.load.per_second:.0f}" for row in each)
+    for name, results in rows.items():
+        failed = sum(row.load.failed for row in results)
+        raw = " ".join(f"{row.load.per_second:.0f}" for row in results)
         print(f"raw {name}: {raw}" + (f"; {failed} failed" if failed else ""))
 
 

@@ -175,12 +175,12 @@ def get(url: str, headers: dict[str, str]) -> bytes:
         return bytes(answer.read())
 
 
-def post_json(url: str, given: dict[str, str], token: str = "") -> dict[str, Any]:
+def post_json(url: str, body: dict[str, str], token: str = "") -> dict[str, Any]:
     """Send a JSON body; return that of the answer."""
     headers = {"Content-Type": "application/json"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
-    request = urllib.request.Request(url, json.dumps(given).encode(), headers)  # noqa: S310
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310
     with urllib.request.urlopen(request) as answer:  # noqa: S310
         return dict(json.loads(answer.read()))
 
