@@ -109,7 +109,9 @@ def printable(text: str) -> str:
 def _escaped(text: str, escape: Callable[[str], str]) -> str:
     if text.isprintable():
         return text
-    return "".join(each if each.isprintable() else escape(each) for each in text)
+    return "".join(
+        character if character.isprintable() else escape(character) for character in text
+    )
 
 
 def _as_json(character: str) -> str:
@@ -125,10 +127,10 @@ def confirm(question: str, yes: bool) -> None:
     click.confirm(printable(question), abort=True)
 
 
-def new_password(given: str | None) -> str:
+def new_password(password: str | None) -> str:
     """Return a password that was given, or ask for it twice, on a terminal only."""
-    if given is not None:
-        return given
+    if password is not None:
+        return password
     if not sys.stdin.isatty():
         raise click.ClickException("The password is asked for on a terminal; say --password.")
     return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))

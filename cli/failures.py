@@ -25,6 +25,6 @@ def in_one_line(error: Exception, environ: Mapping[str, str]) -> str | None:
 def _words(error: SQLAlchemyError, environ: Mapping[str, str]) -> str:
     words = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
     is_missing = any(
-        each in words for each in ("unable to open", "no such table", "does not exist")
+        phrase in words for phrase in ("unable to open", "no such table", "does not exist")
     )
     return words + (f". {settings.load(environ).setup_hint}" if is_missing else ".")

@@ -72,12 +72,12 @@ def list_future(
         return
     rows = [
         {
-            "slug": each.pixel.slug,
-            "hits": each.hits,
-            "first": each.first,
-            "last": each.last,
+            "slug": pixel_hits.pixel.slug,
+            "hits": pixel_hits.hits,
+            "first": pixel_hits.first,
+            "last": pixel_hits.last,
         }
-        for each in found
+        for pixel_hits in found
     ]
     print_rows(rows, as_json)
 
@@ -91,9 +91,9 @@ def redate(
 ) -> None:
     """Move hits in time: by default those that lie in the future."""
     chosen, found = _found(slug, start, end)
-    count = sum(each.hits for each in found)
+    count = sum(pixel_hits.hits for pixel_hits in found)
     confirm(f"Move {count} hits of {len(found)} pixels by {by}?", yes)
-    _run((redating.redate(each.pixel, chosen, by) for each in found), count)
+    _run((redating.redate(pixel_hits.pixel, chosen, by) for pixel_hits in found), count)
     click.echo(f"Moved {count} hits.")
 
 
@@ -103,14 +103,14 @@ def redate(
 def remove(slug: str | None, start: datetime | None, end: datetime | None, yes: bool) -> None:
     """Delete hits for good: by default those that lie in the future."""
     chosen, found = _found(slug, start, end)
-    count = sum(each.hits for each in found)
+    count = sum(pixel_hits.hits for pixel_hits in found)
     confirm(f"Delete {count} hits of {len(found)} pixels for good?", yes)
-    _run((redating.remove(each.pixel, chosen) for each in found), count)
+    _run((redating.remove(pixel_hits.pixel, chosen) for pixel_hits in found), count)
     click.echo(f"Deleted {count} hits.")
 
 
 def _chosen(slug: str | None, start: datetime | None, end: datetime | None) -> tuple[Span, Any]:
-    start, end = (each and each.replace(tzinfo=UTC) for each in (start, end))
+    start, end = (instant and instant.replace(tzinfo=UTC) for instant in (start, end))
     return redating.span(start, end), pixel_named(slug) if slug is not None else None
 
 

@@ -28,9 +28,11 @@ def list_mailings(as_json: bool) -> None:
     found = pixels.last_sent_first()
     if as_json:
         shape = MailingOut()
-        print_rows((shape.dump(mailings.of_pixel(each)) for each in found), as_json)
+        print_rows((shape.dump(mailings.of_pixel(pixel)) for pixel in found), as_json)
     else:
-        print_rows(({"slug": each.slug, **_told(mailings.of_pixel(each))} for each in found), False)
+        print_rows(
+            ({"slug": pixel.slug, **_told(mailings.of_pixel(pixel))} for pixel in found), False
+        )
 
 
 @mailing_commands.command("show")

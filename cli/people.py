@@ -42,8 +42,8 @@ def user_commands() -> None:
 def create_user(username: str, role: str, password: str | None) -> None:
     """Create a user; the password is asked for unless given."""
     password = new_password(password)
-    given = loaded("UserCreate", {"username": username, "password": password, "role": role})
-    user = accounts.create_user(given["username"], given["password"], Role(role))
+    values = loaded("UserCreate", {"username": username, "password": password, "role": role})
+    user = accounts.create_user(values["username"], values["password"], Role(role))
     click.echo(f"Created {role} {user.username}: {user.id}")
 
 
@@ -56,8 +56,8 @@ def set_password(username: str, password: str | None) -> None:
     API keys stay.
     """
     user = user_named(username)
-    given = loaded("UserUpdate", {"password": new_password(password)})
-    user = accounts.change_user(user, **given)
+    values = loaded("UserUpdate", {"password": new_password(password)})
+    user = accounts.change_user(user, **values)
     first_start.forget_password_of(user, current_app.config["SETTINGS"])
     click.echo(f"{user.username} has a new password.")
 
@@ -119,14 +119,14 @@ def create_key(
     expires_at: str | None,
 ) -> None:
     """Create an API key for a user; it is printed this once."""
-    given = loaded("ApiKeyCreate", {"name": name, "scope": scope, "expiresAt": expires_at})
+    values = loaded("ApiKeyCreate", {"name": name, "scope": scope, "expiresAt": expires_at})
     _, key = accounts.create_key(
         user_named(username),
-        given["name"],
+        values["name"],
         scope=Scope(scope),
         pixel_id=pixel_named(pixel).id if pixel is not None else None,
         team_id=team_named(team).id if team else None,
-        expires_at=given["expiresAt"],
+        expires_at=values["expiresAt"],
     )
     click.echo(key)
 
@@ -176,8 +176,8 @@ def team_commands() -> None:
 @click.option("--owner", required=True, help="The owner's username.")
 def create_team(name: str, owner: str) -> None:
     """Create a team."""
-    given = loaded("TeamCreate", {"name": name})
-    team, _ = teams.create_team(given["name"], user_named(owner))
+    values = loaded("TeamCreate", {"name": name})
+    team, _ = teams.create_team(values["name"], user_named(owner))
     click.echo(f"Created {team.name}: {team.id}, access code {team.access_code}")
 
 
@@ -206,8 +206,8 @@ def list_members(team_id: UUID, as_json: bool) -> None:
     """List the members of a team."""
     print_rows(
         (
-            {"userId": each.user_id, "username": each.user.username, "role": each.role}
-            for each in teams.every_member_of(team_named(team_id))
+            {"userId": member.user_id, "username": member.user.username, "role": member.role}
+            for member in teams.every_member_of(team_named(team_id))
         ),
         as_json,
     )

@@ -72,9 +72,9 @@ def list_pixels(search: str, as_json: bool) -> None:
 def embed_pixel(slug: str, recipient: str | None) -> None:
     """Print the HTML to embed a pixel."""
     pixel = pixel_named(slug)
-    given = loaded("EmbedArgs", {"recipient": recipient} if recipient else {})
+    values = loaded("EmbedArgs", {"recipient": recipient} if recipient else {})
     links, recipients = current_app.extensions["links"], _recipients()
-    click.echo(recipients.embed(links, pixel, given["recipient"], None, base_url()).html)
+    click.echo(recipients.embed(links, pixel, values["recipient"], None, base_url()).html)
 
 
 @pixel_commands.command("rename")

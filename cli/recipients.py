@@ -171,7 +171,10 @@ def list_recipients(
         _write_csv(out, exports.as_csv(rows, exports.RECIPIENT_COLUMNS))
         return
     shape = RecipientOut()
-    print_rows((shape.dump(each) for each in recipient_lists.every(pixel, search, status)), as_json)
+    print_rows(
+        (shape.dump(recipient) for recipient in recipient_lists.every(pixel, search, status)),
+        as_json,
+    )
 
 
 @recipient_commands.command("show")
@@ -180,7 +183,7 @@ def list_recipients(
 def show_person(name: str, as_json: bool) -> None:
     """Show everything that is kept of a person, on all pixels."""
     found = persons.find(_links(), None, name)
-    pixels = [persons.shown(each) for each in found.pixels]
+    pixels = [persons.shown(pixel) for pixel in found.pixels]
     shown: dict[str, Any] = WholePersonOut().dump({**found._asdict(), "pixels": pixels})
     if as_json:
         click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
@@ -232,7 +235,7 @@ def opt_in(name: str) -> None:
 def list_opt_outs(out: Path | None, as_json: bool) -> None:
     """List who opted out, when and how; without a name if they were forgotten since."""
     shape = OptOutOut()
-    rows = (shape.dump(each) for each in opt_outs.every())
+    rows = (shape.dump(record) for record in opt_outs.every())
     if out is not None:
         _write_csv(out, exports.as_csv(rows, tuple(shape.fields)))
     else:

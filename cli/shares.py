@@ -50,8 +50,8 @@ def list_shares(slug: str, as_json: bool) -> None:
 @click.argument("name")
 def create_share(slug: str, name: str) -> None:
     """Share the figures of the pixel SLUG, and print the link."""
-    given = loaded("ShareCreate", {"name": name})
-    click.echo(_url_of(shares.create(pixel_named(slug), given["name"], given["parameters"])))
+    values = loaded("ShareCreate", {"name": name})
+    click.echo(_url_of(shares.create(pixel_named(slug), values["name"], values["parameters"])))
 
 
 @share_commands.command("end")

@@ -51,11 +51,11 @@ def _program() -> Iterator[tuple[str, object]]:
 
 def _settings() -> Iterator[tuple[str, object]]:
     chosen: Settings = current_app.config["SETTINGS"]
-    for each in fields(Settings):
-        value = getattr(chosen, each.name)
-        if value != each.default:
-            is_shown = not each.metadata["secret"] and each.name not in PRIVATE
-            yield PREFIX + each.name.upper(), value if is_shown else "(set)"
+    for setting in fields(Settings):
+        value = getattr(chosen, setting.name)
+        if value != setting.default:
+            is_shown = not setting.metadata["secret"] and setting.name not in PRIVATE
+            yield PREFIX + setting.name.upper(), value if is_shown else "(set)"
 
 
 def _state() -> Iterator[tuple[str, object]]:

@@ -35,17 +35,17 @@ def show_settings(as_json: bool) -> None:
     """List every setting: name, value in use, default, meaning."""
     chosen = settings.load(os.environ)
     rows = []
-    for each in fields(Settings):
-        value = getattr(chosen, each.name)
-        hidden = each.metadata["secret"] and value
-        default = each.metadata["shown"]
-        in_use = "(set)" if hidden else default if value == each.default else value
+    for setting in fields(Settings):
+        value = getattr(chosen, setting.name)
+        hidden = setting.metadata["secret"] and value
+        default = setting.metadata["shown"]
+        in_use = "(set)" if hidden else default if value == setting.default else value
         rows.append(
             {
-                "name": PREFIX + each.name.upper(),
+                "name": PREFIX + setting.name.upper(),
                 "value": str(int(in_use) if isinstance(in_use, bool) else in_use),
                 "default": default,
-                "meaning": each.metadata["meaning"],
+                "meaning": setting.metadata["meaning"],
             }
         )
     print_rows(rows, as_json)
