@@ -42,7 +42,7 @@ def share_and_label(sightings: Sightings, rules: OperatorRules) -> int:
     if mine:
         with writing():
             db.session.execute(delete(BurstSighting).where(_is_old(at)))
-            rows = [each._asdict() for each in mine]
+            rows = [sighting._asdict() for sighting in mine]
             db.session.connection().execute(insert(BurstSighting), rows)
     # What follows a burst tells it from people, so those are looked at too that are silent by now.
     return _label_sources(sightings.watched(milliseconds(at)), rules, at)
@@ -101,14 +101,14 @@ def finish(version: int) -> int:
 def label(hits: Iterable[Sighting], version: int) -> int:
     """Make prefetches of hits; return how many of them were none yet."""
     by_pixel: dict[int, list[Sighting]] = defaultdict(list)
-    for each in hits:
-        by_pixel[each.pixel_number].append(each)
+    for sighting in hits:
+        by_pixel[sighting.pixel_number].append(sighting)
     return sum(_label_of_pixel(number, some, version) for number, some in by_pixel.items())
 
 
 def _label_of_pixel(pixel_number: int, hits: Sequence[Sighting], version: int) -> int:
     with writing():
-        ids = [each.hit for each in hits]
+        ids = [sighting.hit for sighting in hits]
         changed, is_counted, days = _change_profiles(pixel_number, ids)
         for start in range(0, len(ids), ROWS_AT_ONCE):
             db.session.execute(

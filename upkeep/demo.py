@@ -152,8 +152,8 @@ def fill(
             for place, at, visitor, variant, asked in zip(
                 places,
                 *(
-                    each[start : start + HITS_AT_ONCE].tolist()
-                    for each in (at_ms, who, is_variant_b, has_query)
+                    column[start : start + HITS_AT_ONCE].tolist()
+                    for column in (at_ms, who, is_variant_b, has_query)
                 ),
                 strict=True,
             )
@@ -205,7 +205,9 @@ def _instants(random: np.random.Generator, hits: int, days: int, now_ms: int) ->
     """Return the hits' instants in milliseconds, in order, none in the future."""
     today = now_ms // MS_PER_DAY
     every_day = np.arange(today - days + 1, today + 1)
-    day = random.choice(every_day, hits, p=_shares([WEEKDAYS[each % 7] for each in every_day]))
+    day = random.choice(
+        every_day, hits, p=_shares([WEEKDAYS[day_number % 7] for day_number in every_day])
+    )
     hour = random.choice(24, hits, p=_shares(HOURLY_SHARES))
     at_ms = day * MS_PER_DAY + hour * 3_600_000 + random.integers(0, 3_600_000, hits)
     if days > 1:
@@ -235,10 +237,10 @@ def _visitor_of_each_hit(random: np.random.Generator, day: Array, people: _Visit
     first_day = day[random.integers(0, len(day), count)]
     first_day[: people.recipients].sort()
     who = np.zeros(len(day), np.int64)
-    for each in np.flatnonzero(np.bincount(day - day[0])) + day[0]:
-        start, end = np.searchsorted(day, [each, each + 1])
-        newcomers = np.flatnonzero(first_day == each)
-        known = int(np.searchsorted(first_day[: people.recipients], each, "right"))
+    for day_number in np.flatnonzero(np.bincount(day - day[0])) + day[0]:
+        start, end = np.searchsorted(day, [day_number, day_number + 1])
+        newcomers = np.flatnonzero(first_day == day_number)
+        known = int(np.searchsorted(first_day[: people.recipients], day_number, "right"))
         more = max(int(end - start) - len(newcomers), 0)
         again = _again(random, more, newcomers, known)
         who[start:end] = random.permutation(np.concatenate((newcomers, again))[: end - start])

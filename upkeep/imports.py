@@ -47,7 +47,7 @@ SIGNALS = {
     "merge-tag": classify.MERGE_TAG,
 }
 _NUMBER_BITS = 54
-_CLASSES: dict[str, HitClass] = {each: each for each in CLASS_OF_REASON.values()}
+_CLASSES: dict[str, HitClass] = {hit_class: hit_class for hit_class in CLASS_OF_REASON.values()}
 
 
 class Chunk(NamedTuple):
@@ -197,8 +197,8 @@ class _Importer:
         }
         found = attributions(connection, self._links, self._pixel_number, issued.values())
         named = {
-            name: each if found[each].row is None else each._replace(verified=False)
-            for name, each in issued.items()
+            name: addressee if found[addressee].row is None else addressee._replace(verified=False)
+            for name, addressee in issued.items()
         }
         people = [
             Identity(row.visitor, named.get(name)) if name or row.visitor else None

@@ -67,8 +67,8 @@ def reclassify(rules: OperatorRules) -> Iterator[int]:
 
 def _classify(profiles: Sequence[Any], rules: OperatorRules) -> int:
     """Store today's verdict on some profiles; return how many of them stay as they are."""
-    changes = [_change(each, rules) for each in profiles]
-    agents = {each.agent: each.user_agent for each in profiles}
+    changes = [_change(profile, rules) for profile in profiles]
+    agents = {profile.agent: profile.user_agent for profile in profiles}
     names = [{"of_agent": id, **names_of(agent)._asdict()} for id, agent in sorted(agents.items())]
     with writing():
         db.session.connection().execute(_update, changes)

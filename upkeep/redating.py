@@ -57,18 +57,18 @@ def span(start: datetime | None, end: datetime | None) -> Span:
 
 def find(span: Span, pixel: Pixel | None = None) -> Iterator[Found]:
     """Yield what each pixel, or one, has within a range of time, if anything."""
-    for each in [pixel] if pixel else db.session.scalars(select(Pixel)).all():
-        _fold(each.number)
+    for searched in [pixel] if pixel else db.session.scalars(select(Pixel)).all():
+        _fold(searched.number)
         counted = select(func.count(), func.min(INSTANT_MS), func.max(INSTANT_MS))
         rows = [
-            db.session.execute(counted.where(Hit.pixel_number == each.number, way)).one()
+            db.session.execute(counted.where(Hit.pixel_number == searched.number, way)).one()
             for way in _ways(span)
         ]
         count = sum(row[0] for row in rows)
         if count:
             first = min(row[1] for row in rows if row[0])
             last = max(row[2] for row in rows if row[0])
-            yield Found(each, count, from_milliseconds(first), from_milliseconds(last))
+            yield Found(searched, count, from_milliseconds(first), from_milliseconds(last))
 
 
 def redate(pixel: Pixel, span: Span, by: timedelta) -> Iterator[int]:
