@@ -14,7 +14,7 @@ from cli.commands import file_in, main, pixel_named, printable
 from core.clock import now, now_ms
 from hits import operator_rules
 from pixels import import_files
-from pixels.import_files import BadRow, FileRow, OtherRow
+from pixels.import_files import FileRow, OtherRow, RefusedRow
 from stats import folding
 from upkeep import imports
 
@@ -67,14 +67,14 @@ def _checked(rows: Iterator[import_files.ImportRow], skip_bad: bool) -> tuple[in
     counts: Counter[type] = Counter()
     for row in rows:
         counts[type(row)] += 1
-        if isinstance(row, BadRow):
+        if isinstance(row, RefusedRow):
             said = f"Line {row.line}: {printable(row.problem)}"
             if not skip_bad:
                 raise click.ClickException(
                     f"{said} Nothing was imported; --skip-bad leaves such rows out."
                 )
-            if counts[BadRow] <= BAD_ROWS_SHOWN_MAX:
+            if counts[RefusedRow] <= BAD_ROWS_SHOWN_MAX:
                 click.echo(said, err=True)
-    if counts[BadRow]:
-        click.echo(f"Bad rows that are left out: {counts[BadRow]}.", err=True)
+    if counts[RefusedRow]:
+        click.echo(f"Bad rows that are left out: {counts[RefusedRow]}.", err=True)
     return counts[FileRow], counts[OtherRow]

@@ -42,7 +42,7 @@ from pixels import (
     recipients,
     tables,
 )
-from pixels.mail_merge import Check
+from pixels.mail_merge import CheckedTable
 from schemas import OptOutOut, RecipientOut, WholePersonOut
 
 BAD_ROWS_SHOWN_MAX = 50
@@ -183,7 +183,7 @@ def list_recipients(
 def show_person(name: str, as_json: bool) -> None:
     """Show everything that is kept of a person, on all pixels."""
     found = persons.find(_links(), None, name)
-    pixels = [persons.shown(pixel) for pixel in found.pixels]
+    pixels = [persons.record_fields(record) for record in found.pixels]
     shown: dict[str, Any] = WholePersonOut().dump({**found._asdict(), "pixels": pixels})
     if as_json:
         click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
@@ -261,7 +261,7 @@ def _people_of(slug: str, status: str | None) -> tables.Table:
     return tables.Table(tables.Format(), ["recipient"], True, rows)
 
 
-def _require_good(checked: Check) -> None:
+def _require_good(checked: CheckedTable) -> None:
     if checked.bad:
         raise click.ClickException(
             "Nothing is stored. Mend the rows that can't be used, or leave them out by --skip-bad."
@@ -290,7 +290,7 @@ def _sent_at(text: str | None, zone: str | None) -> datetime | None:
 
 
 def _issued(
-    pixel: Pixel, checked: Check, sent: datetime | None, consent: bool
+    pixel: Pixel, checked: CheckedTable, sent: datetime | None, consent: bool
 ) -> dict[str, recipients.Link]:
     """Issue a link to each person; return them by folded name."""
     issuing = mail_merge.issue(_links(), pixel, checked, sent, base_url(), all_consent=consent)
@@ -304,7 +304,7 @@ def _issued(
     return found
 
 
-def _told(checked: Check, links: dict[str, recipients.Link], out: Path) -> str:
+def _told(checked: CheckedTable, links: dict[str, recipients.Link], out: Path) -> str:
     opted_out = sum(link.opted_out for link in links.values())
     told = f"Wrote {len(checked.rows)} rows with links for {len(links)} people to {out}."
     return told + (f" {opted_out} opted out: their links name nobody." if opted_out else "")

@@ -59,7 +59,7 @@ def new_user(username: str, password: str, role: Role, user_id: uuid.UUID | None
     return User(
         id=user_id or uuid.uuid4(),
         username=username,
-        folded_username=user_names.folded(username),
+        folded_username=user_names.folded_username(username),
         password_hash=passwords.hash_password(password),
         role=role,
         # Tokens of a deleted user of the same id are of another generation.
@@ -69,7 +69,7 @@ def new_user(username: str, password: str, role: Role, user_id: uuid.UUID | None
 
 def find_user(username: str) -> User | None:
     """Return the user of that name: the exact one, else the only one whose name is like it."""
-    is_alike = User.folded_username == user_names.folded(username)
+    is_alike = User.folded_username == user_names.folded_username(username)
     alike = select(User).where(is_alike | (User.username == username))
     found = list(db.session.scalars(alike.limit(ALIKE_READ_MAX)))
     exact = [user for user in found if user.username == username]
@@ -79,7 +79,7 @@ def find_user(username: str) -> User | None:
 
 def require_free(username: str, user_id: uuid.UUID) -> None:
     """Refuse a name that another user has, or one like it, inside `writing()`."""
-    is_alike = User.folded_username == user_names.folded(username)
+    is_alike = User.folded_username == user_names.folded_username(username)
     alike = select(User.id).where(is_alike, User.id != user_id)
     if db.session.scalar(alike.limit(1)) is not None:
         raise UsernameTaken
@@ -143,7 +143,7 @@ def change_user(
     columns: dict[str, Any] = {}
     if username is not None:
         columns["username"] = username
-        columns["folded_username"] = user_names.folded(username)
+        columns["folded_username"] = user_names.folded_username(username)
     if password is not None:
         columns["password_hash"] = passwords.hash_password(password)
     if role is not None and role != user.role:

@@ -26,7 +26,7 @@ from core.signatures import TimestampSigner
 from models import RevokedToken, Team, TeamUser, User
 from people import accounts
 
-DAYS_MAX = 7
+INVITATION_DAYS_MAX = 7
 CODE_CHARACTERS = 16
 
 
@@ -43,7 +43,7 @@ def make(by: User, role: Role, team: Team | None, at: datetime) -> tuple[str, da
     code = _digest(team.access_code) if team else ""
     team_id = team.id.hex if team else ""
     token = _signer().dumps([secrets.token_hex(8), by.id.hex, by.generation, role, team_id, code])
-    return str(token), at + timedelta(days=DAYS_MAX)
+    return str(token), at + timedelta(days=INVITATION_DAYS_MAX)
 
 
 def read(token: str) -> Invitation:
@@ -53,7 +53,7 @@ def read(token: str) -> Invitation:
     """
     try:
         link_id, by_id, generation, role, team_id, code = _signer().loads(
-            token, max_age=DAYS_MAX * 86_400
+            token, max_age=INVITATION_DAYS_MAX * 86_400
         )
         by = db.session.get(User, uuid.UUID(by_id))
         team = db.session.get(Team, uuid.UUID(team_id)) if team_id else None

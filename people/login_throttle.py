@@ -52,7 +52,7 @@ def guessing(username: str, address: str, at: datetime, *, is_proof: bool = True
 
     Raises: TooManyRequests, before anything is checked or written, after too many failures.
     """
-    counters = _counters(user_names.folded(username), address)
+    counters = _counters(user_names.folded_username(username), address)
     _refuse_too_many(counters, at)
     with writing():
         _refuse_too_many(counters, at)

@@ -8,7 +8,7 @@ import unicodedata
 CHARACTERS_COMPARED_MAX = 255
 
 
-def folded(username: str) -> str:
+def folded_username(username: str) -> str:
     """Return what names have in common that differ by case or Unicode's normal forms only."""
     once = unicodedata.normalize("NFKC", username).casefold()
     return unicodedata.normalize("NFKC", once)[:CHARACTERS_COMPARED_MAX]

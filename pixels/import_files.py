@@ -1,6 +1,6 @@
 """Files of hits, as this program exports them and as Umami does, read a row at a time.
 
-Pure. What a row can't say is left empty; one that can't be a hit is a `BadRow` with its line.
+Pure. What a row can't say is left empty; one that can't be a hit is a `RefusedRow` with its line.
 
 Umami keeps no user agent, and lets no machine in that it knows to be one: its rows are opens.
 """
@@ -53,7 +53,7 @@ class FileRow(NamedTuple):
     reason: str = ""
 
 
-class BadRow(NamedTuple):
+class RefusedRow(NamedTuple):
     """A row that can't be a hit, and why."""
 
     line: int
@@ -67,7 +67,7 @@ class OtherRow(NamedTuple):
     website: str
 
 
-ImportRow = FileRow | BadRow | OtherRow
+ImportRow = FileRow | RefusedRow | OtherRow
 Cells = dict[str, str]
 
 
@@ -84,7 +84,7 @@ def read(path: Path, kind: str, now_ms: int, website: str | None = None) -> Iter
                     raise ValueError(cells)
                 yield _row(kind, line, cells, now_ms, website)
             except ValueError as error:
-                yield BadRow(line, str(error))
+                yield RefusedRow(line, str(error))
 
 
 def _row(kind: str, line: int, cells: Cells, now_ms: int, website: str | None) -> ImportRow:

@@ -48,7 +48,7 @@ class Duplicate(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class CheckedTable:
     """What is in a table, with nothing stored yet.
 
     `rows` are the good ones, each with its person as first written; `people` is each person once.
@@ -100,7 +100,9 @@ class Check:
         ]
 
 
-def check(table: Table, column: str | None = None, consent_column: str | None = None) -> Check:
+def check(
+    table: Table, column: str | None = None, consent_column: str | None = None
+) -> CheckedTable:
     """Return who is in a table, and which of its rows can't be used; nothing is stored.
 
     `column` is the name of the column with the people, or its number from 1; else it is the one
@@ -131,7 +133,7 @@ def check(table: Table, column: str | None = None, consent_column: str | None = 
         lines.setdefault(key, []).append(row.line)
         if consent_place is not None and _consents(_cell(row, consent_place)):
             consenting.add(key)
-    return Check(
+    return CheckedTable(
         table,
         place,
         rows,
@@ -145,7 +147,7 @@ def check(table: Table, column: str | None = None, consent_column: str | None = 
 def issue(
     links: Links,
     pixel: Pixel,
-    checked: Check,
+    checked: CheckedTable,
     sent_at: datetime | None,
     base: str,
     *,
@@ -172,12 +174,12 @@ def issue(
         yield {folded(link.recipient): link for link in issued}
 
 
-def merged(checked: Check, links: Mapping[str, Link]) -> Iterator[bytes]:
+def merged(checked: CheckedTable, links: Mapping[str, Link]) -> Iterator[bytes]:
     """Yield the parts of the table's file with the links, by folded name, beside its good rows."""
     return tables.write(checked.table.format, _merged_rows(checked, links))
 
 
-def require_somebody(checked: Check) -> None:
+def require_somebody(checked: CheckedTable) -> None:
     """Raise if no row names anybody.
 
     Raises: TableError.
@@ -186,7 +188,7 @@ def require_somebody(checked: Check) -> None:
         raise TableError("There is nobody in it.")
 
 
-def _merged_rows(checked: Check, links: Mapping[str, Link]) -> Iterator[Sequence[str]]:
+def _merged_rows(checked: CheckedTable, links: Mapping[str, Link]) -> Iterator[Sequence[str]]:
     if checked.table.has_header:
         yield [*checked.table.columns, *ADDED_COLUMNS]
     for row, person in checked.rows:

@@ -112,7 +112,7 @@ def find(links: Links, owners: Collection[uuid.UUID] | None, name: str) -> Perso
     return Person(known[-1], bool(opt_outs), opt_outs, found)
 
 
-def shown(record: OfPixel) -> dict[str, Any]:
+def record_fields(record: OfPixel) -> dict[str, Any]:
     """Return what is kept of a person on one pixel by the names that answers give it."""
     return {
         "pixel_id": record.pixel.id,

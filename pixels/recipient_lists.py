@@ -85,7 +85,7 @@ class Counts(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class RecipientPage(Page[RecipientRow]):
+class CountedPage(Page[RecipientRow]):
     """A page of recipients, and how many people there are whatever was asked for.
 
     `nameless` are those among them who were forgotten: they count and are not listed.
@@ -97,7 +97,7 @@ class RecipientPage(Page[RecipientRow]):
 
 def listing(
     pixel: Pixel, query: ListQuery, *, status: str | None = None, opens_min: int = 0
-) -> RecipientPage:
+) -> CountedPage:
     """Return a page of a pixel's recipients, the last to open first unless ordered otherwise.
 
     Those who have not opened come last. People who opted out have no status that is asked for.
@@ -115,7 +115,7 @@ def listing(
     )
     rows = list(rows_told(pixel.number, _rows(pixel.number, found.visitors)))
     page = (rows, found.people, query.page, query.page_size)
-    return RecipientPage(*page, people.counts, people.nameless)
+    return CountedPage(*page, people.counts, people.nameless)
 
 
 def counts(pixel_number: int) -> Counts:
@@ -181,7 +181,7 @@ class _Span(NamedTuple):
     limit: int
 
 
-class _Found(NamedTuple):
+class _FoundVisitors(NamedTuple):
     """The visitors of a page, in order, and how many there are on all pages."""
 
     visitors: list[int]
@@ -347,7 +347,9 @@ def _counts(tally: dict[tuple[bool, int], int]) -> Counts:
     return Counts(unopened + machine + opened, opened, machine, unopened)
 
 
-def _found_few(asked: _Asked, order_by: str, descending: bool, span: _Span) -> _Found | None:
+def _found_few(
+    asked: _Asked, order_by: str, descending: bool, span: _Span
+) -> _FoundVisitors | None:
     """Return a page of those who are found by a search, None if they are too many to sort.
 
     One look at all names, which ends as soon as it is plain that they are many.
@@ -361,12 +363,12 @@ def _found_few(asked: _Asked, order_by: str, descending: bool, span: _Span) -> _
     among = and_(Recipient.pixel_number == asked.pixel_number, Recipient.visitor.in_(visitors))
     statement = _ordered(select(Recipient.visitor).where(among), order_by, descending)
     found = list(db.session.scalars(statement))
-    return _Found(found[span.offset : span.offset + span.limit], len(found))
+    return _FoundVisitors(found[span.offset : span.offset + span.limit], len(found))
 
 
 def _found_by_index(
     asked: _Asked, people: _People, order_by: str, descending: bool, span: _Span
-) -> _Found | None:
+) -> _FoundVisitors | None:
     """Return a page from indexes, None where they leave out too many whom plain links name."""
     if asked.has_plain and _has(_plain(asked.pixel_number), more_than=PLAIN_MERGED_MAX):
         return None
@@ -380,7 +382,7 @@ def _found_by_index(
         if wanted > 0:
             visitors += block.visitors(_Span(offset, wanted), size, plain_count)
         offset, whole = max(offset - size, 0), whole + size
-    return _Found(visitors, whole)
+    return _FoundVisitors(visitors, whole)
 
 
 def _blocks(asked: _Asked, order_by: str, descending: bool) -> Iterator[_Block]:
@@ -429,10 +431,12 @@ def _count(condition: ColumnElement[bool]) -> int:
     return db.session.scalar(select(func.count()).select_from(Recipient).where(condition)) or 0
 
 
-def _found_by_sorting(asked: _Asked, order_by: str, descending: bool, span: _Span) -> _Found:
+def _found_by_sorting(
+    asked: _Asked, order_by: str, descending: bool, span: _Span
+) -> _FoundVisitors:
     statement = _ordered(select(Recipient.visitor).where(asked.with_pixel), order_by, descending)
     found = db.session.scalars(statement.limit(span.limit).offset(span.offset))
-    return _Found(list(found), _count(asked.with_pixel))
+    return _FoundVisitors(list(found), _count(asked.with_pixel))
 
 
 def _ordered(statement: Select[Any], order_by: str, descending: bool) -> Select[Any]:

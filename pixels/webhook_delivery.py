@@ -24,7 +24,7 @@ from core.locks import writing
 from hits.classify import IMPORTED
 from models import HIT_ID_SHIFT, Hit, Pixel, Profile, Recipient, Webhook
 from pixels import webhooks
-from pixels.webhook_transport import Answer, Endpoint
+from pixels.webhook_transport import DeliveryOutcome, Endpoint
 from stats import ids
 from stats.shapes import Event
 from stats.view import events_by_id
@@ -46,7 +46,7 @@ ERROR_CHARACTERS_MAX = 200
 
 
 @dataclass
-class Line:
+class DeliveryState:
     """What one process keeps in memory of a webhook between its turns."""
 
     endpoint: Endpoint | None = None
@@ -74,9 +74,11 @@ class Openers:
 class Turn:
     """One webhook's turn: sends what is due, and stores how far that came."""
 
-    def __init__(self, webhook: Webhook, line: Line, secret: str, *, private_allowed: bool) -> None:
+    def __init__(
+        self, webhook: Webhook, state: DeliveryState, secret: str, *, private_allowed: bool
+    ) -> None:
         self._webhook = webhook
-        self._line = line
+        self._state = state
         self._secret = secret
         self._cursor = webhook.cursor
         self._held = webhook.held
@@ -86,11 +88,11 @@ class Turn:
         self._stored_at = time.monotonic()
         self._give_up_at = self._stored_at + ROUND_SECONDS_MAX
         self._is_changed = False
-        if line.endpoint is None or line.version != webhook.version:
-            if line.endpoint:
-                line.endpoint.close()
-            line.endpoint = Endpoint(webhook.url, private_allowed=private_allowed)
-            line.version = webhook.version
+        if state.endpoint is None or state.version != webhook.version:
+            if state.endpoint:
+                state.endpoint.close()
+            state.endpoint = Endpoint(webhook.url, private_allowed=private_allowed)
+            state.version = webhook.version
 
     def take(self, through: int) -> None:
         """Send all that is due of the hits up to an id."""
@@ -98,7 +100,7 @@ class Turn:
             self._send_aside()
             self._send_in_order(through)
         finally:
-            self._line.is_fresh = False
+            self._state.is_fresh = False
             self._store()
 
     def _send_aside(self) -> None:
@@ -173,19 +175,19 @@ class Turn:
             self._status, self._problem = "paused", "An event could not be delivered in three days."
         return True
 
-    def _send(self, pixel: Pixel, hit: Event, kind: str) -> Answer:
+    def _send(self, pixel: Pixel, hit: Event, kind: str) -> DeliveryOutcome:
         event_id = ids.event_id(pixel, hit)
         message_id = f"msg_{uuid.uuid5(self._webhook.id, f'{event_id} {kind}').hex}"
         data = _data(pixel, hit)
-        return send(self._line, self._secret, message_id, f"pixel.{kind}", hit.at, data)
+        return send(self._state, self._secret, message_id, f"pixel.{kind}", hit.at, data)
 
-    def _write_down(self, answer: Answer, waiting: dict[str, Any], hit_id: str) -> None:
+    def _write_down(self, answer: DeliveryOutcome, waiting: dict[str, Any], hit_id: str) -> None:
         self._log.append(entry(answer, f"pixel.{waiting['kind']}", hit_id, waiting["attempt"]))
         del self._log[:-LOG_MAX]
 
     def _is_due(self, waiting: dict[str, Any]) -> bool:
         seconds = _seconds_waited(waiting)
-        return self._line.is_fresh or seconds >= waiting.get("next_after_seconds", 0)
+        return self._state.is_fresh or seconds >= waiting.get("next_after_seconds", 0)
 
     def _hits(self, through: int) -> Iterator[tuple[Pixel, Event]]:
         """Yield the hits after the cursor in the order of their commits."""
@@ -220,9 +222,9 @@ class Turn:
         """Tell whether an open is its visitor's first; one of nobody in particular never is."""
         if hit.visitor is None:
             return False
-        if pixel.number not in self._line.openers:
-            self._line.openers[pixel.number] = Openers(_opened_before(pixel.number, hit.id))
-        return self._line.openers[pixel.number].is_first(hit.visitor, hit.id)
+        if pixel.number not in self._state.openers:
+            self._state.openers[pixel.number] = Openers(_opened_before(pixel.number, hit.id))
+        return self._state.openers[pixel.number].is_first(hit.visitor, hit.id)
 
     def _drop_the_oldest(self, through: int) -> None:
         """Let the oldest go of more events than may wait."""
@@ -268,8 +270,13 @@ class Turn:
 
 
 def send(
-    line: Line, secret: str, message_id: str, kind: str, at: datetime, data: dict[str, Any]
-) -> Answer:
+    state: DeliveryState,
+    secret: str,
+    message_id: str,
+    kind: str,
+    at: datetime,
+    data: dict[str, Any],
+) -> DeliveryOutcome:
     """Send one signed message of what was at an instant."""
     body = json.dumps({"type": kind, "timestamp": iso(at), "data": data}).encode()
     at_seconds = milliseconds(now()) // 1000
@@ -280,8 +287,8 @@ def send(
         "webhook-timestamp": str(at_seconds),
         "webhook-signature": webhooks.signature(secret, message_id, at_seconds, body),
     }
-    assert line.endpoint is not None
-    return line.endpoint.post(body, headers)
+    assert state.endpoint is not None
+    return state.endpoint.post(body, headers)
 
 
 def send_test(
@@ -294,19 +301,19 @@ def send_test(
     secret = webhooks.secret_of(webhook, secret_keys)
     if secret is None:
         raise BadRequest("The webhook's key is gone from the server: make the webhook anew.")
-    line = Line(Endpoint(webhook.url, private_allowed=private_allowed))
+    state = DeliveryState(Endpoint(webhook.url, private_allowed=private_allowed))
     pixel_id = str(webhook.pixel_id) if webhook.pixel_id else None
     at = now()
     data = {**dict.fromkeys(DATA), "pixelId": pixel_id, "createdAt": iso(at)}
     try:
-        answer = send(line, secret, f"msg_{uuid.uuid4().hex}", "pixel.test", at, data)
+        answer = send(state, secret, f"msg_{uuid.uuid4().hex}", "pixel.test", at, data)
     finally:
-        if line.endpoint:
-            line.endpoint.close()
+        if state.endpoint:
+            state.endpoint.close()
     return entry(answer, "pixel.test", None, 1)
 
 
-def entry(answer: Answer, kind: str, hit_id: str | None, attempt: int) -> dict[str, Any]:
+def entry(answer: DeliveryOutcome, kind: str, hit_id: str | None, attempt: int) -> dict[str, Any]:
     """Return a delivery as the log has it."""
     error = answer.error or (None if 200 <= (answer.status or 0) < 300 else f"HTTP {answer.status}")
     return {

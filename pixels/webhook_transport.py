@@ -42,7 +42,7 @@ class NotPublic(Unreachable):
     """The URL leads to an address that is not public."""
 
 
-class Answer(NamedTuple):
+class DeliveryOutcome(NamedTuple):
     """What came of one try: a status, or None and what went wrong."""
 
     status: int | None
@@ -61,7 +61,7 @@ class Endpoint:
         self._private_allowed = private_allowed
         self._connection: _Connection | None = None
 
-    def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def post(self, body: bytes, headers: Mapping[str, str]) -> DeliveryOutcome:
         """Send `body` once, in `TRY_SECONDS_MAX` from the look-up to the end of the answer."""
         started_at = time.monotonic()
         try:
@@ -72,7 +72,7 @@ class Endpoint:
             status, error = None, _words(failure)
         if error:
             self.close()
-        return Answer(status, round((time.monotonic() - started_at) * 1000), error)
+        return DeliveryOutcome(status, round((time.monotonic() - started_at) * 1000), error)
 
     def close(self) -> None:
         """End the kept connection."""

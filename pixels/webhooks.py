@@ -86,7 +86,7 @@ def require_url(url: str, *, private_allowed: bool) -> None:
         return
 
 
-def newest_hit() -> int:
+def newest_hit_id() -> int:
     """Return the highest id of the hits of pixels whose owners have a webhook, 0 without any."""
     return _newest_hit(_watched())
 

@@ -23,7 +23,7 @@ from core.locks import sole, writing
 from core.sqlite import sqlite_file
 from models import Webhook
 from pixels import webhooks
-from pixels.webhook_delivery import Line, Turn
+from pixels.webhook_delivery import DeliveryState, Turn
 from upkeep import bursts
 
 PAUSE_SECONDS = 1.0
@@ -45,7 +45,7 @@ class WebhookSender(threading.Thread):
         self._app = app
         self._stopping = threading.Event()
         self._failed = False
-        self._lines: dict[uuid.UUID, Line] = {}
+        self._states: dict[uuid.UUID, DeliveryState] = {}
         self._turns: dict[uuid.UUID, threading.Thread] = {}
         # When it was seen that no later hit will be at or below an id.
         self._settled: deque[tuple[float, int]] = deque()
@@ -70,7 +70,7 @@ class WebhookSender(threading.Thread):
                 return
         with sole(engine, "webhooks") as mine:
             if not mine:
-                self._lines.clear()
+                self._states.clear()
                 return
             ends_at = time.monotonic() + TERM_SECONDS
             while not self._stopping.wait(PAUSE_SECONDS):
@@ -89,7 +89,7 @@ class WebhookSender(threading.Thread):
 
     def _start_turns(self) -> None:
         active = self._active()
-        self._lines = {id: line for id, line in self._lines.items() if id in active}
+        self._states = {id: state for id, state in self._states.items() if id in active}
         self._turns = {id: turn for id, turn in self._turns.items() if turn.is_alive()}
         if not active:
             return
@@ -100,9 +100,9 @@ class WebhookSender(threading.Thread):
         bursts.label_shared(self._app.extensions["rules"])
         for id in active:
             if id not in self._turns and len(self._turns) < TURNS_AT_ONCE_MAX:
-                line = self._lines.setdefault(id, Line())
+                state = self._states.setdefault(id, DeliveryState())
                 turn = threading.Thread(
-                    target=self._take_turn, args=(id, line, through), daemon=True
+                    target=self._take_turn, args=(id, state, through), daemon=True
                 )
                 self._turns[id] = turn
                 turn.start()
@@ -112,7 +112,7 @@ class WebhookSender(threading.Thread):
         at = time.monotonic()
         last = self._settled[-1][1] if self._settled else -1
         # The commit that settles new ids is left out while there are none.
-        newest = webhooks.newest_hit()
+        newest = webhooks.newest_hit_id()
         db.session.commit()
         if newest > last:
             with writing():
@@ -126,7 +126,7 @@ class WebhookSender(threading.Thread):
         self._settled.appendleft(found)
         return found[1]
 
-    def _take_turn(self, id: uuid.UUID, line: Line, through: int) -> None:
+    def _take_turn(self, id: uuid.UUID, state: DeliveryState, through: int) -> None:
         try:
             with self._app.app_context():
                 webhook = db.session.get(Webhook, id)
@@ -139,7 +139,7 @@ class WebhookSender(threading.Thread):
                     webhooks.change(webhook, status="paused", problem=problem)
                     return
                 private_allowed = self._app.config["SETTINGS"].webhook_private
-                Turn(webhook, line, secret, private_allowed=private_allowed).take(through)
+                Turn(webhook, state, secret, private_allowed=private_allowed).take(through)
         except Exception as error:
             self._report(error)
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from core.people_key import folded
 from pixels import mail_merge, tables
-from pixels.mail_merge import Check
+from pixels.mail_merge import CheckedTable
 from pixels.recipients import Link
 from pixels.tables import TableError
 from tests.conftest import Client, Server, unique
@@ -26,12 +26,12 @@ ADDED = ["url", "html", "opt_out_url"]
 ANN, BEN, ZOE = "ann@example.org", "ben@example.org", "zoe@example.org"
 
 
-def checked(data: bytes | str, column: str | None = None, **options: Any) -> Check:
+def checked(data: bytes | str, column: str | None = None, **options: Any) -> CheckedTable:
     data = data.encode() if isinstance(data, str) else data
     return mail_merge.check(tables.read(data, column=column, **options), column)
 
 
-def merged(check: Check) -> bytes:
+def merged(check: CheckedTable) -> bytes:
     links = {
         folded(name): Link(name, f"http://x/{name}", f"<img {name}>", f"http://o/{name}")
         for name in check.people

@@ -12,7 +12,14 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from pixels import webhook_transport
-from pixels.webhook_transport import Answer, Endpoint, NotPublic, is_public, look_up, split_url
+from pixels.webhook_transport import (
+    DeliveryOutcome,
+    Endpoint,
+    NotPublic,
+    is_public,
+    look_up,
+    split_url,
+)
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -167,10 +174,10 @@ def test_nobody_listening_is_an_error() -> None:
         reserved.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{reserved.getsockname()[1]}/"
         answer = _post(url)
-    assert answer == Answer(None, answer.milliseconds, "The connection was refused.")
+    assert answer == DeliveryOutcome(None, answer.milliseconds, "The connection was refused.")
 
 
-def _post(url: str) -> Answer:
+def _post(url: str) -> DeliveryOutcome:
     endpoint = Endpoint(url, private_allowed=True)
     try:
         return endpoint.post(b"{}", {})

@@ -23,7 +23,7 @@ JSON = "application/json"
 REFERENCE = "#/components/schemas/"
 ALIASED = "/api/pixels/{pixel_id}/"
 LICENSE = {"name": "MIT", "identifier": "MIT"}
-GIF = {"image/gif": {"schema": {"type": "string", "contentMediaType": "image/gif"}}}
+GIF_CONTENT = {"image/gif": {"schema": {"type": "string", "contentMediaType": "image/gif"}}}
 IMAGE = {
     "200": "The image, always the same 43 bytes: the hit is committed.",
     "404": "The image all the same: no pixel has the slug.",
@@ -238,7 +238,7 @@ def _image(operation_id: str, place: str) -> Json:
                 },
             ],
             "responses": {
-                status: {"description": text, "content": copy.deepcopy(GIF)}
+                status: {"description": text, "content": copy.deepcopy(GIF_CONTENT)}
                 for status, text in IMAGE.items()
             },
         }

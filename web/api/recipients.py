@@ -71,9 +71,7 @@ def issue_links(body: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:
 @auth.required
 @blueprint.arguments(RecipientListArgs, location="query")
 @blueprint.response(200, RecipientPage)
-def list_recipients(
-    arguments: dict[str, Any], pixel_id: uuid.UUID
-) -> recipient_lists.RecipientPage:
+def list_recipients(arguments: dict[str, Any], pixel_id: uuid.UUID) -> recipient_lists.CountedPage:
     """Return a page of a pixel's recipients with their hits."""
     pixel = auth.pixel_for(auth.caller(), pixel_id, Action.READ_PIXEL)
     return recipient_lists.listing(
@@ -120,7 +118,7 @@ def show_person(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return everything that is kept of a person, on the pixels that the caller may read."""
     owners = auth.owners_for(auth.caller(), Action.READ_PIXEL)
     found = persons.find(links(), owners, arguments["name"])
-    return {**found._asdict(), "pixels": [persons.shown(record) for record in found.pixels]}
+    return {**found._asdict(), "pixels": [persons.record_fields(record) for record in found.pixels]}
 
 
 @blueprint.delete("/recipient", raises=(NotFound,))

@@ -50,7 +50,7 @@ CORS_HEADERS = {
 # Whatever else is in a batch is answered too, and told of in `details`.
 BATCH_ITEM = {"anyOf": [Send, {"description": "Anything else is refused by itself."}]}
 
-Answer = dict[str, Any]
+SendAnswer = dict[str, Any]
 
 blueprint = JsonBlueprint("send", __name__, url_prefix="/api", description="Hits without an image")
 
@@ -58,7 +58,7 @@ blueprint = JsonBlueprint("send", __name__, url_prefix="/api", description="Hits
 @blueprint.post("/send", operation_id="send", raises=(NotFound,))
 @blueprint.arguments(Send)
 @blueprint.response(200, SendOut)
-def send_hit(envelope: dict[str, Any]) -> Answer:
+def send_hit(envelope: dict[str, Any]) -> SendAnswer:
     """Store a hit of a pixel without an image. Once answered, it is committed.
 
     The types `identify` and `performance` are answered too, and store nothing.
@@ -116,7 +116,7 @@ def _attempt(step: Callable[[], Any]) -> Any:
         return error
 
 
-def _enqueue_item(item: Any, caller: auth.Caller | None) -> Callable[[], Answer]:
+def _enqueue_item(item: Any, caller: auth.Caller | None) -> Callable[[], SendAnswer]:
     try:
         envelope = Send().load(item)
     except ValidationError as error:
@@ -124,7 +124,7 @@ def _enqueue_item(item: Any, caller: auth.Caller | None) -> Callable[[], Answer]
     return _enqueue(envelope, caller)
 
 
-def _enqueue(envelope: dict[str, Any], caller: auth.Caller | None) -> Callable[[], Answer]:
+def _enqueue(envelope: dict[str, Any], caller: auth.Caller | None) -> Callable[[], SendAnswer]:
     """Put a hit into the queue; return what waits for its commit and answers.
 
     Raises: NotFound, BadRequest, Unavailable; what is returned raises the first and the last.
@@ -144,7 +144,7 @@ def _enqueue(envelope: dict[str, Any], caller: auth.Caller | None) -> Callable[[
     return partial(_wait, payload["pixel"], wait)
 
 
-def _wait(pixel_id: uuid.UUID, wait: Callable[[], Stored | None]) -> Answer:
+def _wait(pixel_id: uuid.UUID, wait: Callable[[], Stored | None]) -> SendAnswer:
     try:
         stored = wait()
     except Unstored:
@@ -154,7 +154,7 @@ def _wait(pixel_id: uuid.UUID, wait: Callable[[], Stored | None]) -> Answer:
     return _answer(*_ids(pixel_id, stored))
 
 
-def _answer(session_id: uuid.UUID, visit_id: uuid.UUID) -> Answer:
+def _answer(session_id: uuid.UUID, visit_id: uuid.UUID) -> SendAnswer:
     shown = {"sessionId": str(session_id), "visitId": str(visit_id)}
     signer = URLSafeSerializer(current_app.config["SECRET_KEYS"], salt="send")
     return {"cache": signer.dumps(shown), **shown}

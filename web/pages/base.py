@@ -266,7 +266,7 @@ def register(app: Flask) -> None:
         PRIVACY=wording.PRIVACY,
         REASONS=wording.REASONS,
         ROLES=wording.ROLES,
-        STATUSES=wording.STATUSES,
+        STATUS_LABELS=wording.STATUS_LABELS,
         TEAM_ROLES=wording.TEAM_ROLES,
         tabs=TABS,
     )

@@ -54,7 +54,7 @@ class GridLine(NamedTuple):
     text: str
 
 
-class Part(NamedTuple):
+class BarPart(NamedTuple):
     """A part of a bar that is split: its kind, and its place in percent."""
 
     kind: str
@@ -107,7 +107,7 @@ class Slot(NamedTuple):
         return f"{self.tip[0]}: {'; '.join(self.tip[1:])}"
 
 
-class Line(NamedTuple):
+class CurveLine(NamedTuple):
     """A line of a curve."""
 
     name: str
@@ -143,7 +143,7 @@ class Curve(NamedTuple):
     height: int
     grid: list[GridLine]
     labels: list[Label]
-    lines: list[Line]
+    lines: list[CurveLine]
     end_labels: list[EndLabel]
     slots: list[Slot]
     bars: str
@@ -208,7 +208,7 @@ def _curve(
     step = _grid_step(max(1, round(highest * 1000)), (10, 20, 50, 100, 200, 250)) / 1000
     top = step * max(1, -(-round(highest * 1000) // round(step * 1000)))
     lines = [
-        Line(course.name, _line(course, hours, top, height), line)
+        CurveLine(course.name, _line(course, hours, top, height), line)
         for course, line in zip(courses, names, strict=False)
     ]
     first = courses[0]
@@ -379,7 +379,7 @@ def _hour_labels(hours: int) -> list[Label]:
     ]
 
 
-def parts(counts: Sequence[tuple[str, int]]) -> list[Part]:
+def parts(counts: Sequence[tuple[str, int]]) -> list[BarPart]:
     """Split a bar by counts, a gap between its parts; what is nothing has none."""
     shown = [(kind, count) for kind, count in counts if count]
     whole = sum(count for _, count in shown)
@@ -387,7 +387,7 @@ def parts(counts: Sequence[tuple[str, int]]) -> list[Part]:
     found, x = [], 0.0
     for kind, count in shown:
         width = free * count / whole
-        found.append(Part(kind, round(x, 2), round(width, 2)))
+        found.append(BarPart(kind, round(x, 2), round(width, 2)))
         x += width + PART_GAP
     return found
 

@@ -31,7 +31,7 @@ blueprint = Pages("embed_page", __name__)
 
 CAMPAIGN_CHARACTERS_MAX = 100
 # Before any hit, whatever a clock or an import says.
-EVER = datetime(2000, 1, 1, tzinfo=UTC)
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Sender(NamedTuple):
@@ -119,7 +119,7 @@ def preview_url(pixel: Pixel) -> str:
 
 def newest_hit(pixel: Pixel) -> Event | None:
     """Return a pixel's newest hit of any class, once there is one."""
-    found = questions.events(Question(pixel.number, EVER, now(), "all"), page_size=1)
+    found = questions.events(Question(pixel.number, LONG_AGO, now(), "all"), page_size=1)
     return found[0] if found else None
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 NARROW = "\u202f"
-NOTHING = "–"
+NO_VALUE = "–"
 TIP_CHARACTERS_MAX = 24
 
 
@@ -25,7 +25,7 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 
 def percent(part: float, whole: float | None) -> str:
     """Return a part as a percentage of one decimal; nothing without a whole."""
-    return f"{part / whole * 100:.1f}{NARROW}%" if whole else NOTHING
+    return f"{part / whole * 100:.1f}{NARROW}%" if whole else NO_VALUE
 
 
 def shortened(text: str) -> str:
@@ -35,7 +35,7 @@ def shortened(text: str) -> str:
 
 def rate(share: float | None) -> str:
     """Return a share as a percentage of one decimal."""
-    return NOTHING if share is None else percent(share, 1)
+    return NO_VALUE if share is None else percent(share, 1)
 
 
 def points(share: float, before: float) -> str:
@@ -53,7 +53,7 @@ def points(share: float, before: float) -> str:
 def span(seconds: float | None) -> str:
     """Return how long something took, in its two largest units: `3 h 12 min`."""
     if seconds is None:
-        return NOTHING
+        return NO_VALUE
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole}{NARROW}s"
@@ -67,7 +67,7 @@ def span(seconds: float | None) -> str:
     return f"{counted(days, 'day')}" + (f" {hours}{NARROW}h" if hours else "")
 
 
-def change(value: float, before: float, noun: str) -> str:
+def change_in_words(value: float, before: float, noun: str) -> str:
     """Return how a count changed: `12.4 % more opens than`; empty with nothing to compare."""
     if not before:
         return ""

@@ -18,7 +18,7 @@ from core.errors import BadRequest
 from core.people_key import folded
 from models import Pixel
 from pixels import mail_merge, opt_outs, recipients, tables
-from pixels.mail_merge import Check
+from pixels.mail_merge import CheckedTable
 from pixels.tables import Table, TableError
 from web.pages import base
 from web.pages.base import Pages, Rendered, back_to, pixel_to_change
@@ -141,7 +141,7 @@ def _checked(pixel: Pixel, data: bytes, form: Form) -> str:
     )
 
 
-def _check(data: bytes, form: Form) -> Check:
+def _check(data: bytes, form: Form) -> CheckedTable:
     table = _named(tables.read(data))
     column, consent = form.sent.get("column") or None, form.sent.get("consent") or None
     return mail_merge.check(table, column, consent)

@@ -19,7 +19,7 @@ from web.request import links
 blueprint = Blueprint("opt_out", __name__)
 
 
-class Words(NamedTuple):
+class OptOutWords(NamedTuple):
     """What the page says in one language."""
 
     title: str
@@ -32,7 +32,7 @@ class Words(NamedTuple):
 
 
 WORDS = {
-    "en": Words(
+    "en": OptOutWords(
         "Read without your name",
         "Mails from {sender} carry an image that tells them when you open a mail. If you opt out,"
         " your opens are counted without your name, in all their mails, old ones too.",
@@ -43,7 +43,7 @@ WORDS = {
         " included. There is nothing more to do.",
         "the sender",
     ),
-    "fr": Words(
+    "fr": OptOutWords(
         "Lire sans votre nom",
         "Les e-mails de {sender} contiennent une image qui indique à l’expéditeur quand vous ouvrez"
         " un message. Si vous vous y opposez, vos ouvertures sont comptées sans votre nom, dans"
@@ -56,7 +56,7 @@ WORDS = {
         " pour les anciens messages. Vous n’avez rien d’autre à faire.",
         "l’expéditeur",
     ),
-    "de": Words(
+    "de": OptOutWords(
         "Lesen ohne Ihren Namen",
         "E-Mails von {sender} enthalten ein Bild, das dem Absender zeigt, wann Sie eine E-Mail"
         " öffnen. Wenn Sie widersprechen, werden Ihre Öffnungen ohne Ihren Namen gezählt, in allen"
@@ -69,7 +69,7 @@ WORDS = {
         " die alter E-Mails. Sie müssen nichts weiter tun.",
         "diesem Absender",
     ),
-    "it": Words(
+    "it": OptOutWords(
         "Leggere senza il tuo nome",
         "Le e-mail di {sender} contengono un’immagine che segnala quando apri un messaggio. Se ti"
         " opponi, le tue aperture vengono contate senza il tuo nome, in tutte le e-mail, anche in"
@@ -82,7 +82,7 @@ WORDS = {
         " per i vecchi messaggi. Non devi fare altro.",
         "questo mittente",
     ),
-    "es": Words(
+    "es": OptOutWords(
         "Leer sin su nombre",
         "Los correos de {sender} llevan una imagen que indica cuándo abre usted un mensaje. Si se"
         " opone, sus aperturas se cuentan sin su nombre, en todos sus correos, también en los"

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-Unit = Literal["hour", "day", "month"]
+ChartUnit = Literal["hour", "day", "month"]
 
 HOURS_OF_PERIOD = {"24h": 24}
 DAYS = {"7d": 7, "30d": 30, "90d": 90}
@@ -28,7 +28,7 @@ class Period:
     start: datetime
     end: datetime
     before: datetime
-    unit: Unit
+    unit: ChartUnit
 
     @property
     def end_before(self) -> datetime:
@@ -98,7 +98,7 @@ def _of_days(name: str, first: date, last: date, zone: ZoneInfo) -> Period:
     return Period(name, start, end, before, _unit_of(timedelta(days=count)))
 
 
-def _unit_of(length: timedelta) -> Unit:
+def _unit_of(length: timedelta) -> ChartUnit:
     if length <= timedelta(days=HOURLY_DAYS_MAX):
         return "hour"
     return "day" if length <= timedelta(days=DAILY_DAYS_MAX) else "month"

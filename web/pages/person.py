@@ -30,7 +30,7 @@ blueprint = Pages("person_page", __name__)
 
 NAME_CHARACTERS_MAX = 200
 STEPS_A_PAGE = 30
-HIT_COLUMNS = ("pixel", "createdAt", "class", "reason", "userAgent", "country", "query")
+PERSON_HIT_COLUMNS = ("pixel", "createdAt", "class", "reason", "userAgent", "country", "query")
 ORDINALS = {2: "second", 3: "third", 4: "fourth", 5: "fifth", 6: "sixth"}
 VERBS = {"open": "Opened", "prefetch": "A machine fetched", "bot": "A bot fetched"}
 
@@ -156,8 +156,8 @@ def export(form: str) -> Response:
             for record in person.pixels
             for hit in record.hits
         )
-        return base.download(exports.as_csv(rows, HIT_COLUMNS), "person.csv")
-    shown = [persons.shown(record) for record in person.pixels]
+        return base.download(exports.as_csv(rows, PERSON_HIT_COLUMNS), "person.csv")
+    shown = [persons.record_fields(record) for record in person.pixels]
     whole = WholePersonOut().dump({**person._asdict(), "pixels": shown})
     response = Response(
         json.dumps(whole, ensure_ascii=False, indent=1), mimetype="application/json"

@@ -23,7 +23,7 @@ from stats.shapes import Question
 from upkeep import retention
 from web.pages import base, forms
 from web.pages.base import Pages, Rendered, back_to, pixel_to_change
-from web.pages.embed import EVER
+from web.pages.embed import LONG_AGO
 from web.pages.formats import counted, number
 from web.pages.forms import Asking, Form, ask
 from web.request import public_url_for
@@ -250,7 +250,7 @@ def _share_of(pixel: Pixel, share_id: uuid.UUID) -> Share:
 
 
 def _hit_count(pixel: Pixel) -> int:
-    return questions.totals(Question(pixel.number, EVER, now(), "all")).pageviews
+    return questions.totals(Question(pixel.number, LONG_AGO, now(), "all")).pageviews
 
 
 def _settings(

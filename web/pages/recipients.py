@@ -142,7 +142,7 @@ def _recipients(pixel: Pixel) -> str:
         "pixel_recipients.html",
         may_change=base.may(auth.pixel_for, pixel.id, Action.CHANGE_PIXEL),
         found=found,
-        rows=[PersonRow(recipient, fetched_by(recipient)) for recipient in found.data],
+        rows=[ListedRecipient(recipient, last_fetched_by(recipient)) for recipient in found.data],
         meanings=wording.meanings_of_people(found.data),
         everybody=found.counts.all or found.count or base.search_text(),
         sorting=sorting,
@@ -161,7 +161,7 @@ class StatusTab(NamedTuple):
     people: int
 
 
-class PersonRow(NamedTuple):
+class ListedRecipient(NamedTuple):
     """A recipient as they are listed, and what fetched the image for them."""
 
     recipient: RecipientRow
@@ -171,17 +171,20 @@ class PersonRow(NamedTuple):
 def _tabs(counts: Counts) -> list[StatusTab]:
     return [
         StatusTab("", "All", counts.all),
-        *(StatusTab(key, name, getattr(counts, key)) for key, name in wording.STATUSES.items()),
+        *(
+            StatusTab(key, name, getattr(counts, key))
+            for key, name in wording.STATUS_LABELS.items()
+        ),
     ]
 
 
 def _status() -> str:
     """Return the status that the address asks for, empty for all."""
     status = request.args.get("status", "")
-    return status if status in wording.STATUSES else ""
+    return status if status in wording.STATUS_LABELS else ""
 
 
-def fetched_by(row: RecipientRow) -> str:
+def last_fetched_by(row: RecipientRow) -> str:
     """Return what fetched the image last: a program, or else what is known of it."""
     if row.client and row.status == "opened":
         return wording.program(row.client)

@@ -29,7 +29,7 @@ from stats.reading import Reading
 from stats.shapes import Filter, Question
 from web.pages import base, charts, compare, embed, periods, wording
 from web.pages.base import Pages, public
-from web.pages.formats import change, counted, percent, points, time_of_day
+from web.pages.formats import change_in_words, counted, percent, points, time_of_day
 from web.pages.forms import Form
 from web.pages.periods import Period
 from web.pages.pixel_settings import sending_of
@@ -46,7 +46,7 @@ ROWS_READ_MAX = 300
 ROWS_A_PAGE = 50
 HITS_SHOWN = 10
 ALL = "all"
-MERGE_TAG = "merge-tag"
+MERGE_TAG_REASON = "merge-tag"
 
 
 def report_page(path: str) -> Callable[[View], View]:
@@ -70,19 +70,19 @@ def report_page(path: str) -> Callable[[View], View]:
 
 
 @report_page("")
-def show(asked: Asked) -> str:
+def show(asked: ReportRequest) -> str:
     """GET: a pixel's page. 200; 404 for a stranger."""
     return render_template("report.html", report=_report(asked), **base.of_pixel(asked.pixel))
 
 
 @report_page("/newest")
-def show_newest(asked: Asked) -> str:
+def show_newest(asked: ReportRequest) -> str:
     """GET: the id of the newest hit, for a page that shows whether there is more. 200; 404."""
     return str(questions.newest_id(asked.pixel.number) or "")
 
 
 @report_page("/by/<dimension>")
-def show_breakdown(asked: Asked, dimension: str) -> str:
+def show_breakdown(asked: ReportRequest, dimension: str) -> str:
     """GET: all values of a dimension, searched and paged. 200; 404."""
     if dimension not in asked.dimensions:
         raise NotFound("There is no such list.")
@@ -121,7 +121,7 @@ def export(pixel_id: uuid.UUID, form: str) -> Response:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReportRequest:
     """What the address asks about a pixel."""
 
     pixel: Pixel
@@ -209,7 +209,7 @@ class Hero:
 
     mailing: Mailing | None
     before: Before | None
-    statuses: list[charts.Part]
+    statuses: list[charts.BarPart]
     first_open_after: float | None
     curve: charts.Curve | None
     curve_label: str
@@ -220,7 +220,7 @@ NO_HERO = Hero(None, None, [], None, None, "", "")
 
 
 @dataclass(frozen=True)
-class Report(Asked, Hero):
+class Report(ReportRequest, Hero):
     """All that the page shows."""
 
     unmerged: int
@@ -233,7 +233,7 @@ class Report(Asked, Hero):
     chart: charts.Bars | None
     fetches: int
     limited: int
-    class_parts: list[charts.Part]
+    class_parts: list[charts.BarPart]
     class_label: str
     class_links: list[ClassLink]
     lists: list[Breakdown]
@@ -242,11 +242,11 @@ class Report(Asked, Hero):
     preview_url: str
 
 
-def _asked(pixel: Pixel, *, is_public: bool) -> Asked:
+def _asked(pixel: Pixel, *, is_public: bool) -> ReportRequest:
     """Return what the address asks; what it can't mean counts as not said."""
     at, zone, argument = now(), base.zone(), request.args.get
     hit_class, hours = argument("class", ""), argument("hours", "")
-    asked = Asked(
+    asked = ReportRequest(
         pixel=pixel,
         period=periods.period_of(
             argument("range", ""), argument("from", ""), argument("to", ""), at, zone, pixel.sent_at
@@ -266,7 +266,7 @@ def _asked(pixel: Pixel, *, is_public: bool) -> Asked:
     return asked
 
 
-def _report(asked: Asked) -> Report:
+def _report(asked: ReportRequest) -> Report:
     """Ask all that the page shows."""
     hero = _hero(asked)
     pixel, newest_id = asked.pixel, questions.newest_id(asked.pixel.number)
@@ -312,7 +312,7 @@ def _report(asked: Asked) -> Report:
     )
 
 
-def _hero(asked: Asked) -> Hero:
+def _hero(asked: ReportRequest) -> Hero:
     """Ask how the mailing did, where it is known to how many it went."""
     pixel = asked.pixel
     if mailings.basis_of(pixel) is None:
@@ -356,7 +356,7 @@ def _course_of_earlier(pixel: Pixel, at: datetime) -> tuple[float, charts.Course
     return mailing.open_rate, compare.course_of(pixel, mailing, at, reading, opens_hours=0)
 
 
-def _statuses(mailing: Mailing) -> list[charts.Part]:
+def _statuses(mailing: Mailing) -> list[charts.BarPart]:
     if mailing.basis == "count":
         sent = max(mailing.sent or 0, mailing.opened)
         return charts.parts([("opened", mailing.opened), ("unopened", sent - mailing.opened)])
@@ -373,15 +373,15 @@ def _curve_label(courses: list[charts.Course], hours: int) -> str:
     return f"Share of people who had opened, hour by hour since sending. {'; '.join(ends)}."
 
 
-def _unmerged(asked: Asked) -> int:
+def _unmerged(asked: ReportRequest) -> int:
     """Return how many fetches of the span carried a merge tag that nobody replaced."""
-    if not questions.has_reason(asked.pixel.number, MERGE_TAG):
+    if not questions.has_reason(asked.pixel.number, MERGE_TAG_REASON):
         return 0
     question = replace(asked.question, hit_class=ALL, filters=())
-    return dict(questions.values(question, "reason")).get(MERGE_TAG, 0)
+    return dict(questions.values(question, "reason")).get(MERGE_TAG_REASON, 0)
 
 
-def _chart(asked: Asked) -> charts.Bars:
+def _chart(asked: ReportRequest) -> charts.Bars:
     points = questions.series(asked.question, asked.period.unit, filled=True)
     return charts.bars(
         [charts.Bucket(*point) for point in points],
@@ -391,18 +391,18 @@ def _chart(asked: Asked) -> charts.Bars:
     )
 
 
-def _compared(asked: Asked, count: int) -> str:
+def _compared(asked: ReportRequest, count: int) -> str:
     """Return how the span compares with the one before, in a sentence; empty for none."""
     if asked.period.name not in wording.SPANS_BEFORE:
         return ""
     start, end = asked.period.before, asked.period.end_before
     before = opens.count_hits(replace(asked.question, start=start, end=end))
     span = wording.SPANS_BEFORE[asked.period.name]
-    found = change(count, before, asked.nouns)
+    found = change_in_words(count, before, asked.nouns)
     return f"{found} in {span}." if found else f"No {asked.nouns} in {span}."
 
 
-def _lists(asked: Asked, whole: int, hero: Hero) -> list[Breakdown]:
+def _lists(asked: ReportRequest, whole: int, hero: Hero) -> list[Breakdown]:
     """Return the first values of each dimension; those few that are rarely there only if so.
 
     People who have links of their own have a page of their own.

@@ -125,8 +125,8 @@ def _webhooks(form: Form | None = None) -> str:
         found=found,
         names=reach.names([webhook.pixel_id or webhook.team_id for webhook in found.data]),
         form=form or Form.empty(**start),
-        events=wording.EVENTS,
-        statuses=wording.WEBHOOK_STATUSES,
+        events=wording.EVENT_LABELS,
+        statuses=wording.WEBHOOK_STATUS_LABELS,
         reaches=reach.choices(Action.CHANGE_PIXEL, "All pixels of your own"),
     )
 
@@ -137,8 +137,8 @@ def _webhook(webhook: Webhook, secret: str | None = None) -> str:
         webhook=webhook,
         secret=secret,
         names=reach.names([webhook.pixel_id or webhook.team_id]),
-        events=wording.EVENTS,
-        statuses=wording.WEBHOOK_STATUSES,
+        events=wording.EVENT_LABELS,
+        statuses=wording.WEBHOOK_STATUS_LABELS,
         deliveries=[_told(delivery) for delivery in reversed(webhook.log)],
     )
 

@@ -41,7 +41,7 @@ NOUNS = {
     "all": Noun("fetch", "fetches"),
 }
 
-STATUSES = {"opened": "Opened", "machine": "Machine only", "unopened": "Not opened"}
+STATUS_LABELS = {"opened": "Opened", "machine": "Machine only", "unopened": "Not opened"}
 
 
 class Reason(NamedTuple):
@@ -142,7 +142,7 @@ REASONS_IN_WORDS = {
 }
 REASONS = {reason: words.name for reason, words in REASONS_IN_WORDS.items()}
 NOTHING_FETCHED = Reason(
-    STATUSES["unopened"],
+    STATUS_LABELS["unopened"],
     "Nothing has fetched the image that was sent to them.",
     "Not certain: somebody who reads without images is not seen.",
 )
@@ -247,12 +247,12 @@ ROLES = {
 }
 
 # What a webhook is told of, and how it is with it.
-EVENTS = {
+EVENT_LABELS = {
     "hit": "Every fetch",
     "open": "Opens",
     "first-open": "The first open of each person",
 }
-WEBHOOK_STATUSES = {"active": "Active", "paused": "Paused", "ended": "Ended"}
+WEBHOOK_STATUS_LABELS = {"active": "Active", "paused": "Paused", "ended": "Ended"}
 
 # How far an API key reaches.
 SCOPES = {
