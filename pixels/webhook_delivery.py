@@ -155,16 +155,16 @@ class Turn:
     def _try(self, pixel: Pixel, hit: Event, waiting: dict[str, Any]) -> bool:
         """Send an event once; tell whether it is to be tried again."""
         waiting["attempt"] += 1
-        answer = self._send(pixel, hit, waiting["kind"])
-        self._write_down(answer, waiting, str(ids.event_id(pixel, hit)))
+        outcome = self._send(pixel, hit, waiting["kind"])
+        self._write_down(outcome, waiting, str(ids.event_id(pixel, hit)))
         self._is_changed = True
-        if answer.status is not None and 200 <= answer.status < 300:
+        if outcome.status is not None and 200 <= outcome.status < 300:
             return False
-        if answer.status == GONE:
+        if outcome.status == GONE:
             self._status, self._problem = "ended", "The other side answered 410 Gone."
             return False
-        if answer.status is not None and 400 <= answer.status < 500:
-            return answer.status in TRANSIENT and self._wait(waiting)
+        if outcome.status is not None and 400 <= outcome.status < 500:
+            return outcome.status in TRANSIENT and self._wait(waiting)
         return self._wait(waiting)
 
     def _wait(self, waiting: dict[str, Any]) -> bool:
@@ -181,8 +181,8 @@ class Turn:
         data = _data(pixel, hit)
         return send(self._state, self._secret, message_id, f"pixel.{kind}", hit.at, data)
 
-    def _write_down(self, answer: DeliveryOutcome, waiting: dict[str, Any], hit_id: str) -> None:
-        self._log.append(entry(answer, f"pixel.{waiting['kind']}", hit_id, waiting["attempt"]))
+    def _write_down(self, outcome: DeliveryOutcome, waiting: dict[str, Any], hit_id: str) -> None:
+        self._log.append(entry(outcome, f"pixel.{waiting['kind']}", hit_id, waiting["attempt"]))
         del self._log[:-LOG_MAX]
 
     def _is_due(self, waiting: dict[str, Any]) -> bool:
@@ -306,23 +306,25 @@ def send_test(
     at = now()
     data = {**dict.fromkeys(DATA), "pixelId": pixel_id, "createdAt": iso(at)}
     try:
-        answer = send(state, secret, f"msg_{uuid.uuid4().hex}", "pixel.test", at, data)
+        outcome = send(state, secret, f"msg_{uuid.uuid4().hex}", "pixel.test", at, data)
     finally:
         if state.endpoint:
             state.endpoint.close()
-    return entry(answer, "pixel.test", None, 1)
+    return entry(outcome, "pixel.test", None, 1)
 
 
-def entry(answer: DeliveryOutcome, kind: str, hit_id: str | None, attempt: int) -> dict[str, Any]:
+def entry(outcome: DeliveryOutcome, kind: str, hit_id: str | None, attempt: int) -> dict[str, Any]:
     """Return a delivery as the log has it."""
-    error = answer.error or (None if 200 <= (answer.status or 0) < 300 else f"HTTP {answer.status}")
+    error = outcome.error or (
+        None if 200 <= (outcome.status or 0) < 300 else f"HTTP {outcome.status}"
+    )
     return {
         "at": iso(now()),
         "type": kind,
         "hitId": hit_id,
         "attempt": attempt,
-        "status": answer.status,
-        "milliseconds": answer.milliseconds,
+        "status": outcome.status,
+        "milliseconds": outcome.milliseconds,
         "error": error and error[:ERROR_CHARACTERS_MAX],
     }
 

@@ -32,7 +32,7 @@ from web.api.json_body import body_up_to
 from web.request import links, public_base
 
 # Ten thousand recipients of 400 bytes each.
-BODY_BYTES_MAX = 4 * 1024 * 1024
+RECIPIENTS_BYTES_MAX = 4 * 1024 * 1024
 
 blueprint = JsonBlueprint(
     "recipients", __name__, url_prefix="/api", description="Whom a pixel was sent to"
@@ -45,7 +45,7 @@ blueprint = JsonBlueprint(
     raises=(Forbidden, NotFound),
 )
 @auth.required
-@body_up_to(BODY_BYTES_MAX)
+@body_up_to(RECIPIENTS_BYTES_MAX)
 @blueprint.arguments(RecipientsIssue)
 @blueprint.response(200, RecipientLinks)
 def issue_links(body: dict[str, Any], pixel_id: uuid.UUID) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from web.request import links, public_base
 blueprint = Pages("merge_page", __name__)
 
 # A hundred thousand rows of 120 bytes each; a third more on its way back, in base64.
-FORM_BYTES_MAX = 16 * 1024 * 1024
+LIST_FORM_BYTES_MAX = 16 * 1024 * 1024
 ROWS_SHOWN = 3
 FAULTS_SHOWN = 20
 MERGES_SHOWN = 5
@@ -76,7 +76,7 @@ def make(pixel_id: uuid.UUID) -> Rendered:
 
 
 for _view in (check, make):
-    _view.body_bytes_max = FORM_BYTES_MAX  # type: ignore[attr-defined]
+    _view.body_bytes_max = LIST_FORM_BYTES_MAX  # type: ignore[attr-defined]
 
 
 @blueprint.get("/pixels/<uuid:pixel_id>/links/<int:issued_ms>/take-back")

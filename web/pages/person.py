@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 import auth
 from core.errors import BadRequest
+from core.links import RECIPIENT_CHARACTERS_MAX
 from core.permissions import Action
 from models import Pixel
 from pixels import exports, forgetting, opt_outs, persons
@@ -28,7 +29,6 @@ from web.request import links
 
 blueprint = Pages("person_page", __name__)
 
-NAME_CHARACTERS_MAX = 200
 STEPS_A_PAGE = 30
 PERSON_HIT_COLUMNS = ("pixel", "createdAt", "class", "reason", "userAgent", "country", "query")
 ORDINALS = {2: "second", 3: "third", 4: "fourth", 5: "fifth", 6: "sixth"}
@@ -168,7 +168,7 @@ def export(form: str) -> Response:
 
 def _name() -> str:
     name = request.args.get("name", "").strip()
-    if not 0 < len(name) <= NAME_CHARACTERS_MAX or "\0" in name:
+    if not 0 < len(name) <= RECIPIENT_CHARACTERS_MAX or "\0" in name:
         raise BadRequest("Say who it is.")
     return name
 
