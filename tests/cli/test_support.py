@@ -47,7 +47,7 @@ def test_support_says_what_a_report_needs_and_no_secret(
     assert (lines["pixels"], lines["hits"]) == ("1", "1")
     assert lines["PIXELKEEP_SECRET_KEY"] == "(set)"
     secrets = [SECRET, PASSWORD, "private", server.admin.token or "", server.database_url or SECRET]
-    assert not any(each in said for each in secrets)
+    assert not any(secret in said for secret in secrets)
 
 
 @pytest.mark.processes

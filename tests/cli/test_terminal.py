@@ -81,15 +81,15 @@ def test_tables_show_what_cant_be_printed_as_escaped(
 
 def test_lost_password_is_replaced_and_ends_every_token(server: Server, admin: Client) -> None:
     name = unique("Lost")
-    given = {"username": name, "password": PASSWORD, "role": "user"}
-    admin.post("/api/users", given)
-    token = admin.post("/api/auth/login", given).json["token"]
+    user = {"username": name, "password": PASSWORD, "role": "user"}
+    admin.post("/api/users", user)
+    token = admin.post("/api/auth/login", user).json["token"]
     said = server.cli("users", "password", name, "--password", "another secret phrase")
     assert name in said.stdout
     assert "another secret phrase" not in said.stdout + said.stderr
     assert admin.with_token(token).get("/api/me").status == 401
-    assert admin.post("/api/auth/login", given).status == 401
-    changed = {**given, "password": "another secret phrase"}
+    assert admin.post("/api/auth/login", user).status == 401
+    changed = {**user, "password": "another secret phrase"}
     assert admin.post("/api/auth/login", changed).status == 200
 
 

@@ -61,10 +61,12 @@ def test_a_node_under_load_has_no_more_connections_than_its_budget_and_gives_the
 
         fetches = [f"/p/{pixel['slug']}"] * ASKERS
         with ThreadPoolExecutor(ASKERS) as pool:
-            asked = [pool.submit(server.admin.get, each) for each in [*fetches, *[path] * ASKERS]]
-            while not all(each.done() for each in asked):
+            asked = [
+                pool.submit(server.admin.get, target) for target in [*fetches, *[path] * ASKERS]
+            ]
+            while not all(request.done() for request in asked):
                 most = max(most, connections())
-        assert {each.result().status for each in asked} == {200}
+        assert {request.result().status for request in asked} == {200}
         assert 2 < most <= Settings().database_connections
         wait_until(lambda: connections() <= IDLE_MAX)
 
@@ -76,8 +78,8 @@ def test_connections_that_were_not_used_for_a_while_are_closed(app: Flask) -> No
             return int(connection.scalar(text(COUNT)) or 0)
 
     connections = [db.engine.connect() for _ in range(5)]
-    for each in connections:
-        each.close()
+    for pooled in connections:
+        pooled.close()
     assert count() == 5
     give_back_idle(db.engine, 60)
     assert count() == db.engine.pool.checkedin() == 5
@@ -90,8 +92,8 @@ def test_a_full_pool_gives_back_and_takes_again_as_many_as_before(app: Flask) ->
     size = db.engine.pool.size()
     for _ in range(2):
         connections = [db.engine.connect() for _ in range(size)]
-        for each in connections:
-            each.close()
+        for connection in connections:
+            connection.close()
         give_back_idle(db.engine, 0)
     assert db.engine.pool.checkedout() == db.engine.pool.checkedin() == 0
 

@@ -21,8 +21,8 @@ def test_new_key_signs_and_the_old_one_still_verifies(
     server = start_server()
     path = server.data_dir / "secret_key"
     [old] = path.read_text().split()
-    given = {"username": "admin", "password": PASSWORD}
-    token = server.admin.post("/api/auth/login", given).json["token"]
+    credentials = {"username": "admin", "password": PASSWORD}
+    token = server.admin.post("/api/auth/login", credentials).json["token"]
     pixel = server.admin.create_pixel()
     embed = f"/api/pixels/{pixel['id']}/embed?recipient=a@example.org"
     link = server.admin.get(embed).json["url"].removeprefix(server.base)
@@ -45,7 +45,7 @@ def test_new_key_signs_and_the_old_one_still_verifies(
     assert server.admin.with_token(token).get("/api/me").status == 401
     assert server.admin.get(link).status == 200
     assert [who for _, _, who in verdicts(server, pixel)] == ["a@example.org", None]
-    assert server.admin.post("/api/auth/login", given).status == 200
+    assert server.admin.post("/api/auth/login", credentials).status == 200
 
 
 @pytest.mark.parametrize("drop", [[], ["--drop-old", "--yes"]])

@@ -15,15 +15,15 @@ from tests.conftest import Server
 
 def test_readme_lists_every_setting_with_its_default() -> None:
     readme = (PROJECT_DIR / "README.md").read_text()
-    for each in fields(Settings):
-        row = f"| `{PREFIX}{each.name.upper()}` | {each.metadata['shown']} |"
+    for setting in fields(Settings):
+        row = f"| `{PREFIX}{setting.name.upper()}` | {setting.metadata['shown']} |"
         assert row in readme, row
 
 
 def test_command_lists_every_setting_and_hides_secrets(server: Server) -> None:
     listed = json.loads(server.cli("settings", "--json").stdout)
     assert [row["name"] for row in listed] == [
-        PREFIX + each.name.upper() for each in fields(Settings)
+        PREFIX + setting.name.upper() for setting in fields(Settings)
     ]
     by_name = {row["name"]: row["value"] for row in listed}
     assert by_name["PIXELKEEP_ADMIN_PASSWORD"] == "(set)"
@@ -58,7 +58,7 @@ def test_an_empty_secret_key_file_is_refused(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("url", "kept"),
     [
         ("postgres://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
         ("postgresql://h/d", "postgresql+psycopg://h/d"),
@@ -78,8 +78,8 @@ def test_an_empty_secret_key_file_is_refused(tmp_path) -> None:
         ),
     ],
 )
-def test_database_url_names_the_driver(given: str, kept: str) -> None:
-    assert settings.load({"PIXELKEEP_DATABASE_URL": given}).sqlalchemy_url == kept
+def test_database_url_names_the_driver(url: str, kept: str) -> None:
+    assert settings.load({"PIXELKEEP_DATABASE_URL": url}).sqlalchemy_url == kept
 
 
 @pytest.mark.parametrize(

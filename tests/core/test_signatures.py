@@ -18,7 +18,7 @@ TAILS = ["=", "==", "!", "\n", " ", ".", "A"]
 
 def altered(token: str) -> list[str]:
     """Return a token with another last character, each of them, or with something after it."""
-    changed = [token[:-1] + each for each in CHARACTERS if each != token[-1]]
+    changed = [token[:-1] + character for character in CHARACTERS if character != token[-1]]
     return [*changed, *(token + tail for tail in TAILS), token[:-1]]
 
 
@@ -27,7 +27,7 @@ def test_link_that_is_changed_names_nobody() -> None:
     for number in range(10):
         token = links.sign(pixel, 1000 + number, None)
         assert links.read(pixel, token)
-        assert [each for each in altered(token) if links.read(pixel, each)] == []
+        assert [changed for changed in altered(token) if links.read(pixel, changed)] == []
 
 
 @pytest.fixture
@@ -56,5 +56,5 @@ def test_token_that_is_changed_lets_nobody_in(
     token, status_with = tokens[kind]
     assert status_with(token) == 200
     # A header's own blanks are not the token's.
-    tried = [each for each in altered(token) if each.strip() == each]
-    assert {status_with(each) for each in tried} == {401}
+    tried = [changed for changed in altered(token) if changed.strip() == changed]
+    assert {status_with(changed) for changed in tried} == {401}

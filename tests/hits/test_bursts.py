@@ -33,7 +33,7 @@ def test_eight_people_within_a_second_are_a_burst_with_the_first_of_them() -> No
 
 def test_a_gateway_that_goes_on_stays_one() -> None:
     hits = seen([100 * place for place in range(300)])
-    assert looked_at(hits) == {each.hit for each in hits}
+    assert looked_at(hits) == {sighting.hit for sighting in hits}
 
 
 @pytest.mark.parametrize(
@@ -81,12 +81,14 @@ def looked_at(hits: list[Sighting]) -> set[int]:
     found: set[tuple[int, int, int]] = set()
     for at_ms in range(0, hits[-1].at_ms + 5000, 1000):
         minute = [
-            each._replace(in_burst=(each.pixel_number, each.source, each.hit) in found)
-            for each in hits
-            if at_ms - 60_000 <= each.at_ms <= at_ms
+            sighting._replace(
+                in_burst=(sighting.pixel_number, sighting.source, sighting.hit) in found
+            )
+            for sighting in hits
+            if at_ms - 60_000 <= sighting.at_ms <= at_ms
         ]
-        for each in find_bursts(minute, DEFAULT, at_ms):
-            found.add((each.pixel_number, each.source, each.hit))
+        for sighting in find_bursts(minute, DEFAULT, at_ms):
+            found.add((sighting.pixel_number, sighting.source, sighting.hit))
     return {hit for _, _, hit in found}
 
 

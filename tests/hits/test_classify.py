@@ -541,8 +541,10 @@ def test_agent_under_two_rules_takes_the_first(user_agent: str, reason: Reason) 
 
 
 def test_agents_that_the_list_of_crawlers_ships_are_bots() -> None:
-    instances = [each for crawler in CRAWLER_USER_AGENTS_DATA for each in crawler["instances"]]
-    others = [each for each in instances if classify_agent(each).hit_class != "bot"]
+    instances = [
+        instance for crawler in CRAWLER_USER_AGENTS_DATA for instance in crawler["instances"]
+    ]
+    others = [instance for instance in instances if classify_agent(instance).hit_class != "bot"]
     assert len(instances) > 2000
     assert len(others) <= LISTED_BUT_OPEN_COUNT_MAX, others
 

@@ -121,7 +121,7 @@ def instants(client: Client, pixel: dict[str, Any]) -> list[float]:
         events = client.get(path).json["data"]
         if not events:
             return found
-        found += [datetime.fromisoformat(each["createdAt"]).timestamp() for each in events]
+        found += [datetime.fromisoformat(event["createdAt"]).timestamp() for event in events]
         after = events[-1]["id"]
 
 
@@ -332,8 +332,8 @@ def test_what_a_clock_dated_that_was_ahead_outlives_no_minute_and_locks_nobody_o
     nobody = server.admin.with_token(None)
 
     def try_it() -> int:
-        given = {"username": name, "password": password}
-        return nobody.post("/api/auth/login", given).status
+        credentials = {"username": name, "password": password}
+        return nobody.post("/api/auth/login", credentials).status
 
     assert [try_it() for _ in range(6)] == [401] * 5 + [429]
     server.execute(f"UPDATE failed_logins SET expires_at = {at_ms}")

@@ -91,6 +91,6 @@ def test_stop_answers_the_hits_that_wait_for_a_lock(
             # As a terminal does on Ctrl-C: to every process.
             os.killpg(own_server.process.pid, stop_signal)
             time.sleep(1)
-        assert [each.result().status for each in waiting] == [200] * CLIENTS
+        assert [future.result().status for future in waiting] == [200] * CLIENTS
     assert own_server.process.wait(timeout=30) == 0
     assert len(verdicts(own_server, pixel)) == CLIENTS

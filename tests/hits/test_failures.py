@@ -100,7 +100,7 @@ def test_hits_that_come_while_the_database_is_locked_wait_as_long(server: Server
                 coming.append(pool.submit(fetch, server, pixel))
                 coming.append(pool.submit(server.admin.post, "/api/send", event))
                 time.sleep(2 / COMING)
-        statuses = [each.result().status for each in coming]
+        statuses = [future.result().status for future in coming]
     assert statuses == [200] * COMING * 2
     assert len(verdicts(server, pixel)) == COMING * 2 + 1
 
@@ -167,7 +167,7 @@ def test_hits_are_503_on_a_full_disk_and_come_back(start_server: Callable[..., S
     assert server.process
     master = psutil.Process(server.process.pid)
     wait_until(lambda: len(master.children()) == Settings().workers)
-    processes = [each.pid for each in (master, *master.children())]
+    processes = [process.pid for process in (master, *master.children())]
     with Load(server.admin, pixel["slug"], CLIENTS) as load:
         wait_until(lambda: load.statuses[200] > CLIENTS)
         for process in processes:

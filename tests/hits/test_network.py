@@ -63,7 +63,7 @@ def assert_503_in_time(server: Server, pixel: dict[str, Any], query: str = "q={}
         for _ in range(20):
             assert server.admin.get("/api/heartbeat").status == 200
         assert time.monotonic() - started_at < BUSY_TIMEOUT_MS / 1000 / 2
-        answers = [each.result() for each in coming]
+        answers = [future.result() for future in coming]
     assert [status for status, _ in answers] == [503] * HITS
     assert max(seconds for _, seconds in answers) < BUSY_TIMEOUT_MS / 1000 + LATE_SECONDS_MAX
 
@@ -127,7 +127,7 @@ def test_other_requests_are_refused_in_time_and_no_thread_stays_behind(
         started_at = time.monotonic()
         answers = list(pool.map(lambda _: server.admin.get("/api/pixels"), range(40)))
         seconds = time.monotonic() - started_at
-    assert {(each.status, each.code) for each in answers} == {(503, "service-unavailable")}
+    assert {(answer.status, answer.code) for answer in answers} == {(503, "service-unavailable")}
     assert seconds < BUSY_TIMEOUT_MS / 1000 * 2 + LATE_SECONDS_MAX
     relay.resume()
     wait_until(lambda: server.admin.get("/api/pixels").status == 200)

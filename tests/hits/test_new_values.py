@@ -31,10 +31,10 @@ class Pixel:
     number: int = 1
 
     def keeps(
-        self, address: str = "192.0.2.1", at: datetime = AT, agent: str = "", **given: Any
+        self, address: str = "192.0.2.1", at: datetime = AT, agent: str = "", **texts: Any
     ) -> HitContext:
         says = classify_agent(agent)
-        context = HitContext(agent, **given)
+        context = HitContext(agent, **texts)
         verdict = classify_hit(says)
         pixel = (self.number, uuid.uuid4())
         return self.limits.limited(pixel, address, context, (says, verdict), None, milliseconds(at))

@@ -318,7 +318,7 @@ def test_country_is_that_of_the_operators_database(
 ) -> None:
     server = start_server("sqlite", trusted_proxies="1", geoip_db=str(geoip_db))
     asked = [US, "2001:db8::1", FR, "9.9.9.9", "not an address"]
-    assert [country(server, each) for each in asked] == ["NZ", "IS", None, None, None]
+    assert [country(server, address) for address in asked] == ["NZ", "IS", None, None, None]
 
 
 # Addresses

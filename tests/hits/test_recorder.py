@@ -184,7 +184,7 @@ def test_transactions_with_the_same_new_rows_never_wait_for_each_other(
         except Exception as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=store, args=[each]) for each in (ids, ids[::-1])]
+    threads = [threading.Thread(target=store, args=[order]) for order in (ids, ids[::-1])]
     for thread in threads:
         thread.start()
     for thread in threads:

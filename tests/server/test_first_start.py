@@ -59,8 +59,8 @@ def serve(start_server: Callable[..., Server]) -> Callable[[Path], Server]:
 
 
 def sign_in(base: str, password: str) -> int:
-    given = {"username": "admin", "password": password}
-    return Client(base).post("/api/auth/login", given).status
+    credentials = {"username": "admin", "password": password}
+    return Client(base).post("/api/auth/login", credentials).status
 
 
 def test_output_that_is_no_terminal_gets_the_files_path(tmp_path: Path) -> None:

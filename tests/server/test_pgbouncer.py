@@ -28,13 +28,13 @@ SESSIONS = 20
 @pytest.fixture(scope="module", params=["session", "transaction"])
 def url(request: pytest.FixtureRequest, postgres: Callable[[], str]) -> Iterator[str]:
     """The URL of an empty database behind a PgBouncer."""
-    given = conninfo_to_dict(postgres())
+    conninfo = conninfo_to_dict(postgres())
     port = free_port()
     # PgBouncer refuses to be root; pytest's own directories and the sockets are closed to others.
     directory = Path(tempfile.mkdtemp(prefix="pixelkeep-pgbouncer-"))
     sessions = SESSIONS if request.param == "transaction" else 3 * SESSIONS
     (directory / "pgbouncer.ini").write_text(
-        f"[databases]\n* = host={given['host']} user={given['user']}\n"
+        f"[databases]\n* = host={conninfo['host']} user={conninfo['user']}\n"
         f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
         f"auth_type = any\npool_mode = {request.param}\ndefault_pool_size = {sessions}\n"
     )
@@ -48,7 +48,7 @@ def url(request: pytest.FixtureRequest, postgres: Callable[[], str]) -> Iterator
             stdout=log,
             stderr=log,
         )
-        url = f"postgresql://{given['user']}@127.0.0.1:{port}/{given['dbname']}"
+        url = f"postgresql://{conninfo['user']}@127.0.0.1:{port}/{conninfo['dbname']}"
         wait_until(lambda: answers(url, process, directory))
         yield url
         process.kill()

@@ -240,12 +240,14 @@ class World:
             of_all = replace(shared, hit_class="all", filters=())
             assert questions.by_class(of_all) == recount.by_class(of_all)
             limit = self.random.randrange(1, 9)
-            leaders = {each: recount.leaders(question, each)[:limit] for each in DIMENSIONS}
+            leaders = {
+                dimension: recount.leaders(question, dimension)[:limit] for dimension in DIMENSIONS
+            }
             assert questions.leaders(shared, DIMENSIONS, limit=limit) == leaders
             assert opens.count(shared) == recount.totals(question)[:2]
             for unit in ("hour", "day"):
                 series = recount.series(question, unit, filled=True)
-                assert questions.page_views(shared, unit) == [each.pageviews for each in series]
+                assert questions.page_views(shared, unit) == [point.pageviews for point in series]
                 assert questions.series(shared, unit, filled=True) == series
             for dimension in DIMENSIONS:
                 limit = self.random.randrange(1, 9)
@@ -293,7 +295,7 @@ class World:
         for row in rows.all():
             db.session.refresh(row)
             classes = [hit.source.hit_class for hit in self.hits if hit.visitor == row.visitor]
-            counts = tuple(classes.count(each) for each in ("open", "prefetch", "bot"))
+            counts = tuple(classes.count(hit_class) for hit_class in ("open", "prefetch", "bot"))
             assert (row.opens, row.prefetches, row.bots) == counts
             opens = [
                 hit.at
@@ -499,9 +501,9 @@ def test_answers_stay_exact_while_hits_come_and_the_house_is_kept(app: Flask) ->
     with ThreadPoolExecutor(ASKERS) as pool:
         going_on = pool.submit(hits_go_on)
         while not going_on.done():
-            others = [pool.submit(each) for each in (keep_house, ask, ask, ask)]
-            for each in others:
-                each.result()
+            others = [pool.submit(task) for task in (keep_house, ask, ask, ask)]
+            for other in others:
+                other.result()
         going_on.result()
     # The recount's snapshot is of the time before.
     db.session.commit()

@@ -79,11 +79,11 @@ def counted(*days: Any) -> str:
         group, hits = day.hits(groups)
         lines.append(f"page views  {int(hits[group > 0].sum()):+d}")
         for visits in day.visits(groups):
-            numbers = [int(each[visits.group > 0].sum()) for each in visits[1:]]
+            numbers = [int(column[visits.group > 0].sum()) for column in visits[1:]]
             if any(numbers):
                 lines.append("visits {:+d}, bounces {:+d}, seconds {:+d}".format(*numbers))
         tally.add(day)
-    pageviews, visitors, visits, bounces, seconds = (int(each[1]) for each in tally.columns())
+    pageviews, visitors, visits, bounces, seconds = (int(column[1]) for column in tally.columns())
     answer = f"= {pageviews} page views, {visitors} visitors, {visits} visits, {bounces} bounce"
     return "\n".join((*lines, f"{answer}, {seconds} seconds"))
 
@@ -109,7 +109,7 @@ def blocks() -> Iterator[tuple[str, str]]:
     words = shown(quarters).splitlines()[1:]
     yield "quarters", "\n".join(words)
     yield "hours", shown(hours)
-    fifth = Columns(*(each[4:] for each in columns_with(5)))
+    fifth = Columns(*(column[4:] for column in columns_with(5)))
     replaced = hits_of_visits(columns, visit_numbers(fifth))
     starts = visit_numbers(columns)[:1]
     recent = Recent(rows_of(fifth), rows_of(replaced), starts)
@@ -158,4 +158,4 @@ def test_page_has_no_other_numbers_and_the_hits_that_they_are_of() -> None:
 def test_recent_hits_as_rows_are_the_same_hits() -> None:
     columns = columns_with(5)
     again = columns_of(np.concatenate((NO_ROWS, rows_of(columns))))
-    assert [each.tolist() for each in again] == [each.tolist() for each in columns]
+    assert [column.tolist() for column in again] == [column.tolist() for column in columns]

@@ -217,7 +217,7 @@ def test_backups_of_a_directory_are_kept_up_to_a_number_and_others_stay(
     made = sqlite_server.cli("backup", str(tmp_path), "--keep", "3")
     left = {path.name for path in tmp_path.iterdir()}
     [new] = left - {*others, *old, later, *(f"{name}.secret_key" for name in (*old, later))}
-    assert left == {*others, new, *(f"{each}{key}" for each in (old[2], later) for key in KEY)}
+    assert left == {*others, new, *(f"{name}{key}" for name in (old[2], later) for key in KEY)}
     assert rows(tmp_path / new, "PRAGMA integrity_check") == [("ok",)]
     assert f"{new}: " in made.stdout
     assert [line for line in made.stdout.splitlines() if line.startswith("Removed")] == [

@@ -35,7 +35,7 @@ def proxied(start_server: Callable[..., Server], database: str) -> Server:
 def links_of(server: Server, pixel: dict[str, Any], count: int) -> list[str]:
     people = {"recipients": [f"person{number}" for number in range(count)]}
     issued = server.admin.post(f"/api/pixels/{pixel['id']}/recipients", people)
-    return [each["url"].removeprefix(server.base) for each in issued.json["data"]]
+    return [link["url"].removeprefix(server.base) for link in issued.json["data"]]
 
 
 def fetch_all(
@@ -92,16 +92,16 @@ def test_eight_links_within_a_second_from_one_address_are_prefetches(
     assert stats(proxied, counted) == 0
     assert stats(proxied, counted, "prefetch") == 8
     people = proxied.admin.get(f"/api/pixels/{counted['id']}/recipients").json["data"]
-    assert [(each["opens"], each["prefetches"], each["firstOpenedAt"]) for each in people] == [
-        (0, 1, None)
-    ] * 8
+    assert [
+        (person["opens"], person["prefetches"], person["firstOpenedAt"]) for person in people
+    ] == [(0, 1, None)] * 8
 
 
 def test_webhooks_are_told_of_a_burst_as_one(proxied: Server) -> None:
     receiver, pixel = Receiver(), proxied.admin.create_pixel()
     try:
-        given = {"url": receiver.url, "pixelId": pixel["id"], "events": ["hit", "open"]}
-        made = proxied.admin.post("/api/webhooks", given).json
+        webhook = {"url": receiver.url, "pixelId": pixel["id"], "events": ["hit", "open"]}
+        made = proxied.admin.post("/api/webhooks", webhook).json
         fetch_all(proxied, links_of(proxied, pixel, 8), [CHROME])
         # What comes after them is told after them.
         assert proxied.admin.get(f"/p/{pixel['slug']}", headers={"User-Agent": OUTLOOK})

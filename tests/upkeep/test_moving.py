@@ -27,9 +27,12 @@ def filled(start_server: Callable[..., Server]) -> Server:
     for number in range(20):
         agent = {"User-Agent": f"Mozilla/5.0 (X11; Linux x86_64; rv:{number}) Firefox/{number}"}
         assert server.admin.get(f"/p/moved?q={number}", headers=agent).status == 200
-    given = {"recipients": ["ann@example.org", "Bob \N{SNOWMAN}"], "sentAt": "2026-01-02T03:04:05Z"}
+    people = {
+        "recipients": ["ann@example.org", "Bob \N{SNOWMAN}"],
+        "sentAt": "2026-01-02T03:04:05Z",
+    }
     path = f"/api/pixels/{pixel['id']}"
-    [link, _] = server.admin.post(f"{path}/recipients", given).json["data"]
+    [link, _] = server.admin.post(f"{path}/recipients", people).json["data"]
     assert server.admin.get(link["url"].removeprefix(server.base)).status == 200
     assert server.admin.post("/api/teams", {"name": "team"}).status == 200
     assert server.admin.post(f"{path}/shares", {"name": "s", "slug": unique("s")}).status == 200

@@ -41,7 +41,7 @@ def counts(client: Client, pixel: dict[str, Any]) -> dict[str, int]:
         found[hit_class] = client.get(f"{path}/stats?{query}").json["pageviews"]
     recipients = client.get(f"{path}/recipients").json["data"]
     for name in ("opens", "prefetches", "bots"):
-        found[name] = sum(each[name] for each in recipients)
+        found[name] = sum(recipient[name] for recipient in recipients)
     return found
 
 
