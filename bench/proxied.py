@@ -47,15 +47,15 @@ BY_DEFAULT = (
 )
 
 
-class Way(NamedTuple):
-    """A way to the server: the port to ask, and the proxy, if there is one."""
+class Route(NamedTuple):
+    """A route to the server: the port to ask, and the proxy, if there is one."""
 
     port: int
     proxy: psutil.Process | None
 
 
 class Result(NamedTuple):
-    """One load by one way, and the CPU seconds that it took of each."""
+    """One load by one route, and the CPU seconds that it took of each."""
 
     load: Load
     server: float
@@ -69,18 +69,18 @@ def main() -> None:
     print(f"{machine(chosen)}; {chosen.rounds} rounds of {chosen.seconds} s")
     with ExitStack() as stack:
         server = stack.enter_context(pixelkeep("FULL", chosen, trusted_proxies="1"))
-        ways = {
-            DIRECT: Way(server.port, None),
+        routes = {
+            DIRECT: Route(server.port, None),
             "nginx, by default": stack.enter_context(_nginx(_by_default(server.port))),
             "nginx, deploy/nginx.conf": stack.enter_context(_nginx(_of_deploy(server.port))),
         }
-        for way in ways.values():
-            _measured(server, way, 32, 1)
+        for route in routes.values():
+            _measured(server, route, 32, 1)
         for connections in chosen.connections:
-            rows: dict[str, list[Result]] = {name: [] for name in ways}
+            rows: dict[str, list[Result]] = {name: [] for name in routes}
             for _ in range(chosen.rounds):
-                for name, way in ways.items():
-                    rows[name].append(_measured(server, way, connections, chosen.seconds))
+                for name, route in routes.items():
+                    rows[name].append(_measured(server, route, connections, chosen.seconds))
             _print_table(connections, rows)
 
 
@@ -111,7 +111,7 @@ def _of_deploy(to: int) -> tuple[int, str]:
 
 
 @contextmanager
-def _nginx(listening: tuple[int, str]) -> Iterator[Way]:
+def _nginx(listening: tuple[int, str]) -> Iterator[Route]:
     port, http = listening
     with tempfile.TemporaryDirectory(prefix="pixelkeep-bench-nginx-") as directory:
         paths = " ".join(f"{kind}_temp_path {directory}/{kind};" for kind in TEMPORARY)
@@ -121,23 +121,23 @@ def _nginx(listening: tuple[int, str]) -> Iterator[Way]:
         with subprocess.Popen(command) as process:
             try:
                 wait_for(f"http://127.0.0.1:{port}/p/{SLUG}")
-                yield Way(port, psutil.Process(process.pid))
+                yield Route(port, psutil.Process(process.pid))
             finally:
                 process.terminate()
                 process.wait(START_SECONDS_MAX)
 
 
-def _measured(server: Variant, way: Way, connections: int, seconds: int) -> Result:
-    before = _cpu_seconds(server, way)
-    url = f"http://127.0.0.1:{way.port}/p/{SLUG}"
+def _measured(server: Variant, route: Route, connections: int, seconds: int) -> Result:
+    before = _cpu_seconds(server, route)
+    url = f"http://127.0.0.1:{route.port}/p/{SLUG}"
     load = generate(url, connections, seconds, close=False)
-    after = _cpu_seconds(server, way)
+    after = _cpu_seconds(server, route)
     return Result(load, *(late - early for late, early in zip(after, before, strict=True)))
 
 
-def _cpu_seconds(server: Variant, way: Way) -> tuple[float, float, float]:
+def _cpu_seconds(server: Variant, route: Route) -> tuple[float, float, float]:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    proxies = [way.proxy, *way.proxy.children()] if way.proxy else []
+    proxies = [route.proxy, *route.proxy.children()] if route.proxy else []
     times = [proxy.cpu_times() for proxy in proxies]
     return (
         server.cpu_seconds(),

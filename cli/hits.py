@@ -12,7 +12,7 @@ import click
 
 from cli.commands import Commands, as_json, confirm, main, pixel_named, print_rows, yes
 from upkeep import redating
-from upkeep.redating import Found, Span
+from upkeep.redating import PixelHits, Span
 
 _LENGTH = re.compile(r"([+-]?)(\d{1,9})(ms|[smhd])")
 _UNITS = {
@@ -116,7 +116,7 @@ def _chosen(slug: str | None, start: datetime | None, end: datetime | None) -> t
 
 def _found(
     slug: str | None, start: datetime | None, end: datetime | None
-) -> tuple[Span, list[Found]]:
+) -> tuple[Span, list[PixelHits]]:
     chosen, pixel = _chosen(slug, start, end)
     return chosen, list(redating.find(chosen, pixel))
 

@@ -67,7 +67,7 @@ def _state() -> Iterator[tuple[str, object]]:
         ("tables", lambda: migration_problem() or tables_problem()),
         ("users", checks.count_users),
         ("pixels", checks.count_pixels),
-        ("hits", checks.count_hits),
+        ("hits", checks.count_stored_hits),
     ):
         yield name, _answer(ask)
     if path is None:

@@ -19,7 +19,7 @@ class AgentNames(NamedTuple):
     device: str | None = None
 
 
-def names_of(user_agent: str) -> AgentNames:
+def agent_names_of(user_agent: str) -> AgentNames:
     """Return what today's rules read in a user agent."""
     if user_agent == OTHER:
         return AgentNames(OTHER, OTHER, OTHER)

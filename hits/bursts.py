@@ -92,7 +92,7 @@ class Sightings:
             return sorted(self._seen_at_ms)
 
 
-def is_public(address: str) -> bool:
+def is_internet_address(address: str) -> bool:
     """Tell whether an address is one of the internet's: others are many people's, or a proxy's."""
     try:
         known = ipaddress.ip_address(address.partition("%")[0].partition("/")[0])

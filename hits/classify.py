@@ -237,7 +237,7 @@ def _decide(user_agent: str) -> Found:
     )
 
 
-class Text(NamedTuple):
+class AgentText(NamedTuple):
     """A user agent as it is looked at: as written, in lower case, and what it has of the rules'."""
 
     written: str
@@ -256,11 +256,11 @@ _TO_TOKENS: Final = bytes(
 )
 
 
-def _text_of(user_agent: str) -> Text:
+def _text_of(user_agent: str) -> AgentText:
     # Every word of the rules is ASCII, and looking through wider strings takes twice as long.
     text = user_agent.encode("ascii", "replace").lower()
     tokens = text.translate(_TO_TOKENS).decode().split()
-    return Text(
+    return AgentText(
         user_agent,
         text.decode(),
         rules.TOKENS.intersection(tokens),
@@ -268,7 +268,7 @@ def _text_of(user_agent: str) -> Text:
     )
 
 
-def _mail_provider(text: Text) -> Found | None:
+def _mail_provider(text: AgentText) -> Found | None:
     if text.written == rules.APPLE_MPP:
         agent = Agent("apple-mpp", browser="apple-mail")
         return agent, (text.written, "Apple's relay says this and nothing else (uap-core#509)")
@@ -294,7 +294,7 @@ def _by_token(table: Mapping[str, str], tokens: frozenset[str], reason: Reason) 
     return Agent(reason), (token, table[token])
 
 
-def _bare_webkit(text: Text) -> Found | None:
+def _bare_webkit(text: AgentText) -> Found | None:
     if rules.STRIPPED_WEBKIT.fullmatch(text.written):
         return Agent("mail-client"), _STRIPPED
     if rules.APPLE_MAIL.fullmatch(text.written):
@@ -302,18 +302,18 @@ def _bare_webkit(text: Text) -> Found | None:
     return None
 
 
-def _ordinary_browser(text: Text) -> Found | None:
+def _ordinary_browser(text: AgentText) -> Found | None:
     return _browser(text) if rules.ORDINARY_BROWSER.fullmatch(text.written) else None
 
 
-def _robot(text: Text) -> Found | None:
+def _robot(text: AgentText) -> Found | None:
     mark = _marked(rules.ROBOT_MARKS, text)
     if mark is None and rules.GLUED_BOT.search(text.written):
         return Agent("crawler"), _GLUED
     return mark and (Agent("crawler"), mark)
 
 
-def _mail_client(text: Text) -> Found | None:
+def _mail_client(text: AgentText) -> Found | None:
     row = _named(rules.MAIL_CLIENTS_BY_TOKEN, text)
     if row is not None:
         return _mail_program(row.name, text), row
@@ -323,19 +323,19 @@ def _mail_client(text: Text) -> Found | None:
     return None
 
 
-def _name_of(product: str, text: Text) -> str | None:
+def _name_of(product: str, text: AgentText) -> str | None:
     """Return the name of a mail program that we have no row for, by what it calls itself."""
     if product == "mail":
         return "apple-mail" if "cfnetwork" in text.lowered else None
     return re.sub(r"%20|[._]", "-", product)
 
 
-def _mail_program(name: str | None, text: Text) -> Agent:
+def _mail_program(name: str | None, text: AgentText) -> Agent:
     device = _device(text) or ("desktop" if name in rules.DESKTOP_MAIL_CLIENTS else None)
     return Agent("mail-client", name, _system(text), device, own_machine=True)
 
 
-def _tool(text: Text) -> Found | None:
+def _tool(text: AgentText) -> Found | None:
     found = _by_token(rules.TOOL_TOKENS, text.tokens, "tool")
     if found:
         return found
@@ -345,7 +345,7 @@ def _tool(text: Text) -> Found | None:
     return mark and (Agent("tool"), mark)
 
 
-def _crawler(text: Text) -> Found | None:
+def _crawler(text: AgentText) -> Found | None:
     mark = _marked(rules.CRAWLER_MARKS, text)
     if mark is not None:
         return Agent("crawler"), mark
@@ -356,14 +356,14 @@ def _crawler(text: Text) -> Found | None:
     return None
 
 
-def _browser(text: Text) -> Found | None:
+def _browser(text: AgentText) -> Found | None:
     row = _named(rules.BROWSERS_BY_TOKEN, text)
     if row is None:
         return None
     return Agent("browser", row.name, _system(text), _device(text), own_machine=True), row
 
 
-def _unnamed(text: Text) -> Found:
+def _unnamed(text: AgentText) -> Found:
     if not text.has_one_of(rules.PERSON_WORDS):
         if _is_product(text):
             return Agent("tool"), _BARE
@@ -371,7 +371,7 @@ def _unnamed(text: Text) -> Found:
     return Agent("unknown", None, _system(text), _device(text), own_machine=True), _UNNAMED
 
 
-def _is_product(text: Text) -> bool:
+def _is_product(text: AgentText) -> bool:
     return bool(
         not text.tokens.isdisjoint(rules.TRADE_TOKENS)
         or rules.BARE_PRODUCT.search(text.lowered)
@@ -380,7 +380,7 @@ def _is_product(text: Text) -> bool:
     )
 
 
-def _system(text: Text) -> str | None:
+def _system(text: AgentText) -> str | None:
     for row in rules.SYSTEMS:
         if text.words.issuperset(row.words):
             return row.name
@@ -390,7 +390,7 @@ def _system(text: Text) -> str | None:
     return None
 
 
-def _device(text: Text) -> str | None:
+def _device(text: AgentText) -> str | None:
     """Return desktop, mobile or tablet; Umami's laptop needs a screen's width."""
     lowered = text.lowered
     if text.has_one_of(rules.NO_DEVICE):
@@ -408,7 +408,7 @@ def _device(text: Text) -> str | None:
     return "desktop" if text.has_one_of(rules.DESKTOP) else None
 
 
-def _marked(marks: Iterable[Mark], text: Text) -> Mark | None:
+def _marked(marks: Iterable[Mark], text: AgentText) -> Mark | None:
     """Return the first row that tells what an agent is."""
     # Most odd strings have no word of the rules.
     for mark in marks if text.words else ():
@@ -421,7 +421,7 @@ def _marked(marks: Iterable[Mark], text: Text) -> Mark | None:
     return None
 
 
-def _named(index: rules.Index, text: Text) -> Name | None:
+def _named(index: rules.Index, text: AgentText) -> Name | None:
     """Return the first row whose words all stand in the user agent."""
     if text.tokens.isdisjoint(index):
         return None

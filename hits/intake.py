@@ -15,14 +15,14 @@ from core.clock import now_ms
 from core.fields import without_controls
 from core.links import RECIPIENT_CHARACTERS_MAX, Links
 from hits import classify
-from hits.bursts import Sighting, Sightings, is_public
+from hits.bursts import Sighting, Sightings, is_internet_address
 from hits.countries import Lookup
 from hits.metrics import Metrics
 from hits.new_values import NewValues
 from hits.operator_rules import OperatorRules
 from hits.people import Addressee
 from hits.pixel_names import PixelEntry, PixelName
-from hits.recorder import NewHit, Recorder, Stored, Waiting
+from hits.recorder import NewHit, Recorder, Stored, WaitingHit
 from hits.references import HitContext, Identity
 from hits.user_agents import any_of
 
@@ -167,7 +167,7 @@ class Intake:
             raise
         return functools.partial(self._wait, waiting, name, fetch)
 
-    def _wait(self, waiting: Waiting | None, name: PixelName, fetch: Fetch) -> Stored | None:
+    def _wait(self, waiting: WaitingHit | None, name: PixelName, fetch: Fetch) -> Stored | None:
         try:
             for attempt in range(ATTEMPTS_MAX):
                 if attempt:
@@ -184,13 +184,13 @@ class Intake:
         self._metrics.count_unknown()
         return None
 
-    def _note(self, waiting: Waiting, stored: Stored) -> None:
+    def _note(self, waiting: WaitingHit, stored: Stored) -> None:
         if stored.source is not None and stored.visitor is not None:
             number = waiting.item.pixel.number
             sighting = Sighting(number, stored.id, stored.visitor, stored.source, stored.at_ms)
             self._sightings.note(sighting)
 
-    def _enqueue(self, name: PixelName, fetch: Fetch) -> Waiting | None:
+    def _enqueue(self, name: PixelName, fetch: Fetch) -> WaitingHit | None:
         pixel = self._recorder.find(name)
         if pixel is None:
             return None
@@ -267,7 +267,7 @@ def _is_watched(addressee: Addressee | None, verdict: classify.Verdict, address:
         addressee is not None
         and addressee.verified
         and verdict.reason in ("browser", "soon")
-        and is_public(address)
+        and is_internet_address(address)
     )
 
 

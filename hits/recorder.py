@@ -30,8 +30,7 @@ from core.database import BUSY_TIMEOUT_MS, is_database_error
 from core.links import Links
 from core.locks import is_busy, write_lock
 from hits.classify import RULES_VERSION
-from hits.group_commit import GroupCommit, Uncommitted
-from hits.group_commit import Waiting as WaitingItem
+from hits.group_commit import GroupCommit, Uncommitted, Waiting
 from hits.kept_connection import KeptConnection
 from hits.metrics import Metrics
 from hits.pixel_names import KnownPixels, PixelEntry, PixelName, read_pixel
@@ -125,7 +124,7 @@ class Batch(NamedTuple):
     is_from_memory: bool = False
 
 
-Waiting = WaitingItem[NewHit, Stored | None]
+WaitingHit = Waiting[NewHit, Stored | None]
 
 
 class Recorder:
@@ -176,11 +175,11 @@ class Recorder:
         except SQLAlchemyError as error:
             raise Unstored(reason_of(error)) from None
 
-    def enqueue(self, hit: NewHit) -> Waiting:
+    def enqueue(self, hit: NewHit) -> WaitingHit:
         """Put a hit into the queue for the next commit; `wait` returns what became of it."""
         return self._group.enqueue(hit)
 
-    def wait(self, waiting: Waiting) -> Stored | None:
+    def wait(self, waiting: WaitingHit) -> Stored | None:
         """Return a hit once it is committed. None: the request names another pixel now.
 
         Raises: Unstored if it could not be committed. Where the commit itself failed, the hit

@@ -19,7 +19,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Table, cast, delet
 from core.clock import SteadyClock, boot, since_boot_ms
 from core.database import insert_unless_there
 from core.links import Links
-from hits.agent_names import names_of
+from hits.agent_names import agent_names_of
 from hits.classify import RULES_VERSION, Verdict, classify_agent, classify_hit
 from hits.people import Addressee, Attribution, attributions
 from models import MS_PER_DAY, Profile, Recipient, Salt, Text, UserAgent
@@ -260,7 +260,7 @@ class References:
 
 
 def _agent_row(id: int, user_agent: str) -> dict[str, Any]:
-    names = names_of(user_agent)._asdict()
+    names = agent_names_of(user_agent)._asdict()
     return {"id": id, "user_agent": user_agent, "rules_version": RULES_VERSION, **names}
 
 

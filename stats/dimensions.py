@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 from core.fields import without_controls
-from hits.agent_names import OTHER, AgentNames, names_of
+from hits.agent_names import OTHER, AgentNames, agent_names_of
 from hits.classify import RULES_VERSION
 
 DIMENSIONS: Final = (
@@ -67,7 +67,7 @@ class Source(NamedTuple):
         """The names of the agent: those that are stored, unless older rules read them."""
         if self.rules_version == RULES_VERSION:
             return AgentNames(self.browser, self.os, self.device)
-        return names_of(self.user_agent)
+        return agent_names_of(self.user_agent)
 
     @property
     def is_limited(self) -> bool:
@@ -77,10 +77,10 @@ class Source(NamedTuple):
 
 def values_of(source: Source) -> dict[str, Value]:
     """Return the value of every dimension but the recipient."""
-    return {name: values[0] for name, values in columns_of([source]).items()}
+    return {name: values[0] for name, values in values_by_dimension([source]).items()}
 
 
-def columns_of(sources: Sequence[Source]) -> dict[str, list[Value]]:
+def values_by_dimension(sources: Sequence[Source]) -> dict[str, list[Value]]:
     """Return what `values_of` says of each of some profiles, a column for each dimension."""
     names = [source.names for source in sources]
     referrers = [referrer_domain(source.referrer, source.hostname) for source in sources]

@@ -82,7 +82,7 @@ from stats.days import (
 )
 from stats.future import note
 from stats.instants import INSTANT_MS
-from stats.store import Part, State, read_remains, state_of, states_of
+from stats.store import Part, PixelState, read_remains, state_of, states_of
 
 # More are folded by several transactions, so that none holds up hits for long.
 HITS_AT_ONCE = 20_000
@@ -262,7 +262,7 @@ class _Hits(NamedTuple):
 class _Folded(NamedTuple):
     """What is made of a pixel's next hits, and not stored yet."""
 
-    state: State
+    state: PixelState
     hits: _Hits
     visitor: Array
     profile: Array
@@ -305,7 +305,7 @@ def _try_to_fold(pixel_numbers: Collection[int], hits_at_once: int) -> int | Non
     return sum(len(folded.hits.id) for folded in made.values())
 
 
-def _next_hits(states: dict[int, State], through: int, count: int) -> dict[int, _Hits]:
+def _next_hits(states: dict[int, PixelState], through: int, count: int) -> dict[int, _Hits]:
     """Return the next hits of pixels that have any, up to an id; of some, if they are many."""
     found: dict[int, _Hits] = {}
     for number, state in states.items():
@@ -334,7 +334,7 @@ def _changed(
 
 
 def _made_of_pixel(
-    pixel_number: int, state: State, hits: _Hits, recent: dict[tuple[int, int], LastRecent]
+    pixel_number: int, state: PixelState, hits: _Hits, recent: dict[tuple[int, int], LastRecent]
 ) -> _Folded:
     visitor, new_visitors = _numbered(hits.visitor, hits.visitor_number, state.visitor_count)
     profile, new_profiles = _numbered(hits.profile, hits.profile_number, state.profile_count)

@@ -20,7 +20,7 @@ from core.database import db
 from hits.agent_names import OTHER
 from models import Profile, Recipient, Text, UserAgent
 from stats.days import CLASSES, Array
-from stats.dimensions import CAMPAIGN_QUERY, DIMENSIONS, Source, Value, columns_of
+from stats.dimensions import CAMPAIGN_QUERY, DIMENSIONS, Source, Value, values_by_dimension
 
 PIXELS_KEPT_MAX = 64
 # Not a dimension to ask by: `OTHER` where a text of the profile is not kept.
@@ -138,7 +138,7 @@ def _with_profiles(known: Labels, pixel_number: int, count: int) -> Labels:
     added: dict[str, list[Value]] = {name: [] for name in OF_PROFILES}
     for part in rows.partitions():
         found = [Source(*row) for row in part]
-        for name, column in columns_of(found).items():
+        for name, column in values_by_dimension(found).items():
             added[name] += column
         added[LIMITED] += [OTHER if source.is_limited else None for source in found]
     profiles = {name: words.extended(added[name]) for name, words in known.profiles.items()}

@@ -14,9 +14,9 @@ from core.database import begin_snapshot, db
 from stats import folding, store
 from stats.days import Recent
 from stats.groups import ByProfile, ByRecent
-from stats.store import State
+from stats.store import PixelState
 
-Value = TypeVar("Value")
+Remembered = TypeVar("Remembered")
 
 # Recent hits of several days are counted together, up to about so many.
 RECENT_HITS_AT_ONCE = 100_000
@@ -33,14 +33,14 @@ class Reading:
         self._pixel_number = pixel_number
         self._keeps = keeps
         self._transaction: Any = None
-        self._state: State | None = None
+        self._state: PixelState | None = None
         self._kept: dict[tuple[int, ...], list[ByProfile]] = {}
         self._kept_recent: dict[tuple[int, ...], list[ByRecent]] = {}
         self._others: dict[Hashable, Any] = {}
         self._recent: dict[tuple[int, int], dict[int, Recent]] = {}
         self._days_made: frozenset[int] | None = None
 
-    def state(self) -> State | None:
+    def state(self) -> PixelState | None:
         """Return the pixel's state at the moment, None for a pixel that is gone.
 
         The first time folds what is pending, so that the moment is of the last hit committed.
@@ -81,13 +81,13 @@ class Reading:
             return map(ByProfile, found)
         return self._kept.setdefault((*days,), [*map(ByProfile, found)])
 
-    def once(self, key: Hashable, make: Callable[[], Value]) -> Value:
+    def once(self, key: Hashable, make: Callable[[], Remembered]) -> Remembered:
         """Return what several questions need in the same form, made by the first of them."""
         if not self._keeps:
             return make()
         if key not in self._others:
             self._others[key] = make()
-        found: Value = self._others[key]
+        found: Remembered = self._others[key]
         return found
 
     def recent_days(self, days: Sequence[int], recent: dict[int, Recent]) -> Iterable[ByRecent]:

@@ -37,7 +37,7 @@ from stats.days import (
 )
 from stats.folding import RECIPIENTS_TABLE, ROWS_AT_ONCE, fold_what_is_there, hits_of
 from stats.instants import INSTANT_MS, dated, undated
-from stats.store import Part, State, days_of, read_columns, read_remains, state_of
+from stats.store import Part, PixelState, days_of, read_columns, read_remains, state_of
 
 
 def rebuild(pixel_number: int, days: Iterable[int] | None = None) -> None:
@@ -187,7 +187,9 @@ def _hits_of_day(pixel_number: int, day: int, folded_through: int) -> Iterator[C
             condition = is_of_day & (Hit.id <= folded_through) & follows
 
 
-def _has_more(pixel_number: int, first_ms: int, last_ms: int, before: State, after: State) -> bool:
+def _has_more(
+    pixel_number: int, first_ms: int, last_ms: int, before: PixelState, after: PixelState
+) -> bool:
     """Tell whether hits of a range of time were folded between two states."""
     between = Hit.id.between(before.folded_through + 1, after.folded_through)
     ours = (Hit.pixel_number == pixel_number) & between
@@ -213,7 +215,7 @@ def _recount_recipients(pixel_number: int) -> None:
         db.session.execute(raised.values(people_version=Pixel.people_version + 1))
 
 
-def _recount_after(pixel_number: int, done: int, state: State) -> int | None:
+def _recount_after(pixel_number: int, done: int, state: PixelState) -> int | None:
     """Count anew the recipients after `done`, some at a time, so that hits wait for a moment only.
 
     Returns the last that is done if hits were folded meanwhile, which count for it already; else
@@ -264,7 +266,7 @@ def _recount_after(pixel_number: int, done: int, state: State) -> int | None:
     return None
 
 
-def _hits_of_visitors(pixel_number: int, state: State) -> Array:
+def _hits_of_visitors(pixel_number: int, state: PixelState) -> Array:
     """Return how many hits of each class each visitor has, by their number."""
     bits = class_bits_of(pixel_number)
     counts = np.zeros((len(CLASSES), state.visitor_count + 1), np.int64)
@@ -281,7 +283,7 @@ def _hits_of_visitors(pixel_number: int, state: State) -> Array:
     return counts.T
 
 
-def _last_profiles_of_visitors(pixel_number: int, state: State) -> tuple[Array, Array]:
+def _last_profiles_of_visitors(pixel_number: int, state: PixelState) -> tuple[Array, Array]:
     """Return the profiles of each visitor's last open and last hit, by number; 0 for none.
 
     Hits that are pruned are not there any more.
@@ -298,7 +300,7 @@ def _last_profiles_of_visitors(pixel_number: int, state: State) -> tuple[Array, 
     return opened, fetched
 
 
-def _opens_of_visitors(pixel_number: int, state: State) -> tuple[Array, Array]:
+def _opens_of_visitors(pixel_number: int, state: PixelState) -> tuple[Array, Array]:
     """Return the instants of each recipient's first and last open by their number, 0 for none."""
     statement = (
         select(Recipient.number, func.min(INSTANT_MS), func.max(INSTANT_MS))

@@ -67,7 +67,7 @@ class Part(IntEnum):
 
 
 # The parts that are one shape of arrays as they are.
-Kept = TypeVar("Kept", VisitorSets, VisitorRollup, Quarters, Hours)
+DayShape = TypeVar("DayShape", VisitorSets, VisitorRollup, Quarters, Hours)
 _PART_OF: dict[type, Part] = {
     VisitorSets: Part.VISITOR_SETS,
     VisitorRollup: Part.VISITORS,
@@ -76,7 +76,7 @@ _PART_OF: dict[type, Part] = {
 }
 
 
-class State(NamedTuple):
+class PixelState(NamedTuple):
     """How far a pixel's segments have come."""
 
     folded_through: int
@@ -87,16 +87,16 @@ class State(NamedTuple):
     newest_ms: int
 
 
-def state_of(pixel_number: int) -> State | None:
+def state_of(pixel_number: int) -> PixelState | None:
     """Return how far a pixel's segments have come, None for a pixel that is gone."""
     return states_of([pixel_number]).get(pixel_number)
 
 
-def states_of(pixel_numbers: Collection[int]) -> dict[int, State]:
+def states_of(pixel_numbers: Collection[int]) -> dict[int, PixelState]:
     """Return how far the segments of several pixels have come; those that are gone are left out."""
-    columns = [getattr(Pixel, name) for name in State._fields]
+    columns = [getattr(Pixel, name) for name in PixelState._fields]
     statement = select(Pixel.number, *columns).where(Pixel.number.in_(pixel_numbers))
-    return {number: State(*row) for number, *row in db.session.execute(statement)}
+    return {number: PixelState(*row) for number, *row in db.session.execute(statement)}
 
 
 def days_of(pixel_number: int) -> list[int]:
@@ -116,7 +116,9 @@ def _days_with(pixel_number: int, part: Part) -> Iterable[int]:
     return db.session.scalars(statement)
 
 
-def read(shape: type[Kept], pixel_number: int, days: Sequence[int]) -> Iterator[tuple[int, Kept]]:
+def read(
+    shape: type[DayShape], pixel_number: int, days: Sequence[int]
+) -> Iterator[tuple[int, DayShape]]:
     """Yield what is kept of each of some days in this shape.
 
     Of pruned days only `VisitorSets` are, and what `read_summaries` and `read_remains` yield. What

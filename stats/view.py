@@ -44,7 +44,7 @@ from stats.labels import Labels, Words
 from stats.reading import Reading
 from stats.series import Series
 from stats.shapes import Event, Filter, Question
-from stats.store import State
+from stats.store import PixelState
 
 HITS_READ_AT_ONCE = 1_000
 # Of so many times the hits of a page, and some more, most questions are about enough.
@@ -67,7 +67,7 @@ class View:
     """A question before the words and the days that it is about."""
 
     question: Question
-    state: State
+    state: PixelState
     labels: Labels
     reading: Reading
 

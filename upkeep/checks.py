@@ -79,7 +79,7 @@ def count_pixels() -> int:
     return db.session.scalar(select(func.count(Pixel.number))) or 0
 
 
-def count_hits() -> int:
+def count_stored_hits() -> int:
     """Return how many hits are stored; reads all of them."""
     return db.session.scalar(select(func.count(Hit.id))) or 0
 

@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, func, select, tuple_, update
 from core.database import db
 from core.errors import Unavailable
 from core.locks import sole, writing
-from hits.agent_names import OTHER, names_of
+from hits.agent_names import OTHER, agent_names_of
 from hits.classify import RULES_VERSION, UNKEPT, Verdict, classify_agent, classify_hit
 from hits.operator_rules import OperatorRules
 from models import MS_PER_DAY, Hit, Profile, UserAgent
@@ -69,7 +69,9 @@ def _classify(profiles: Sequence[Any], rules: OperatorRules) -> int:
     """Store today's verdict on some profiles; return how many of them stay as they are."""
     changes = [_change(profile, rules) for profile in profiles]
     agents = {profile.agent: profile.user_agent for profile in profiles}
-    names = [{"of_agent": id, **names_of(agent)._asdict()} for id, agent in sorted(agents.items())]
+    names = [
+        {"of_agent": id, **agent_names_of(agent)._asdict()} for id, agent in sorted(agents.items())
+    ]
     with writing():
         db.session.connection().execute(_update, changes)
         db.session.connection().execute(_update_agents, names)

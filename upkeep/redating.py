@@ -39,7 +39,7 @@ class Span(NamedTuple):
         return range(self.first_ms // MS_PER_DAY, self.last_ms // MS_PER_DAY + 1)
 
 
-class Found(NamedTuple):
+class PixelHits(NamedTuple):
     """A pixel's hits of a range of time."""
 
     pixel: Pixel
@@ -55,7 +55,7 @@ def span(start: datetime | None, end: datetime | None) -> Span:
     return Span(first_ms, LAST_MS if end is None else milliseconds(end))
 
 
-def find(span: Span, pixel: Pixel | None = None) -> Iterator[Found]:
+def find(span: Span, pixel: Pixel | None = None) -> Iterator[PixelHits]:
     """Yield what each pixel, or one, has within a range of time, if anything."""
     for searched in [pixel] if pixel else db.session.scalars(select(Pixel)).all():
         _fold(searched.number)
@@ -68,7 +68,7 @@ def find(span: Span, pixel: Pixel | None = None) -> Iterator[Found]:
         if count:
             first = min(row[1] for row in rows if row[0])
             last = max(row[2] for row in rows if row[0])
-            yield Found(searched, count, from_milliseconds(first), from_milliseconds(last))
+            yield PixelHits(searched, count, from_milliseconds(first), from_milliseconds(last))
 
 
 def redate(pixel: Pixel, span: Span, by: timedelta) -> Iterator[int]:

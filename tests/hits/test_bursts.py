@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hits.bursts import Sighting, Thresholds, find_bursts, is_public
+from hits.bursts import Sighting, Thresholds, find_bursts, is_internet_address
 
 DEFAULT = Thresholds()
 
@@ -94,7 +94,7 @@ def looked_at(hits: list[Sighting]) -> set[int]:
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8"])
 def test_address_of_the_internet_is_public(address: str) -> None:
-    assert is_public(address)
+    assert is_internet_address(address)
 
 
 @pytest.mark.parametrize(
@@ -105,4 +105,4 @@ def test_address_of_the_internet_is_public(address: str) -> None:
     ],
 )
 def test_address_of_a_network_behind_is_not_public(address: str) -> None:
-    assert not is_public(address)
+    assert not is_internet_address(address)
