@@ -39,7 +39,9 @@ class _Session(socketserver.StreamRequestHandler):
             if verb == b"DATA":
                 self.wfile.write(b"354 go on\r\n")
                 lines = iter(self.rfile.readline, b".\r\n")
-                self.server.mails.append(b"".join(each.removeprefix(b".") for each in lines))
+                self.server.mails.append(
+                    b"".join(mail_line.removeprefix(b".") for mail_line in lines)
+                )
             self.wfile.write(b"221 bye\r\n" if verb == b"QUIT" else b"250 ok\r\n")
 
 
@@ -70,7 +72,7 @@ def test_mail_merge_sends_each_their_own_image(
         check=True,
     )
     assert done.stdout == "Sent 2 mails.\n"
-    mails = [email.message_from_bytes(each) for each in mail_server.mails]
+    mails = [email.message_from_bytes(message) for message in mail_server.mails]
     assert [mail["To"] for mail in mails] == ["ann@example.org", "bob@example.org"]
     for mail in mails:
         html = mail.get_payload()[1].get_payload(decode=True).decode()

@@ -143,7 +143,7 @@ def throw(port: int, seed: int, seconds: float, count: Synchronized[int], start:
                 thrown.append((client, framing(dice)))
                 with count.get_lock():
                     count.value += 1
-        thrown = [each for each in thrown if _goes_on(dice, *each)]
+        thrown = [pair for pair in thrown if _goes_on(dice, *pair)]
         time.sleep(dice.choice([0, 0, 0, 0.001]))
     for client, _ in thrown:
         client.close()
@@ -185,7 +185,7 @@ class Images:
         return (
             f"{len(took)} images: median {statistics.median(took):.2f} ms,"
             f" 99 % in {took[int(len(took) * 0.99)]:.1f}, slowest"
-            f" {', '.join(f'{each:.0f}' for each in took[: -SLOWEST_SHOWN - 1 : -1])};"
+            f" {', '.join(f'{took_ms:.0f}' for took_ms in took[: -SLOWEST_SHOWN - 1 : -1])};"
             f" the machine stalled for {self.stalled_ms:.0f} ms at most;"
             f" {len(self.failed)} failed; {self.memory_mib:.0f} MiB in the largest process"
         )
@@ -223,9 +223,9 @@ def time_images(server: Server, slug: str, seconds: float) -> Images:
 def _largest_mib(server: Server) -> float:
     assert server.process
     sizes = [0.0]
-    for each in psutil.Process(server.process.pid).children():
+    for process in psutil.Process(server.process.pid).children():
         with suppress(psutil.Error):
-            sizes.append(each.memory_info().rss / MIB)
+            sizes.append(process.memory_info().rss / MIB)
     return max(sizes)
 
 

@@ -106,16 +106,16 @@ class Comparison:
         if self._outcome(draws, b"") == self._outcome(draws, b"\r\n"):
             return []
         return [
-            f"{each!r}\n  own:      {own}\n  gunicorn: {other}"
-            for each in draws
-            if (own := self._outcome([each], b"")) != (other := self._outcome([each], b"\r\n"))
+            f"{drawn!r}\n  own:      {own}\n  gunicorn: {other}"
+            for drawn in draws
+            if (own := self._outcome([drawn], b"")) != (other := self._outcome([drawn], b"\r\n"))
         ]
 
     def _outcome(self, draws: list[bytes], before: bytes) -> tuple[list[bytes], list[Any]]:
         first = self._server.query(
             f"SELECT coalesce(max(id), 0) FROM hits WHERE pixel_number = {self._number}"
         )[0][0]
-        answers = [self._answer(before + each) for each in draws]
+        answers = [self._answer(before + drawn) for drawn in draws]
         stored = self._server.query(
             "SELECT visitor, profile FROM hits"
             f" WHERE pixel_number = {self._number} AND id > {first} ORDER BY id"
