@@ -44,7 +44,7 @@ backend nodes
 
 
 @dataclass(frozen=True)
-class Result:
+class NodesResult:
     """A load on some nodes, and the cores that each kind of process used meanwhile."""
 
     load: Load
@@ -72,7 +72,7 @@ def main() -> None:
             "HAProxy": lambda: [balancer[0] for balancer in balancers],
         }
         for connections in chosen.connections:
-            rows: dict[int, list[Result]] = {number: [] for number in NODES}
+            rows: dict[int, list[NodesResult]] = {number: [] for number in NODES}
             for _ in range(chosen.rounds):
                 for number, (_, port) in zip(NODES, balancers, strict=True):
                     rows[number].append(_measure(port, connections, chosen.seconds, count, groups))
@@ -148,7 +148,7 @@ def _measure(
     seconds: int,
     count: Callable[[], int],
     groups: dict[str, Callable[[], list[psutil.Process]]],
-) -> Result:
+) -> NodesResult:
     before = {name: _cpu_seconds(processes()) for name, processes in groups.items()}
     stored, busy = count(), _busy_seconds()
     load = generate(f"http://127.0.0.1:{port}/p/{SLUG}", connections, seconds, close=False)
@@ -156,7 +156,7 @@ def _measure(
     used = {name: _cpu_seconds(processes()) - before[name] for name, processes in groups.items()}
     used["the load and others"] = max(busy - sum(used.values()), 0)
     cores = {name: cpu_seconds / seconds for name, cpu_seconds in used.items()}
-    return Result(load, count() - stored, cores)
+    return NodesResult(load, count() - stored, cores)
 
 
 def _cpu_seconds(processes: list[psutil.Process]) -> float:
@@ -170,7 +170,7 @@ def _busy_seconds() -> float:
     return float(sum(times) - times.idle - times.iowait)
 
 
-def _print_table(connections: int, rows: dict[int, list[Result]]) -> None:
+def _print_table(connections: int, rows: dict[int, list[NodesResult]]) -> None:
     names = list(next(iter(rows.values()))[0].cores)
     print(f"\n{connections} connections (medians)", flush=True)
     heads = ["nodes", "requests/s", "p50 ms", "p99 ms", "answered", "stored"]
@@ -192,7 +192,7 @@ def _print_table(connections: int, rows: dict[int, list[Result]]) -> None:
         print(f"{number} bounded by {_bound(results)}")
 
 
-def _bound(results: list[Result]) -> str:
+def _bound(results: list[NodesResult]) -> str:
     """Say what the processors did: whether there was one left for more."""
     count = os.cpu_count() or 1
     cores = {

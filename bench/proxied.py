@@ -54,7 +54,7 @@ class Route(NamedTuple):
     proxy: psutil.Process | None
 
 
-class Result(NamedTuple):
+class RouteResult(NamedTuple):
     """One load by one route, and the CPU seconds that it took of each."""
 
     load: Load
@@ -77,7 +77,7 @@ def main() -> None:
         for route in routes.values():
             _measured(server, route, 32, 1)
         for connections in chosen.connections:
-            rows: dict[str, list[Result]] = {name: [] for name in routes}
+            rows: dict[str, list[RouteResult]] = {name: [] for name in routes}
             for _ in range(chosen.rounds):
                 for name, route in routes.items():
                     rows[name].append(_measured(server, route, connections, chosen.seconds))
@@ -127,12 +127,12 @@ def _nginx(listening: tuple[int, str]) -> Iterator[Route]:
                 process.wait(START_SECONDS_MAX)
 
 
-def _measured(server: Variant, route: Route, connections: int, seconds: int) -> Result:
+def _measured(server: Variant, route: Route, connections: int, seconds: int) -> RouteResult:
     before = _cpu_seconds(server, route)
     url = f"http://127.0.0.1:{route.port}/p/{SLUG}"
     load = generate(url, connections, seconds, close=False)
     after = _cpu_seconds(server, route)
-    return Result(load, *(late - early for late, early in zip(after, before, strict=True)))
+    return RouteResult(load, *(late - early for late, early in zip(after, before, strict=True)))
 
 
 def _cpu_seconds(server: Variant, route: Route) -> tuple[float, float, float]:
@@ -146,7 +146,7 @@ def _cpu_seconds(server: Variant, route: Route) -> tuple[float, float, float]:
     )
 
 
-def _print_table(connections: int, rows: dict[str, list[Result]]) -> None:
+def _print_table(connections: int, rows: dict[str, list[RouteResult]]) -> None:
     print(f"\n{connections} connections (medians)", flush=True)
     print("| | requests/s | to direct | p50 ms | p99 ms | CPU s/10,000: ours | nginx's | wrk's |")
     print("|---|---|---|---|---|---|---|---|")
@@ -166,7 +166,7 @@ def _print_table(connections: int, rows: dict[str, list[Result]]) -> None:
         print(f"raw {name}: {raw}" + (f"; {failed} failed" if failed else ""))
 
 
-def _per_10k(rows: list[Result], of: str) -> str:
+def _per_10k(rows: list[RouteResult], of: str) -> str:
     return f"{median(getattr(row, of) / max(row.load.answered, 1) for row in rows) * 10_000:.2f}"
 
 

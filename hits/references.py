@@ -26,7 +26,7 @@ from models import MS_PER_DAY, Profile, Recipient, Salt, Text, UserAgent
 
 # Each is forgotten as a whole when it is full: a row is then offered once more, and is there.
 STORED_MAX = 20_000
-PEOPLE_MAX = 20_000
+PEOPLE_KEPT_MAX = 20_000
 PROFILES_MAX = 8_000
 SALT_BYTES = 32
 
@@ -132,7 +132,7 @@ class References:
         self, connection: Connection, links: Links, wanted: Iterable[tuple[int, Identity | None]]
     ) -> None:
         """Learn whose the hits of some links are; holds for the catalogue's version."""
-        if len(self._people) > PEOPLE_MAX:
+        if len(self._people) > PEOPLE_KEPT_MAX:
             self._people = {}
         unknown: dict[int, set[Addressee]] = {}
         for pixel_number, identity in wanted:

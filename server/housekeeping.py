@@ -115,7 +115,7 @@ class Housekeeper(threading.Thread):
         offset_ms, before_ms = shown_ms - since_boot_ms(), self._clock_offset_ms
         if before_ms is None or offset_ms < before_ms - future.AHEAD_MS_MIN:
             # The clock may have been ahead when it was asked whether hits were.
-            future.find()
+            future.note_folded()
         self._clock_offset_ms = offset_ms
         if time.monotonic() >= self._compact_at:
             yield from self._compact(shown_ms)

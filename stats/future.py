@@ -32,7 +32,7 @@ def note(newest_ms: int) -> None:
         log.warning(_told(newest_ms))
 
 
-def find() -> None:
+def note_folded() -> None:
     """Remember hits that were folded by a clock that was ahead, now that it may be right."""
     newest_ms = db.session.scalar(select(func.max(Pixel.newest_ms))) or 0
     if newest_ms > now_ms() + AHEAD_MS_MIN:
