@@ -592,7 +592,7 @@ from stats import rebuilding
 from upkeep import bursts
 rebuilding.rebuild = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
 with create_app(settings.load(os.environ)).app_context():
-    bursts.label([Sighting(*each) for each in json.loads(sys.argv[1])], 1)
+    bursts.label([Sighting(*row) for row in json.loads(sys.argv[1])], 1)
 """
 
 
