@@ -78,7 +78,7 @@ def _refuse_too_many(counters: _Counters, at: datetime) -> None:
         if failures >= most:
             raise TooManyRequests(
                 math.ceil((expires_at - at).total_seconds()),
-                "Too many failed logins; try again later.",
+                "Too many failed attempts; try again later.",
             )
 
 

@@ -154,10 +154,18 @@ def _upgrade(app: Flask) -> None:
 
 def _show(first: FirstStart) -> None:
     """Show the secrets on a terminal; elsewhere, where it is kept by others, say where they are."""
+    say(first.text if sys.stdout.isatty() else first.whereabouts)
+
+
+def say(line: str) -> None:
+    """Print a line; an output that can't be written, as on a full disk, stops no start.
+
+    What has to last is in a file.
+    """
     try:
-        print(first.text if sys.stdout.isatty() else first.whereabouts, flush=True)
+        print(line, flush=True)
     except OSError:
-        # They are in the file; and Python would try again at its end.
+        # Python would try again at its end, and fail there.
         sys.stdout = None
 
 

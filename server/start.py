@@ -20,7 +20,7 @@ from core.settings import PROJECT_DIR, Settings, SettingsError
 from core.sqlite import is_sqlite_url
 from core.version import VERSION
 from server import prepare
-from server.prepare import ending_in_one_line
+from server.prepare import ending_in_one_line, say
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     status = _prepare()
     if status:
         sys.exit(status if status > 0 else 128 - status)
-    print(f"Pixelkeep {VERSION} serves at {chosen.base_url}", flush=True)
+    say(f"Pixelkeep {VERSION} serves at {chosen.base_url}")
     sys.argv = ["gunicorn", "--config", str(PROJECT_DIR / "gunicorn.conf.py"), "wsgi:app"]
     WSGIApplication("%(prog)s [OPTIONS] [APP_MODULE]", prog="gunicorn").run()
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import gzip
 from typing import Any
 
-from flask import Response, current_app, request, url_for
+from flask import Request, Response, current_app, request, url_for
 
+from core.errors import PayloadTooLarge
 from core.links import Links
 
 
@@ -33,6 +34,26 @@ def public_url_for(endpoint: str, **values: Any) -> str:
     """Return the URL of a page for use elsewhere, as in a mail."""
     # Where we stand under a path, both parts have it.
     return public_base() + url_for(endpoint, **values).removeprefix(request.script_root)
+
+
+def whole_body(req: Request) -> bytes:
+    """Return the body of a request, whose `max_content_length` is its limit.
+
+    Raises: PayloadTooLarge.
+    """
+    bytes_max = req.max_content_length or 0
+    too_large = PayloadTooLarge(f"The request body is larger than {bytes_max // 1024} KiB.")
+    if (req.content_length or 0) > bytes_max:
+        raise too_large
+    # Werkzeug cuts a body without a length at its limit; one more byte tells.
+    req.max_content_length = bytes_max + 1
+    try:
+        data = req.get_data()
+    finally:
+        req.max_content_length = bytes_max
+    if len(data) > bytes_max:
+        raise too_large
+    return data
 
 
 def compressed(response: Response) -> Response:

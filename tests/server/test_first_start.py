@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,28 @@ def test_output_that_cant_be_written_leaves_the_file(tmp_path: Path) -> None:
         said = prepare(tmp_path, stdout=full, stderr=subprocess.PIPE)
     assert said.returncode == 0, said
     assert secrets_in((tmp_path / FILE).read_text())
+
+
+def test_start_whose_output_cant_be_written_serves(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", None)
+    server.data_dir.mkdir()
+    errors = tmp_path / "errors"
+    start = [sys.executable, "-m", "server.start"]
+    with Path("/dev/full").open("w") as full, errors.open("w") as kept:
+        process = subprocess.Popen(start, cwd=PROJECT_DIR, env=server.env, stdout=full, stderr=kept)
+    try:
+        wait_until(lambda: process.poll() is not None or answers(server))
+        assert process.poll() is None, errors.read_text()
+    finally:
+        process.terminate()
+        process.wait(30)
+    assert errors.read_text() == ""
+
+
+def answers(server: Server) -> bool:
+    with suppress(OSError):
+        return server.admin.get("/api/heartbeat").status == 200
+    return False
 
 
 @pytest.mark.parametrize("delay_seconds", [0.0, 0.005, 0.05])

@@ -205,6 +205,17 @@ def test_chunked_body_over_64_kib_is_too_large(server: Server, admin: Client) ->
     assert b'"payload-too-large"' in answer
 
 
+@pytest.mark.parametrize("path", ["/sign-in", "/zone"])
+def test_form_over_64_kib_is_too_large_however_it_is_framed(admin: Client, path: str) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    body = b"username=" + b"x" * 64 * KIB
+    chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    nobody = admin.with_token(None)
+    chunked = {**form, "Transfer-Encoding": "chunked"}
+    assert nobody("POST", path, body=body, headers=form).status == 413
+    assert nobody("POST", path, body=chunks, headers=chunked).status == 413
+
+
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", ""])
 def test_body_that_is_not_json_is_unsupported(admin: Client, media_type: str) -> None:
     answer = send_body(admin, b'{"name": "n", "slug": "s"}', **{"Content-Type": media_type})

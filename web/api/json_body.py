@@ -11,6 +11,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 from flask import Request, request
 
 from core import errors
+from web.request import whole_body
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,7 +56,7 @@ def json_array(req: Request) -> list[Any]:
 
 
 def _json(req: Request, empty: Any) -> Any:
-    data = _body(req)
+    data = whole_body(req)
     if not data:
         return empty
     if not req.is_json:
@@ -68,22 +69,6 @@ def _json(req: Request, empty: Any) -> Any:
         raise errors.BadRequest("The body is nested too deeply.") from None
     except ValueError as error:
         raise errors.BadRequest(f"The body is not valid JSON in UTF-8: {error}") from None
-
-
-def _body(req: Request) -> bytes:
-    bytes_max = req.max_content_length or 0
-    too_large = errors.PayloadTooLarge(f"The request body is larger than {bytes_max // 1024} KiB.")
-    if (req.content_length or 0) > bytes_max:
-        raise too_large
-    # Werkzeug cuts a body without a length at its limit; one more byte tells.
-    req.max_content_length = bytes_max + 1
-    try:
-        data = req.get_data()
-    finally:
-        req.max_content_length = bytes_max
-    if len(data) > bytes_max:
-        raise too_large
-    return data
 
 
 def _refuse_constant(name: str) -> NoReturn:

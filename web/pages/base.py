@@ -44,6 +44,7 @@ from pixels import recipient_lists
 from pixels.spreadsheets import BYTE_ORDER_MARK
 from web.pages import formats, wording
 from web.pages.forms import check_form_token, form_token
+from web.request import whole_body
 
 Rendered = str | tuple[str, int] | BaseResponse
 
@@ -310,6 +311,9 @@ def _guard() -> None:
         # Parsing a form reads all of it, so the limit has to be there before.
         request.max_content_length = getattr(view, "body_bytes_max", FORM_BYTES_MAX)
         request.max_form_memory_size = request.max_content_length
+        if request.content_length is None:
+            # A form that was cut would be another.
+            whole_body(request)
         check_form_token()
 
 
