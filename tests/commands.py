@@ -18,7 +18,8 @@ from cli.run import COMMANDS
 MODULES = sorted({module for module, _ in COMMANDS.values()})
 FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload(
-    [f"cli.{module}" for module in ("run", *MODULES)] + ["server.prepare", "server.start"]
+    [f"cli.{module}" for module in ("run", *MODULES)]
+    + ["app", "flask_migrate", "server.prepare", "server.start"]
 )
 OUTPUTS = ("stdout", "stderr")
 
