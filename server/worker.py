@@ -51,7 +51,8 @@ NO_ROOM = (503, "Too many requests are arriving at once; send this one again, al
 LINGER_SECONDS_MAX = 2.0
 LINGER_BYTES_MAX = 256 * 1024
 GROUP_IMAGES_MAX = 64
-GATHERINGS_MAX = 64
+# Images wait for others for so long.
+GATHER_SECONDS_MAX = 0.005
 # Between two groups of images, what has come of requests in part is received for so long.
 RECEIVE_SECONDS_A_TURN = 0.0005
 
@@ -82,6 +83,7 @@ class Worker(ThreadWorker):
         self._registered: set[TConn] = set()
         self._image_thread = ThreadPoolExecutor(max_workers=1)
         self._is_answering = False
+        self._has_ended_some = False
         self._environ = {
             **base_environ(self.cfg),
             "wsgi.multithread": True,
@@ -173,9 +175,16 @@ class Worker(ThreadWorker):
             self.poller.register(conn.sock, EVENT_READ, partial(self._on_more, conn))
 
     def _on_more(self, conn: TConn, client: socket.socket) -> None:
-        """Note that there is more of a request, which comes after the images."""
+        """Note that there is more of a request, which comes after the images.
+
+        Unless it is the first of it: an image comes in one piece, a moment after its connection.
+        """
         self.poller.unregister(client)
-        self._readable.append(conn)
+        arrival = self._receiving[conn]
+        if arrival.held:
+            self._readable.append(conn)
+        else:
+            self._receive_next(conn, arrival)
 
     def _receive_more(self) -> None:
         """Take what has come of half-received requests, each a little at a time."""
@@ -185,12 +194,15 @@ class Worker(ThreadWorker):
             arrival = self._receiving.get(conn)
             if arrival is None:  # It was closed meanwhile.
                 continue
-            if self._receive(conn, arrival):
-                self._await_more(conn, arrival)
-            else:
-                self._settle(conn, arrival)
+            self._receive_next(conn, arrival)
             if time.monotonic() > give_up_at:
                 break
+
+    def _receive_next(self, conn: TConn, arrival: Arrival) -> None:
+        if self._receive(conn, arrival):
+            self._await_more(conn, arrival)
+        else:
+            self._settle(conn, arrival)
 
     def _hold(self, conn: TConn, count: int) -> bool:
         """Count what a request holds, and have the largest half-received ones make room for it.
@@ -247,14 +259,16 @@ class Worker(ThreadWorker):
         """
         if self._can_answer() or self._readable:
             timeout = 0
-        for _ in range(GATHERINGS_MAX):
-            has_happened = self._dispatch(timeout)
-            if not has_happened or len(self._images) >= GROUP_IMAGES_MAX:
-                break
+        has_happened = self._dispatch(timeout)
+        give_up_at = time.monotonic() + GATHER_SECONDS_MAX
+        while has_happened and len(self._images) < GROUP_IMAGES_MAX:
             # New connections come one at a time. Without another look each would be a commit of
             # its own, and a quarter as many hits be stored (docs/benchmarks.md); and an image
-            # would wait for its turn behind what a flood of others is half-received of.
-            timeout = 0
+            # would wait for its turn behind what a flood of others is half-received of. Under
+            # that flood there is always more.
+            if time.monotonic() >= give_up_at:
+                break
+            has_happened = self._dispatch(0)
         if self._can_answer():
             count = min(len(self._images), GROUP_IMAGES_MAX)
             self._answer_group([self._images.popleft() for _ in range(count)])
@@ -266,8 +280,11 @@ class Worker(ThreadWorker):
     def _dispatch(self, timeout: float) -> bool:
         """Wait for events and handle them; tell whether there were any."""
         events = self.poller.select(timeout)
+        self._has_ended_some = False
         for key, _ in events:
-            key.data(key.fileobj)
+            # One may have been ended meanwhile to make room for another.
+            if not self._has_ended_some or self.poller.get_map().get(key.fd) is key:
+                key.data(key.fileobj)
         return bool(events)
 
     def _answer_group(self, group: list[Answer]) -> None:
@@ -460,6 +477,7 @@ class Worker(ThreadWorker):
         conn.close()
 
     def _forget(self, conn: TConn) -> None:
+        self._has_ended_some = True
         self._registered.discard(conn)
         with suppress(OSError, KeyError, ValueError):  # It may not be registered.
             self.poller.unregister(conn.sock)

@@ -12,6 +12,7 @@ import os
 import random
 import socket
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -29,6 +30,7 @@ ANSWER_SECONDS_MAX = 10
 IMAGE_INTERVAL_SECONDS = 0.01
 REST_SECONDS = 3.0
 SLOWEST_SHOWN = 5
+PAGE_BYTES = 4096
 MIB = 2**20
 
 Pieces = Iterator[bytes]
@@ -171,11 +173,13 @@ class Images:
     """How long images took, in milliseconds, and what a process of the server held meanwhile.
 
     `stalled_ms` is the longest that a sleep took beyond its time: then the machine, or whoever
-    shares it, kept the asker waiting, and not the server.
+    shares it, kept the asker waiting, and not the server. `disk_stalled_ms` is the longest that
+    the disk took to keep a page of somebody else's, as it does for every image.
     """
 
     took_ms: list[float] = field(default_factory=list)
     stalled_ms: float = 0.0
+    disk_stalled_ms: float = 0.0
     failed: list[str] = field(default_factory=list)
     memory_mib: float = 0.0
     framings: int = 0
@@ -186,14 +190,38 @@ class Images:
             f"{len(took)} images: median {statistics.median(took):.2f} ms,"
             f" 99 % in {took[int(len(took) * 0.99)]:.1f}, slowest"
             f" {', '.join(f'{took_ms:.0f}' for took_ms in took[: -SLOWEST_SHOWN - 1 : -1])};"
-            f" the machine stalled for {self.stalled_ms:.0f} ms at most;"
+            f" the machine stalled for {self.stalled_ms:.0f} ms at most, the disk for"
+            f" {self.disk_stalled_ms:.0f};"
             f" {len(self.failed)} failed; {self.memory_mib:.0f} MiB in the largest process"
         )
 
 
+def time_disk(server: Server, images: Images, is_over: threading.Event) -> None:
+    """Have the disk keep a page now and then, beside the server's."""
+    with (server.data_dir / "page").open("wb", buffering=0) as file:
+        while not is_over.wait(IMAGE_INTERVAL_SECONDS):
+            begun = time.perf_counter()
+            file.write(bytes(PAGE_BYTES))
+            os.fdatasync(file)
+            took_ms = (time.perf_counter() - begun) * 1000
+            images.disk_stalled_ms = max(images.disk_stalled_ms, took_ms)
+            file.seek(0)
+
+
 def time_images(server: Server, slug: str, seconds: float) -> Images:
     """Ask for an image again and again, in turn on a kept connection and on a new one."""
-    images = Images()
+    images, is_over = Images(), threading.Event()
+    disk = threading.Thread(target=time_disk, args=(server, images, is_over))
+    disk.start()
+    try:
+        _ask(server, slug, seconds, images)
+    finally:
+        is_over.set()
+        disk.join()
+    return images
+
+
+def _ask(server: Server, slug: str, seconds: float, images: Images) -> None:
     kept = http.client.HTTPConnection("127.0.0.1", server.port, timeout=ANSWER_SECONDS_MAX)
     give_up_at = time.monotonic() + seconds
     while time.monotonic() < give_up_at:
@@ -217,7 +245,6 @@ def time_images(server: Server, slug: str, seconds: float) -> Images:
         stalled_s = time.perf_counter() - slept_since - IMAGE_INTERVAL_SECONDS
         images.stalled_ms = max(images.stalled_ms, stalled_s * 1000)
     kept.close()
-    return images
 
 
 def _largest_mib(server: Server) -> float:

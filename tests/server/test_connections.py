@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import select
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -70,3 +71,34 @@ def test_oldest_idle_connection_goes_first(with_few_files: Server) -> None:
     assert sum(are_open) > FILES_MAX / 5
     for connection in kept:
         connection.close()
+
+
+def test_connections_that_go_on_as_others_take_their_place_end_no_process(
+    with_few_files: Server,
+) -> None:
+    pixel = with_few_files.admin.create_pixel()
+    image = f"GET /p/{pixel['slug']} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+
+    def connect() -> socket.socket:
+        client = stack.enter_context(socket.create_connection(("127.0.0.1", with_few_files.port)))
+        client.setblocking(False)
+        return client
+
+    def ask(clients: list[socket.socket]) -> None:
+        for client in clients:
+            with suppress(OSError):  # It may have made room.
+                client.send(image)
+
+    for _ in range(30):
+        with ExitStack() as stack:
+            kept = [connect() for _ in range(45)]
+            ask(kept)
+            # What these ask for next arrives together with those who take their place.
+            for client in kept:
+                with suppress(OSError):
+                    select.select([client], [], [], 0.05)
+            for _ in range(30):
+                connect()
+            ask(kept)
+    assert with_few_files.admin.get(f"/p/{pixel['slug']}").status == 200
+    assert "Traceback" not in with_few_files.log
