@@ -11,7 +11,7 @@ import logging
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from core.links import NOBODY_ISSUE, UNNAMED_ISSUE, Links
 from core.people_key import PeopleKey, new_key, unwrapped
@@ -80,7 +80,8 @@ def attributions(
     }
     # Links of before have no issue: their visitor may be one of then, or found by the name below.
     numbers = {addressee.issue for addressee in addressees if addressee.issue is not None}
-    rows = _rows(connection, pixel_number, Recipient.visitor.in_(numbers | {*old.values()}))
+    visitors = Recipient.visitor.in_(numbers | {*old.values()})
+    rows = _rows(connection, (Recipient.pixel_number == pixel_number) & visitors)
     by_number = {row.visitor: row for row in rows}
     found = {
         addressee: _of_issue(addressee, by_number.get(addressee.issue))
@@ -128,7 +129,7 @@ def _of_names(
 ) -> dict[Addressee, Attribution]:
     persons = {addressee: key.person(addressee.name) for addressee in old}
     wanted = {*persons.values()}
-    rows = _rows(connection, pixel_number, Recipient.person.in_(wanted))
+    rows = _rows(connection, is_one_of(pixel_number, wanted))
     by_person = {(row.person, row.verified): row for row in reversed(rows)}
     silenced = _silenced(connection, pixel_number, wanted)
     found = {}
@@ -161,12 +162,22 @@ def _new(key: PeopleKey, pixel_number: int, addressee: Addressee, person: int) -
     return Attribution(visitor, row=row)
 
 
-def _rows(connection: Connection, pixel_number: int, condition: Any) -> list[Any]:
+def is_one_of(pixel_number: int, persons: Collection[int]) -> ColumnElement[bool]:
+    """Return the condition for recipients of a pixel to be some persons.
+
+    SQLite takes a pixel to have few recipients, and would read all of them where the number has to
+    be equal. By a range of one it looks for the persons first, which their index begins with.
+    """
+    of_pixel = Recipient.pixel_number.between(pixel_number, pixel_number)
+    return of_pixel & Recipient.person.in_(persons)
+
+
+def _rows(connection: Connection, condition: ColumnElement[bool]) -> list[Any]:
     columns = (
         *(Recipient.visitor, Recipient.person, Recipient.verified),
         *(Recipient.opted_out, Recipient.consent),
     )
-    statement = select(*columns).where(Recipient.pixel_number == pixel_number, condition)
+    statement = select(*columns).where(condition)
     return list(connection.execute(statement.order_by(Recipient.visitor)))
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from core.database import db, insert_unless_there
 from core.links import Links
 from core.locks import empty_log, writing
-from hits.people import people_key
+from hits.people import is_one_of, people_key
 from models import (
     EVERY_OWNER,
     Forgotten,
@@ -95,9 +95,7 @@ def _forget_on(pixel_number: int, person: int) -> None:
     Both visitors are of one number meanwhile, so that whatever counts them counts one.
     """
     rows = db.session.execute(
-        select(Recipient.visitor, Recipient.number).where(
-            Recipient.pixel_number == pixel_number, Recipient.person == person
-        )
+        select(Recipient.visitor, Recipient.number).where(is_one_of(pixel_number, [person]))
     ).all()
     replaced = {row.visitor: secrets.randbits(63) for row in rows}
     with writing():

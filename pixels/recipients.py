@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import re
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -23,7 +23,7 @@ from core.errors import BadRequest, NotFound
 from core.links import NOBODY_ISSUE, UNNAMED_ISSUE, Links
 from core.locks import give_way, writing
 from core.people_key import OptOutLink, PeopleKey, folded
-from hits.people import people_key
+from hits.people import is_one_of, people_key
 from models import EVERY_OWNER, OptOut, Pixel, Recipient
 from pixels.catalogue import raise_people_version, raise_version
 from pixels.opt_outs import OPT_OUT_PATH
@@ -229,16 +229,13 @@ class _Issue(NamedTuple):
         if values:
             db.session.execute(_one.values(values), {"of": self.pixel.number, "who": row.visitor})
 
-    def _known(self, persons: Iterable[int]) -> dict[int, Any]:
+    def _known(self, persons: Collection[int]) -> dict[int, Any]:
         columns = (
             *(Recipient.person, Recipient.visitor, Recipient.recipient, Recipient.consent),
             *(Recipient.sent_at, Recipient.first_opened_at),
         )
-        statement = select(*columns).where(
-            Recipient.pixel_number == self.pixel.number,
-            Recipient.person.in_(persons),
-            Recipient.verified.is_(True),
-        )
+        theirs = is_one_of(self.pixel.number, persons) & Recipient.verified.is_(True)
+        statement = select(*columns).where(theirs)
         # Of several, whom names of older times made two, the first.
         rows = db.session.execute(statement.order_by(Recipient.visitor.desc()))
         return {row.person: row for row in rows}
