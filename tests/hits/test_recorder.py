@@ -115,7 +115,7 @@ def test_no_statement_of_a_hit_reads_all_rows_of_its_pixel(app: Flask) -> None:
         assert client.get(path, headers=headers).status_code == 200
     plans = {
         step
-        for statement, values in ran
+        for statement, values in [*ran]
         if not statement.startswith(("BEGIN", "PRAGMA"))
         for *_, step in db.session.connection().exec_driver_sql(
             f"EXPLAIN QUERY PLAN {statement}", values
