@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, select, update
+from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, select, update
 
 from core.links import NOBODY_ISSUE, UNNAMED_ISSUE, Links
 from core.people_key import PeopleKey, new_key, unwrapped
@@ -80,8 +80,8 @@ def attributions(
     }
     # Links of before have no issue: their visitor may be one of then, or found by the name below.
     numbers = {addressee.issue for addressee in addressees if addressee.issue is not None}
-    visitors = Recipient.visitor.in_(numbers | {*old.values()})
-    rows = _rows(connection, (Recipient.pixel_number == pixel_number) & visitors)
+    visitors = [*numbers.union(old.values())]
+    rows = connection.execute(_BY_VISITOR, {"pixel": pixel_number, "visitors": visitors})
     by_number = {row.visitor: row for row in rows}
     found = {
         addressee: _of_issue(addressee, by_number.get(addressee.issue))
@@ -128,10 +128,10 @@ def _of_names(
     by_number: dict[int, Any],
 ) -> dict[Addressee, Attribution]:
     persons = {addressee: key.person(addressee.name) for addressee in old}
-    wanted = {*persons.values()}
-    rows = _rows(connection, is_one_of(pixel_number, wanted))
-    by_person = {(row.person, row.verified): row for row in reversed(rows)}
-    silenced = _silenced(connection, pixel_number, wanted)
+    wanted = {"pixel": pixel_number, "persons": [*{*persons.values()}]}
+    rows = connection.execute(_BY_PERSON, wanted)
+    by_person = {(row.person, row.verified): row for row in rows}
+    silenced = {*connection.scalars(_FORGOTTEN, wanted), *connection.scalars(_OPTED_OUT, wanted)}
     found = {}
     for addressee, person in persons.items():
         row = by_number.get(old[addressee])
@@ -162,7 +162,7 @@ def _new(key: PeopleKey, pixel_number: int, addressee: Addressee, person: int) -
     return Attribution(visitor, row=row)
 
 
-def is_one_of(pixel_number: int, persons: Collection[int]) -> ColumnElement[bool]:
+def is_one_of(pixel_number: Any, persons: Any) -> ColumnElement[bool]:
     """Return the condition for recipients of a pixel to be some persons.
 
     SQLite takes a pixel to have few recipients, and would read all of them where the number has to
@@ -172,22 +172,26 @@ def is_one_of(pixel_number: int, persons: Collection[int]) -> ColumnElement[bool
     return of_pixel & Recipient.person.in_(persons)
 
 
-def _rows(connection: Connection, condition: ColumnElement[bool]) -> list[Any]:
-    columns = (
-        *(Recipient.visitor, Recipient.person, Recipient.verified),
-        *(Recipient.opted_out, Recipient.consent),
-    )
-    statement = select(*columns).where(condition)
-    return list(connection.execute(statement.order_by(Recipient.visitor)))
-
-
-def _silenced(connection: Connection, pixel_number: int, persons: Iterable[int]) -> set[int]:
-    """Return who of some people was forgotten on a pixel, or opted out of its owner's."""
-    owner = select(Pixel.owner).where(Pixel.number == pixel_number).scalar_subquery()
-    forgotten = select(Forgotten.person).where(
-        Forgotten.pixel_number == pixel_number, Forgotten.person.in_(persons)
-    )
-    opted_out = select(OptOut.person).where(
-        OptOut.owner.in_((owner, EVERY_OWNER)), OptOut.person.in_(persons)
-    )
-    return {*connection.scalars(forgotten), *connection.scalars(opted_out)}
+# Written once: with each commit they would take as long to be put together as to be run.
+_PIXEL: BindParameter[int] = bindparam("pixel")
+_PERSONS: BindParameter[int] = bindparam("persons", expanding=True)
+_ROWS = select(
+    *(Recipient.visitor, Recipient.person, Recipient.verified),
+    *(Recipient.opted_out, Recipient.consent),
+)
+_BY_VISITOR = _ROWS.where(
+    Recipient.pixel_number == _PIXEL,
+    Recipient.visitor.in_(bindparam("visitors", expanding=True)),
+)
+# Of several, whom names of older times made two, the first is the last here, and stays.
+_BY_PERSON = _ROWS.where(is_one_of(_PIXEL, _PERSONS)).order_by(Recipient.visitor.desc())
+# Who was forgotten on a pixel, or opted out of its owner's.
+_FORGOTTEN = select(Forgotten.person).where(
+    Forgotten.pixel_number == _PIXEL, Forgotten.person.in_(_PERSONS)
+)
+_OPTED_OUT = select(OptOut.person).where(
+    OptOut.owner.in_(
+        (select(Pixel.owner).where(Pixel.number == _PIXEL).scalar_subquery(), EVERY_OWNER)
+    ),
+    OptOut.person.in_(_PERSONS),
+)
