@@ -132,13 +132,14 @@ def fold_several_for_question(pixel_numbers: Collection[int]) -> None:
     """
     give_up_at = time.monotonic() + FOLD_SECONDS_MAX
     newest = select(func.max(Hit.id)).where(Hit.pixel_number == Pixel.number)
+    are_these = Pixel.number.in_(pixel_numbers)
     try:
-        last = db.session.scalar(select(func.max(newest.scalar_subquery())))
+        last = db.session.scalar(select(func.max(newest.scalar_subquery())).where(are_these))
         if last is None:
             return
         newest = newest.where(Hit.id <= last)
         behind = select(Pixel.number).where(
-            Pixel.number.in_(pixel_numbers), Pixel.folded_through < newest.scalar_subquery()
+            are_these, Pixel.folded_through < newest.scalar_subquery()
         )
         while time.monotonic() < give_up_at and (some := db.session.scalars(behind).all()):
             for numbers in _parted(some):
