@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 import hypothesis
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.commands import ServerProcess, run_command
 
@@ -77,7 +78,7 @@ def _starts_process(item: pytest.Item) -> bool:
     ) or not STARTING.isdisjoint(getattr(item, "fixturenames", ()))
 
 
-STARTING = {"server", "start_server", "postgres_server"}
+STARTING = {"server", "start_server", "start_server_for_module", "postgres_server"}
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -168,9 +169,19 @@ class Client:
 
 
 class Server:
-    """A real server process: `server.py` with an environment of its own."""
+    """A real server process: `server.py` with an environment of its own.
 
-    def __init__(self, data_dir: Path, database_url: str | None, **settings: str) -> None:
+    Signing in takes no time and has no limit, unless it is a `real_sign_in`.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        database_url: str | None,
+        *,
+        real_sign_in: bool = False,
+        **settings: str,
+    ) -> None:
         self.data_dir = data_dir
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
@@ -184,6 +195,7 @@ class Server:
             **({"PIXELKEEP_DATABASE_URL": database_url} if database_url else {}),
             **{f"PIXELKEEP_{name.upper()}": value for name, value in settings.items()},
         }
+        self.real_sign_in = real_sign_in
         self.process: subprocess.Popen[bytes] | ServerProcess | None = None
         self.admin = Client(self.base)
 
@@ -211,8 +223,10 @@ class Server:
         return self
 
     def _start_process(self, before: tuple[str, ...]) -> subprocess.Popen[bytes] | ServerProcess:
-        if not before and "PYTHONPATH" not in self.env:
-            return ServerProcess(self.env, PROJECT_DIR, self.log_path)
+        if not before:
+            return ServerProcess(
+                self.env, PROJECT_DIR, self.log_path, real_sign_in=self.real_sign_in
+            )
         with self.log_path.open("ab") as log:
             return subprocess.Popen(
                 [*before, sys.executable, "-m", "server.start"],
@@ -304,7 +318,8 @@ def wait_until(condition: Callable[[], object]) -> None:
     give_up_at = time.monotonic() + WAIT_SECONDS_MAX
     while not condition():
         assert time.monotonic() < give_up_at, f"not within {WAIT_SECONDS_MAX} s"
-        time.sleep(0.05)
+        # To ask PostgreSQL takes a connection of its own, a hundredth of a second.
+        time.sleep(0.1)
 
 
 def unique(prefix: str) -> str:
@@ -346,13 +361,42 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def postgres(postgres_server: Any) -> Callable[[], str]:
     """Make an empty database on PostgreSQL with each call, and return its URL."""
+    return lambda: _create_database(postgres_server)
 
-    def create_database() -> str:
-        name = f"pixelkeep_{secrets.token_hex(4)}"
-        postgres_server.psql(f"CREATE DATABASE {name};")
-        return str(postgres_server.get_uri(database=name))
 
-    return create_database
+def _create_database(postgres_server: Any, template: str = "template1") -> str:
+    name = f"pixelkeep_{secrets.token_hex(4)}"
+    postgres_server.psql(f"CREATE DATABASE {name} TEMPLATE {template};")
+    return str(postgres_server.get_uri(database=name))
+
+
+@pytest.fixture(scope="session")
+def create_tables(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Callable[[str, Path], str | None]:
+    """Make a database with tables and nothing in them: `create_tables(database, data_dir)`.
+
+    It is a copy, since migrations take half a second. Returns its URL where it has one.
+    """
+
+    from tests.in_process import make_tables  # It loads the application.
+
+    @functools.cache
+    def migrated(database: str) -> Server:
+        url = request.getfixturevalue("postgres")() if database == "postgresql" else None
+        server = Server(tmp_path_factory.mktemp("tables"), url)
+        make_tables(server.env)
+        return server
+
+    def create(database: str, data_dir: Path) -> str | None:
+        original = migrated(database)
+        if original.database_url:
+            name = conninfo_to_dict(original.database_url)["dbname"]
+            return _create_database(request.getfixturevalue("postgres_server"), str(name))
+        shutil.copy(original.data_dir / "pixelkeep.db", data_dir)
+        return None
+
+    return create
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -370,11 +414,12 @@ def _starting_servers(
         database: str = "sqlite",
         data_dir: Path | None = None,
         database_url: str | None = None,
-        **settings: str,
+        **settings: Any,
     ) -> Server:
-        if database == "postgresql":
-            database_url = request.getfixturevalue("postgres")()
-        server = Server(data_dir or tmp_path_factory.mktemp("data"), database_url, **settings)
+        directory = data_dir or tmp_path_factory.mktemp("data")
+        if data_dir is None:
+            database_url = request.getfixturevalue("create_tables")(database, directory)
+        server = Server(directory, database_url, **settings)
         servers.append(server)
         # In a directory of the caller's the admin is theirs too.
         return server.start(signs_in=data_dir is None)
@@ -385,14 +430,24 @@ def _starting_servers(
             server.kill()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def start_server(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., Server]]:
     """Start servers of one's own: `start_server(database, setting="value")`.
 
-    They end with the module: PostgreSQL has a hundred connections for all of them.
+    They end with the test: one that waits takes a hundredth of a processor, and PostgreSQL has a
+    hundred connections for all of them.
     """
+    with _starting_servers(tmp_path_factory, request) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_server_for_module(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Server]]:
+    """Start servers that all tests of a module share."""
     with _starting_servers(tmp_path_factory, request) as start:
         yield start
 

@@ -11,17 +11,19 @@ from flask import Flask
 from app import create_app
 from core import secret_keys, settings
 from core.database import db
-from server.prepare import prepare
+from server.prepare import migrated, prepare
 
 
 def new_environment(
     tmp_path_factory: pytest.TempPathFactory, database: str, request: pytest.FixtureRequest
 ) -> dict[str, str]:
     """Return the settings of a new database of one kind or the other."""
-    found = {"PIXELKEEP_DATA_DIR": str(tmp_path_factory.mktemp("data"))}
-    if database == "postgresql":
-        found["PIXELKEEP_DATABASE_URL"] = request.getfixturevalue("postgres")()
-    return found
+    data_dir = tmp_path_factory.mktemp("data")
+    url = request.getfixturevalue("create_tables")(database, data_dir)
+    return {
+        "PIXELKEEP_DATA_DIR": str(data_dir),
+        **({"PIXELKEEP_DATABASE_URL": url} if url else {}),
+    }
 
 
 @contextmanager
@@ -35,3 +37,11 @@ def application(environment: dict[str, str]) -> Iterator[Flask]:
         yield app
         db.session.remove()
         db.engine.dispose()
+
+
+def make_tables(environment: dict[str, str]) -> None:
+    """Migrate an empty database, and put nothing into it."""
+    chosen = settings.load(environment)
+    secret_keys.ensure_secret(chosen)
+    with migrated(create_app(chosen)):
+        pass

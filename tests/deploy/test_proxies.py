@@ -87,8 +87,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def behind(start_server: Callable[..., Server]) -> Server:
-    return start_server(trusted_proxies="1")
+def behind(start_server_for_module: Callable[..., Server]) -> Server:
+    return start_server_for_module(trusted_proxies="1")
 
 
 @pytest.fixture(

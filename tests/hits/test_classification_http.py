@@ -141,9 +141,9 @@ SOON: list[tuple[str, str, str]] = [
 
 
 @pytest.fixture(scope="module")
-def proxied(start_server: Callable[..., Server], database: str) -> Server:
+def proxied(start_server_for_module: Callable[..., Server], database: str) -> Server:
     """A server that believes one proxy."""
-    return start_server(database, trusted_proxies="1")
+    return start_server_for_module(database, trusted_proxies="1")
 
 
 def country_of(server: Server, pixel: dict[str, Any]) -> str | None:

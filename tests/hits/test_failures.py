@@ -32,8 +32,8 @@ LATE_SECONDS_MAX = 5
 
 
 @pytest.fixture(scope="module")
-def server(start_server: Callable[..., Server], database: str) -> Server:
-    return start_server(database, **UNBOUNDED)
+def server(start_server_for_module: Callable[..., Server], database: str) -> Server:
+    return start_server_for_module(database, **UNBOUNDED)
 
 
 @contextlib.contextmanager

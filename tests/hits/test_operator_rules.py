@@ -129,12 +129,14 @@ def test_file_that_is_wrong_says_so_in_a_line(
 
 @pytest.fixture(scope="module")
 def ruled(
-    start_server: Callable[..., Server], database: str, tmp_path_factory: pytest.TempPathFactory
+    start_server_for_module: Callable[..., Server],
+    database: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Server:
     """A server with rules that believes one proxy."""
     path = tmp_path_factory.mktemp("rules") / "rules.toml"
     path.write_text(RULES)
-    return start_server(database, trusted_proxies="1", rules=str(path))
+    return start_server_for_module(database, trusted_proxies="1", rules=str(path))
 
 
 @pytest.mark.parametrize(

@@ -66,8 +66,8 @@ def salts(server: Server) -> list[tuple[int, bytes]]:
 
 
 @pytest.fixture(scope="module")
-def proxied(start_server: Callable[..., Server], database: str) -> Server:
-    return start_server(database, trusted_proxies="1")
+def proxied(start_server_for_module: Callable[..., Server], database: str) -> Server:
+    return start_server_for_module(database, trusted_proxies="1")
 
 
 # Visitors and their salts
@@ -256,13 +256,13 @@ def test_opt_out_is_counted_and_not_attributed_where_respected(
 
 
 @pytest.fixture(scope="module")
-def respect_dnt_1(start_server: Callable[..., Server]) -> Server:
-    return start_server("sqlite", respect_dnt="1")
+def respect_dnt_1(start_server_for_module: Callable[..., Server]) -> Server:
+    return start_server_for_module("sqlite", respect_dnt="1")
 
 
 @pytest.fixture(scope="module")
-def respect_dnt_0(start_server: Callable[..., Server]) -> Server:
-    return start_server("sqlite")
+def respect_dnt_0(start_server_for_module: Callable[..., Server]) -> Server:
+    return start_server_for_module("sqlite")
 
 
 # Countries and proxies
@@ -326,8 +326,11 @@ def test_country_is_that_of_the_operators_database(
 
 def holds(directory: Path, needles: list[bytes]) -> list[bytes]:
     """Return which of some byte strings are in any file under a directory."""
-    contents = [path.read_bytes() for path in _files(directory)]
-    return [needle for needle in needles if any(needle in content for content in contents)]
+    found: set[bytes] = set()
+    for path in _files(directory):
+        content = path.read_bytes()
+        found.update(needle for needle in needles if needle in content)
+    return [needle for needle in needles if needle in found]
 
 
 def _files(directory: Path) -> Iterator[Path]:
@@ -384,10 +387,9 @@ def test_no_file_holds_a_clients_address(
         ((directory,),) = server.query("SHOW data_directory")
         directories.append(Path(directory))
     server.stop()
-    for address in (*clients, peer):
-        forms = forms_of(address)
-        if server.database_url:
-            # Four bytes turn up by chance in what PostgreSQL keeps.
-            forms = [form for form in forms if len(form) > 4]
-        for directory in directories:
-            assert holds(directory, forms) == [], address
+    forms = [form for address in (*clients, peer) for form in forms_of(address)]
+    if server.database_url:
+        # Four bytes turn up by chance in what PostgreSQL keeps.
+        forms = [form for form in forms if len(form) > 4]
+    for directory in directories:
+        assert holds(directory, forms) == []

@@ -16,8 +16,8 @@ FRAMINGS = 30
 
 
 @pytest.fixture(scope="module")
-def one_process(start_server: Callable[..., Server]) -> Iterator[Server]:
-    server = start_server(workers="1", threads="4")
+def one_process(start_server_for_module: Callable[..., Server]) -> Iterator[Server]:
+    server = start_server_for_module(workers="1", threads="4")
     yield server
     assert "Traceback" not in server.log
 

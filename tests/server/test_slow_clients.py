@@ -38,8 +38,8 @@ UNFINISHED = {
 
 
 @pytest.fixture(scope="module")
-def one_process(start_server: Callable[..., Server]) -> Server:
-    return start_server(workers="1", threads="4")
+def one_process(start_server_for_module: Callable[..., Server]) -> Server:
+    return start_server_for_module(workers="1", threads="4")
 
 
 @contextmanager

@@ -27,9 +27,9 @@ LABELLED_SECONDS_MAX = 20
 
 
 @pytest.fixture(scope="module")
-def proxied(start_server: Callable[..., Server], database: str) -> Server:
+def proxied(start_server_for_module: Callable[..., Server], database: str) -> Server:
     """A server of two workers that believes one proxy, and may send to this machine."""
-    return start_server(database, trusted_proxies="1", webhook_private="1")
+    return start_server_for_module(database, trusted_proxies="1", webhook_private="1")
 
 
 def links_of(server: Server, pixel: dict[str, Any], count: int) -> list[str]:

@@ -13,9 +13,9 @@ TABLES = ("pixels", "users", "teams", "team_users", "api_keys", "shares", "recip
 
 
 @pytest.fixture(scope="module")
-def refusing(start_server: Callable[..., Server]) -> tuple[Server, dict[str, Any], str]:
+def refusing(start_server_for_module: Callable[..., Server]) -> tuple[Server, dict[str, Any], str]:
     """A server whose tables refuse new rows and changes, a pixel and a team that were before."""
-    server = start_server()
+    server = start_server_for_module()
     pixel = server.admin.create_pixel()
     team, _ = server.admin.post("/api/teams", {"name": "Team"}).json
     body = {"username": unique("user"), "password": PASSWORD, "role": "user"}

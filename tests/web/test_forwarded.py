@@ -22,8 +22,8 @@ NO_ADDRESS = ["unknown", "", "203.0.113.7.8", "203.0.113.7,", "a, b", "x" * 5000
 
 
 @pytest.fixture(scope="module")
-def behind_proxy(start_server: Callable[..., Server]) -> Server:
-    return start_server(trusted_proxies="1")
+def behind_proxy(start_server_for_module: Callable[..., Server]) -> Server:
+    return start_server_for_module(trusted_proxies="1")
 
 
 def visitors(server: Server, addresses: list[str]) -> int:

@@ -43,13 +43,15 @@ class Under:
 
 
 @pytest.fixture(scope="module")
-def by_header(start_server: Callable[..., Server]) -> Server:
-    return start_server(trusted_proxies="1", trusted_headers="for,proto,prefix", workers="1")
+def by_header(start_server_for_module: Callable[..., Server]) -> Server:
+    return start_server_for_module(
+        trusted_proxies="1", trusted_headers="for,proto,prefix", workers="1"
+    )
 
 
 @pytest.fixture(scope="module")
-def by_public_url(start_server: Callable[..., Server]) -> Server:
-    return start_server(public_url=PUBLIC, workers="1")
+def by_public_url(start_server_for_module: Callable[..., Server]) -> Server:
+    return start_server_for_module(public_url=PUBLIC, workers="1")
 
 
 @pytest.fixture(params=["header", "public URL"])

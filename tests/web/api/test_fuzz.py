@@ -34,9 +34,9 @@ UNHURRIED = hypothesis_settings(
 
 
 @pytest.fixture(scope="module")
-def fuzzed(start_server: Callable[..., Server]) -> Server:
+def fuzzed(start_server_for_module: Callable[..., Server]) -> Server:
     """A server of its own: the fuzzer may end users, keys and tokens."""
-    return start_server()
+    return start_server_for_module()
 
 
 @pytest.mark.parametrize("with_key", [True, False], ids=["with a key", "without"])

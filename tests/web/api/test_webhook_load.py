@@ -32,9 +32,9 @@ SENDERS = 6
 
 
 @pytest.fixture(scope="module")
-def telling(start_server: Callable[..., Server]) -> Server:
+def telling(start_server_for_module: Callable[..., Server]) -> Server:
     """A server that may send to this machine."""
-    return start_server(webhook_private="1", **UNBOUNDED)
+    return start_server_for_module(webhook_private="1", **UNBOUNDED)
 
 
 class Receiving:

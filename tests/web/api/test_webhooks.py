@@ -64,9 +64,11 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def telling(start_server: Callable[..., Server], request: pytest.FixtureRequest) -> Server:
+def telling(
+    start_server_for_module: Callable[..., Server], request: pytest.FixtureRequest
+) -> Server:
     """A server that may send to this machine, and sends hits of its own pixels only."""
-    return start_server(str(request.param), webhook_private="1")
+    return start_server_for_module(str(request.param), webhook_private="1")
 
 
 def hit(client: Client, pixel: dict[str, Any], query: str = "", agent: str = FIREFOX) -> None:

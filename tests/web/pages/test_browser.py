@@ -62,8 +62,8 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def server(start_server: Callable[..., Server]) -> Server:
-    return start_server("sqlite")
+def server(start_server_for_module: Callable[..., Server]) -> Server:
+    return start_server_for_module("sqlite")
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from tests.web.pages.test_pages import THUNDERBIRD, Browser, create_pixel, open_
 
 
 @pytest.fixture(scope="module")
-def telling(start_server: Callable[..., Server]) -> Server:
-    return start_server("sqlite", webhook_private="1")
+def telling(start_server_for_module: Callable[..., Server]) -> Server:
+    return start_server_for_module("sqlite", webhook_private="1")
 
 
 @pytest.fixture(scope="module")
