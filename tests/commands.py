@@ -6,8 +6,8 @@ it once (`tests.loaded`), and each call is a fork of that: nothing of a test is 
 
 from __future__ import annotations
 
+import importlib
 import os
-import runpy
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -165,6 +165,5 @@ def _become(env: dict[str, str], directory: Path, output: int, errors: int) -> N
     os.environ.update(env)
     os.chdir(directory)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
-    if "PYTHONPATH" in env:
-        # As Python does for a program that starts anew.
-        runpy.run_path(f"{env['PYTHONPATH']}/sitecustomize.py")
+    if "SKEW_FILE" in env:
+        importlib.import_module("tests.skewed_clock")

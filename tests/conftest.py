@@ -223,7 +223,7 @@ class Server:
         return self
 
     def _start_process(self, before: tuple[str, ...]) -> subprocess.Popen[bytes] | ServerProcess:
-        if not before:
+        if not before and "PYTHONPATH" not in self.env:
             return ServerProcess(
                 self.env, PROJECT_DIR, self.log_path, real_sign_in=self.real_sign_in
             )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.commands import run_prepare
 from tests.conftest import PROJECT_DIR, Server
 
 pytestmark = pytest.mark.processes
@@ -23,14 +23,7 @@ def odd_server(request: pytest.FixtureRequest, tmp_path: Path) -> Server:
 
 def prepared(server: Server) -> subprocess.CompletedProcess[str]:
     """Do what a start does before the first request."""
-    return subprocess.run(
-        [sys.executable, "-m", "server.prepare"],
-        cwd=PROJECT_DIR,
-        env=server.env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_prepare(server.env, PROJECT_DIR)
 
 
 def test_database_is_made_in_the_directory_as_it_is_written(
@@ -87,10 +80,15 @@ def test_database_that_an_older_version_put_elsewhere_is_named(tmp_path: Path) -
     ],
 )
 def test_tables_that_are_not_the_models_are_told_of_in_one_line(
-    request: pytest.FixtureRequest, database: str, tmp_path: Path, change: str, named: str
+    create_tables: Callable[[str, Path], str | None],
+    database: str,
+    tmp_path: Path,
+    change: str,
+    named: str,
 ) -> None:
-    url = request.getfixturevalue("postgres")() if database == "postgresql" else None
-    server = Server(tmp_path / "data", url)
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    server = Server(data_dir, create_tables(database, data_dir))
     assert prepared(server).returncode == 0
     whole, copy = tmp_path / "whole.db", tmp_path / "copy.db"
     if database == "sqlite":

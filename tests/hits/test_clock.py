@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -12,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import PROJECT_DIR, Client, Server, wait_until
+from tests.conftest import Client, Server, wait_until
 
 pytestmark = pytest.mark.processes
 
@@ -34,7 +32,6 @@ class SkewedServer(Server):
         self._moved = self._passed = 0.0
         self._write()
         self.env["SKEW_FILE"] = str(self._skew_file)
-        self.env["PYTHONPATH"] = str(PROJECT_DIR / "tests" / "skewed_clock")
 
     def move_clock(self, seconds: float) -> None:
         """Set the clock to so many seconds more than the true time."""
@@ -51,19 +48,6 @@ class SkewedServer(Server):
         written.write_text(f"{self._moved + self._passed} {self._passed}")
         written.replace(self._skew_file)
 
-    def cli(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run the command line by that clock, which Python takes on as it starts."""
-        command = [sys.executable, "-m", "cli", *args]
-        return subprocess.run(
-            command,
-            cwd=PROJECT_DIR,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=check,
-        )
-
 
 # On PostgreSQL its own clock dates hits, and nothing is deleted by a node's.
 BY_THE_NODES_CLOCK = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -71,22 +55,13 @@ BY_THE_NODES_CLOCK = pytest.mark.parametrize("database", ["sqlite"], indirect=Tr
 
 @pytest.fixture
 def skewed(
-    database: str, tmp_path: Path, request: pytest.FixtureRequest
+    database: str, tmp_path: Path, create_tables: Callable[[str, Path], str | None]
 ) -> Iterator[Callable[..., SkewedServer]]:
-    """Start servers whose clock can be moved, all on one database."""
-    url = request.getfixturevalue("postgres")() if database == "postgresql" else None
+    """Start a server whose clock can be moved."""
     started: list[SkewedServer] = []
 
     def start(**settings: str) -> SkewedServer:
-        directory = tmp_path / str(len(started))
-        directory.mkdir()
-        server = SkewedServer(directory, url, **settings)
-        if started:
-            server.admin.token = started[0].admin.token
-            if not url:
-                server.env["PIXELKEEP_DATABASE_URL"] = (
-                    f"sqlite:///{started[0].data_dir}/pixelkeep.db"
-                )
+        server = SkewedServer(tmp_path, create_tables(database, tmp_path), **settings)
         started.append(server)
         server.start()
         return server

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.commands import begin_prepare, run_prepare
 from tests.conftest import PASSWORD, PROJECT_DIR, Client, Server, wait_until
 
 pytestmark = pytest.mark.processes
@@ -33,11 +34,16 @@ def environment(data_dir: Path, **more: str) -> dict[str, str]:
     }
 
 
-def prepare(data_dir: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run what a start does before it serves."""
-    env = environment(data_dir, **options.pop("env", {}))
+def prepare(data_dir: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Do what a start does before it serves."""
+    return run_prepare(environment(data_dir, **more), PROJECT_DIR)
+
+
+def prepare_writing_to(data_dir: Path, **outputs: Any) -> subprocess.CompletedProcess[str]:
+    """Do so as a program of its own, whose outputs are these."""
+    env = environment(data_dir)
     return subprocess.run(
-        PREPARE, cwd=PROJECT_DIR, env=env, text=True, check=False, timeout=60, **options
+        PREPARE, cwd=PROJECT_DIR, env=env, text=True, check=False, timeout=60, **outputs
     )
 
 
@@ -65,7 +71,7 @@ def sign_in(base: str, password: str) -> int:
 
 
 def test_output_that_is_no_terminal_gets_the_files_path(tmp_path: Path) -> None:
-    said = prepare(tmp_path, capture_output=True)
+    said = prepare_writing_to(tmp_path, capture_output=True)
     assert said.returncode == 0, said
     file = tmp_path / FILE
     password, key = secrets_in(file.read_text())
@@ -77,7 +83,7 @@ def test_output_that_is_no_terminal_gets_the_files_path(tmp_path: Path) -> None:
 
 def test_terminal_gets_the_secrets(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
-    said = prepare(tmp_path, stdout=theirs, stderr=theirs)
+    said = prepare_writing_to(tmp_path, stdout=theirs, stderr=theirs)
     os.close(theirs)
     shown = os.read(ours, 65_536).decode()
     os.close(ours)
@@ -87,7 +93,7 @@ def test_terminal_gets_the_secrets(tmp_path: Path) -> None:
 
 def test_output_that_cant_be_written_leaves_the_file(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
-        said = prepare(tmp_path, stdout=full, stderr=subprocess.PIPE)
+        said = prepare_writing_to(tmp_path, stdout=full, stderr=subprocess.PIPE)
     assert said.returncode == 0, said
     assert secrets_in((tmp_path / FILE).read_text())
 
@@ -118,15 +124,13 @@ def answers(server: Server) -> bool:
 def test_start_that_is_killed_locks_nobody_out(
     tmp_path: Path, serve: Callable[[Path], Server], delay_seconds: float
 ) -> None:
-    process = subprocess.Popen(
-        PREPARE, cwd=PROJECT_DIR, env=environment(tmp_path), stdout=subprocess.DEVNULL
-    )
-    while not (tmp_path / FILE).exists() and process.poll() is None:
+    process = begin_prepare(environment(tmp_path), PROJECT_DIR)
+    while not (tmp_path / FILE).exists() and process.is_alive():
         time.sleep(0.0005)
     time.sleep(delay_seconds)
     process.kill()
-    process.wait()
-    assert prepare(tmp_path, stdout=subprocess.DEVNULL).returncode == 0
+    process.join()
+    assert prepare(tmp_path).returncode == 0
     server = serve(tmp_path)
     password, key = secrets_in((tmp_path / FILE).read_text())
     assert server.admin.with_token(key).get("/api/me").status == 200
@@ -136,13 +140,10 @@ def test_start_that_is_killed_locks_nobody_out(
 def test_starts_at_once_make_one_admin_who_can_sign_in(
     tmp_path: Path, serve: Callable[[Path], Server]
 ) -> None:
-    starts = [
-        subprocess.Popen(
-            PREPARE, cwd=PROJECT_DIR, env=environment(tmp_path), stdout=subprocess.DEVNULL
-        )
-        for _ in range(3)
-    ]
-    assert [start.wait() for start in starts] == [0] * 3
+    starts = [begin_prepare(environment(tmp_path), PROJECT_DIR) for _ in range(3)]
+    for start in starts:
+        start.join()
+    assert [start.exitcode for start in starts] == [0] * 3
     server = serve(tmp_path)
     assert sign_in(server.base, secrets_in((tmp_path / FILE).read_text())[0]) == 200
     assert server.query("SELECT count(*) FROM users") == [(1,)]
@@ -201,11 +202,11 @@ def test_file_that_cant_be_written_makes_no_admin_whose_password_nobody_knows(
 ) -> None:
     (tmp_path / FILE).mkdir()
     env = {"PIXELKEEP_DATABASE_URL": postgres()}
-    said = prepare(tmp_path, env=env, capture_output=True)
+    said = prepare(tmp_path, **env)
     assert said.returncode != 0
     [line] = said.stderr.splitlines()
     assert "PIXELKEEP_ADMIN_PASSWORD" in line
     chosen = {**env, "PIXELKEEP_ADMIN_PASSWORD": "chosen by the operator"}
-    said = prepare(tmp_path, env=chosen, capture_output=True)
+    said = prepare(tmp_path, **chosen)
     assert said.returncode == 0, said
     assert "keys create" in said.stdout

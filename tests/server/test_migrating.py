@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 
 from core.database import BUSY_TIMEOUT_MS
 from core.locks import ADVISORY_LOCK
+from tests.commands import run_prepare
 from tests.conftest import PROJECT_DIR, Server, wait_until
 
 # Longer than a request would wait.
@@ -27,15 +27,7 @@ def node(postgres: Callable[[], str], tmp_path: Path) -> Server:
 
 
 def prepared(node: Server) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "server.prepare"],
-        cwd=PROJECT_DIR,
-        env=node.env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_prepare(node.env, PROJECT_DIR)
 
 
 def test_a_node_waits_for_another_that_migrates_and_says_so(node: Server) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import PROJECT_DIR, START_SECONDS_MAX, Client, free_port
+from tests.commands import run_start
+from tests.conftest import PROJECT_DIR, START_SECONDS_MAX, Client, Server, free_port
 
 pytestmark = pytest.mark.processes
 
@@ -33,10 +36,7 @@ class Checkout:
             check=True,
         )
         for name in listed.stdout.splitlines():
-            copy = directory / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes((PROJECT_DIR / name).read_bytes())
-            copy.chmod((PROJECT_DIR / name).stat().st_mode)
+            copy_with_bytecode(PROJECT_DIR / name, directory / name)
         (directory / ".venv").mkdir()
         for part in ("bin", "lib", "pyvenv.cfg"):
             (directory / ".venv" / part).symlink_to(Path(sys.prefix) / part)
@@ -94,6 +94,15 @@ class Checkout:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
+
+
+def copy_with_bytecode(file: Path, copy: Path) -> None:
+    """Copy a file as old as it is, and what Python has compiled of it, which takes seconds."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(file, copy)
+    compiled = Path(cache_from_source(file))
+    if file.suffix == ".py" and compiled.exists():
+        copy_with_bytecode(compiled, Path(cache_from_source(copy)))
 
 
 @pytest.fixture
@@ -290,9 +299,10 @@ def test_start_with_a_file_that_is_no_database_is_one_line(checkout: Checkout) -
     ],
 )
 def test_start_with_a_bad_setting_is_one_line(
-    checkout: Checkout, name: str, value: str, words: list[str]
+    tmp_path: Path, name: str, value: str, words: list[str]
 ) -> None:
-    one_line(checkout.run("script/server", **{name: value}), name, *words)
+    said = run_start(Server(tmp_path, None).env | {name: value}, PROJECT_DIR)
+    one_line(said, name, *words)
 
 
 def test_start_with_a_password_of_ones_own_does_not_print_it(checkout: Checkout) -> None:

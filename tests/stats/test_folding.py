@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import secrets
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -47,9 +43,10 @@ from pixels import pixels
 from stats import arithmetic, compacting, folding, opens, questions, rebuilding, shapes, store
 from stats.reading import Reading
 from stats.shapes import Event, Filter, Question
-from tests.conftest import PROJECT_DIR
+from tests.commands import FORKS
 from tests.in_process import application, new_environment
 from tests.recount import Recount, stored_hits
+from tests.stats.other_processes import fold, hold_the_folders_turn, label_and_die
 from upkeep import bursts
 
 ASKERS = 6
@@ -511,19 +508,6 @@ def test_answers_stay_exact_while_hits_come_and_the_house_is_kept(app: Flask) ->
         world.check()
 
 
-HOLD = """
-import os, sys
-from core.database import db
-from core.locks import folders_turn
-from core import settings
-from app import create_app
-with create_app(settings.load(os.environ)).app_context():
-    with folders_turn(db.engine, int(sys.argv[1]), 10) as mine:
-        print(mine, flush=True)
-        sys.stdin.read()
-"""
-
-
 @pytest.mark.processes
 def test_question_waits_for_another_process_that_folds_and_not_for_too_long(
     app: Flask, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
@@ -534,30 +518,15 @@ def test_question_waits_for_another_process_that_folds_and_not_for_too_long(
     world.hits_come(count=20, gap_ms=1_000)
     question = Question(world.number, START, START + timedelta(days=30), "all")
     monkeypatch.setattr(folding, "FOLD_SECONDS_MAX", 0.2)
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(world.number)],
-        cwd=PROJECT_DIR,
-        env={**os.environ, **environment},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as process:
-        assert process.stdout
-        assert process.stdout.readline() == b"True\n"
-        assert questions.totals(question).pageviews == 20
-        process.communicate()
+    ours, theirs = FORKS.Pipe()
+    process = FORKS.Process(target=hold_the_folders_turn, args=(environment, world.number, theirs))
+    process.start()
+    theirs.close()
+    assert ours.recv() is True
+    assert questions.totals(question).pageviews == 20
+    ours.send("enough")
+    process.join()
     assert questions.totals(question).pageviews == 40
-
-
-FOLD = """
-import os, sys
-from app import create_app
-from core import settings
-from stats import arithmetic, compacting, folding
-arithmetic.PIECE_HITS_MAX = 16
-compacting.RECENT_HITS_MIN = 4
-with create_app(settings.load(os.environ)).app_context():
-    while folding.fold(int(sys.argv[1]), 5): print("folded", flush=True)
-"""
 
 
 @pytest.mark.processes
@@ -568,32 +537,16 @@ def test_killed_while_folding_loses_and_doubles_nothing(
     for _ in range(4):
         for _ in range(3):
             world.hits_come()
-        process = subprocess.Popen(
-            [sys.executable, "-c", FOLD, str(world.number)],
-            cwd=PROJECT_DIR,
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-        )
-        assert process.stdout
+        ours, theirs = FORKS.Pipe()
+        process = FORKS.Process(target=fold, args=(environment, world.number, theirs))
+        process.start()
+        theirs.close()
         for _ in range(world.random.randrange(1, 8)):
-            assert process.stdout.readline() == b"folded\n"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+            assert ours.recv() == "folded"
+        process.kill()
+        process.join()
+        ours.close()
     world.check()
-
-
-LABEL = """
-import json, os, signal, sys
-from app import create_app
-from core import settings
-from hits.bursts import Sighting
-from stats import rebuilding
-from upkeep import bursts
-rebuilding.rebuild = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
-with create_app(settings.load(os.environ)).app_context():
-    bursts.label([Sighting(*row) for row in json.loads(sys.argv[1])], 1)
-"""
 
 
 @pytest.mark.processes
@@ -603,13 +556,10 @@ def test_killed_after_a_burst_was_labelled_the_next_start_counts_it(
     world = new_world(1)
     world.hits_come(80, 100_000)
     world.some_are_folded()
-    killed = subprocess.run(
-        [sys.executable, "-c", LABEL, json.dumps(world.sightings())],
-        cwd=PROJECT_DIR,
-        env={**os.environ, **environment},
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL
+    process = FORKS.Process(target=label_and_die, args=(environment, world.sightings()))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     db.session.commit()
     assert bursts.finish(RULES_VERSION) == 1
     assert bursts.finish(RULES_VERSION) == 0

@@ -1,4 +1,4 @@
-"""Moves the clocks of the Python process that finds this on its path, and nothing else's.
+"""Moves the clocks of the process that loads this, and of its children, and nothing else's.
 
 `SKEW_FILE` names a file that holds the seconds to add to the clock that people set, and those to
 add to the one since the machine's start; write it again and the clocks move.
