@@ -288,15 +288,16 @@ class World:
         )
 
     def check_recipients(self) -> None:
+        hits = self.hits
         rows = db.session.scalars(select(Recipient).where(Recipient.pixel_number == self.number))
         for row in rows.all():
             db.session.refresh(row)
-            classes = [hit.source.hit_class for hit in self.hits if hit.visitor == row.visitor]
+            classes = [hit.source.hit_class for hit in hits if hit.visitor == row.visitor]
             counts = tuple(classes.count(hit_class) for hit_class in ("open", "prefetch", "bot"))
             assert (row.opens, row.prefetches, row.bots) == counts
             opens = [
                 hit.at
-                for hit in self.hits
+                for hit in hits
                 if hit.visitor == row.visitor and hit.source.hit_class == "open"
             ]
             if not (self.reclassified and self.pruned):
@@ -304,7 +305,7 @@ class World:
                 assert row.last_opened_at == max(opens, default=None)
             assert STATUSES[row.status] == _status_of(counts)
             if opens and not self.pruned:
-                last = [hit for hit in self.hits if hit.at == max(opens)]
+                last = [hit for hit in hits if hit.at == max(opens)]
                 assert row.last_profile in [self.profile_of(hit) for hit in last]
 
 
