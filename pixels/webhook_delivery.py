@@ -24,6 +24,7 @@ from core.locks import writing
 from hits.classify import IMPORTED
 from models import HIT_ID_SHIFT, Hit, Pixel, Profile, Recipient, Webhook
 from pixels import webhooks
+from pixels.webhook_pace import Pace
 from pixels.webhook_transport import DeliveryOutcome, Endpoint
 from stats import ids
 from stats.shapes import Event
@@ -72,7 +73,10 @@ class Openers:
 
 
 class Turn:
-    """One webhook's turn: sends what is due, and stores how far that came."""
+    """One webhook's turn: sends what is due, and stores how far that came.
+
+    It is made by the thread that takes it, whose use of the processor it watches.
+    """
 
     def __init__(
         self, webhook: Webhook, state: DeliveryState, secret: str, *, private_allowed: bool
@@ -88,6 +92,7 @@ class Turn:
         self._stored_at = time.monotonic()
         self._give_up_at = self._stored_at + ROUND_SECONDS_MAX
         self._is_changed = False
+        self._pace = Pace()
         if state.endpoint is None or state.version != webhook.version:
             if state.endpoint:
                 state.endpoint.close()
@@ -154,6 +159,7 @@ class Turn:
 
     def _try(self, pixel: Pixel, hit: Event, waiting: dict[str, Any]) -> bool:
         """Send an event once; tell whether it is to be tried again."""
+        time.sleep(self._pace.pause_seconds())
         waiting["attempt"] += 1
         outcome = self._send(pixel, hit, waiting["kind"])
         self._write_down(outcome, waiting, str(ids.event_id(pixel, hit)))
