@@ -35,7 +35,6 @@ from web.api import (
 )
 from web.api import pixels as pixels_api
 from web.api.blueprint import JsonApi
-from web.api.document import Document
 from web.api.json_body import BODY_BYTES_MAX
 from web.forwarded import Forwarded
 from web.pages import (
@@ -115,7 +114,7 @@ def create_app(settings: Settings) -> Flask:
         service,
     ):
         api.register_blueprint(module.blueprint)
-    app.extensions["api_document"] = Document(api.spec)
+    app.extensions["api_document"] = api
     app.register_blueprint(service.pages)
     for blueprint in (
         sign_in.blueprint,

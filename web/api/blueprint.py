@@ -11,7 +11,9 @@ Whatever a body or a query gets wrong becomes one 400 that names each field.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import flask
@@ -102,6 +104,11 @@ class JsonBlueprint(Blueprint):
 
         return decorator
 
+    def register_views_in_doc(self, api: JsonApi, *arguments: Any, **options: Any) -> None:
+        """Have the routes documented once the document is asked for, which may be never."""
+        document = super().register_views_in_doc
+        api.undocumented.append(partial(document, api, *arguments, **options))
+
     def alias(self, rule: str, view: Callable[..., Any]) -> None:
         """Answer GETs of another path by a view that is documented where it stands."""
         endpoint = f"{view.__name__}_alias"
@@ -116,13 +123,23 @@ class JsonApi(Api):
     DEFAULT_ERROR_RESPONSE_NAME = None
 
     def __init__(self, app: Flask) -> None:
+        # What documents the routes that aren't yet.
+        self.undocumented: list[Callable[[], None]] = []
+        self._documenting = threading.Lock()
         super().__init__(app)
         for name, scheme in SECURITY_SCHEMES.items():
             self.spec.components.security_scheme(name, scheme)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document of all routes, the image's included."""
+        with self._documenting:
+            while self.undocumented:
+                self.undocumented.pop(0)()
+        return finished(self.spec.to_dict())
+
     def _openapi_json(self) -> Response:
         """Serve the document as clients are made from it."""
-        document = finished(self.spec.to_dict())
+        document = self.to_dict()
         document["servers"][0]["url"] = f"{flask.request.script_root}/"
         return compressed(jsonify(document))
 

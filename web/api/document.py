@@ -12,7 +12,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from apispec import APISpec
 from marshmallow import class_registry
 from marshmallow.exceptions import RegistryError
 
@@ -39,17 +38,6 @@ TOO_LONG = {
 REFUSED = ("segment", "cohort")
 
 Json = dict[str, Any]
-
-
-class Document:
-    """The document of an API, as everything that shows it reads it."""
-
-    def __init__(self, spec: APISpec) -> None:
-        self._spec = spec
-
-    def to_dict(self) -> Json:
-        """Return the document of all routes, the image's included."""
-        return finished(self._spec.to_dict())
 
 
 def finished(spec: Json) -> Json:
