@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from typing import Any
 
 from flask import Blueprint, Response, current_app
-from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.database import db
 from core.locks import probe_write
 from core.sqlite import has_wal_reset_bug, sqlite_version
 from core.tables import tables_problem
+from hits.metrics import Gauge
 from schemas import Ok
 from stats import future
 from upkeep import retention
@@ -72,11 +73,13 @@ def robots() -> Response:
 @pages.get("/metrics")
 def metrics() -> Response:
     """Return hits, commits, failures, the queue and the last retention, for Prometheus."""
-    text = current_app.extensions["metrics"].text(_retention())
+    # Loaded where somebody asks.
+    exposition = importlib.import_module("hits.exposition")
+    text = exposition.text(current_app.extensions["metrics"], _retention())
     return Response(text, mimetype="text/plain")
 
 
-def _retention() -> list[GaugeMetricFamily]:
+def _retention() -> list[Gauge]:
     """Return when old hits went by themselves last, and what went; nothing if they never did."""
     try:
         run = retention.last_run()
@@ -85,8 +88,8 @@ def _retention() -> list[GaugeMetricFamily]:
     if run is None or run.ran_at is None:
         return []
     return [
-        GaugeMetricFamily(f"pixelkeep_retention_{name}", text, value=value)
-        for name, text, value in (
+        Gauge(f"pixelkeep_retention_{name}", meaning, value)
+        for name, meaning, value in (
             (
                 "last_run_timestamp_seconds",
                 "When old hits went by themselves last.",
