@@ -9,12 +9,13 @@ grow without any agent taking longer.
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import chain
-from typing import Final, NamedTuple
-
-from crawleruseragents import CRAWLER_USER_AGENTS_DATA
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from hits.words import Vocabulary
 
@@ -594,13 +595,23 @@ def listed_crawlers() -> dict[str, tuple[str, ...]]:
     A pattern of which that can't be told is left out; tests say how few of its agents that costs.
     """
     index: dict[str, list[str]] = {}
-    for crawler in CRAWLER_USER_AGENTS_DATA:
+    for crawler in _crawler_user_agents():
         pattern = crawler["pattern"]
         if pattern in NOT_CRAWLERS:
             continue
         for token in _tokens_of(pattern):
             index.setdefault(token, []).append(pattern)
     return {token: tuple(patterns) for token, patterns in index.items()}
+
+
+def _crawler_user_agents() -> list[dict[str, Any]]:
+    """Return what crawler-user-agents lists; to import it would keep its examples in memory."""
+    package = find_spec("crawleruseragents")
+    assert package
+    assert package.origin
+    listed = Path(package.origin).with_name("crawler-user-agents.json")
+    rows: list[dict[str, Any]] = json.loads(listed.read_text(encoding="utf-8"))
+    return rows
 
 
 @functools.cache

@@ -216,14 +216,13 @@ def test_third_party_imports_are_required() -> None:
         name: (PROJECT_DIR / f"{name}.txt").read_text().lower().replace("-", "_")
         for name in ("requirements", "requirements-dev")
     }
-    distributions = {"crawleruseragents": "crawler_user_agents"}
     known = {*(room_of(module) for module in FILES), *sys.stdlib_module_names, "_typeshed"}
     for module in FILES:
         # The benchmarks may use what the tests use.
         allowed = required["requirements"]
         allowed += required["requirements-dev"] * (room_of(module) == "bench")
         for name in {imported.partition(".")[0] for imported in imports_of(module)} - known:
-            assert distributions.get(name, name) in allowed, f"{module} imports {name}"
+            assert name in allowed, f"{module} imports {name}"
 
 
 DOCUMENTS = ("architecture", "durability", "privacy")
