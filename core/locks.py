@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import functools
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -113,7 +112,7 @@ def is_busy(error: Exception) -> bool:
     cause = error.orig if isinstance(error, OperationalError) else error
     if getattr(cause, "sqlstate", None) == POSTGRESQL_LOCK_NOT_AVAILABLE:
         return True
-    return getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+    return bool(getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite_module.SQLITE_BUSY)
 
 
 def lock_shared_state(connection: Connection, *, exclusive: bool) -> None:
@@ -149,7 +148,7 @@ def write_lock(engine: Engine, patience_s: float = BUSY_TIMEOUT_MS / 1000) -> It
 
 def _too_long() -> Exception:
     error = sqlite_module.OperationalError("the writers' line is too long")
-    error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    error.sqlite_errorcode = sqlite_module.SQLITE_BUSY
     return error  # type: ignore[no-any-return]
 
 

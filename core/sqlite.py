@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from sqlalchemy import Engine
 try:
     import pysqlite3.dbapi2 as driver
 except ImportError:  # No wheel for this platform: the system's SQLite serves.
-    driver = sqlite3
+    import sqlite3 as driver
 
 sqlite_module: Any = driver
 # statx(2) and <linux/stat.h>.

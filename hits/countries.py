@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import iptocc
-import maxminddb
 
 from core.settings import SettingsError
 
@@ -23,6 +22,9 @@ def lookup_with(geoip_db: Path | None) -> Lookup:
     """
     if geoip_db is None:
         return _built_in
+    # Loaded where there is such a file.
+    import maxminddb
+
     try:
         # Read into memory: one copy, shared by the workers that are forked later.
         reader = maxminddb.open_database(geoip_db, maxminddb.MODE_MEMORY)

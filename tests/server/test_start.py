@@ -342,3 +342,22 @@ def test_setup_without_a_usable_python_is_one_line(
         part.unlink()
     path = stand_in(tmp_path / "bin", behaviour)
     one_line(checkout.run("script/server", PATH=path), *words)
+
+
+def test_a_server_on_sqlite_loads_nothing_that_is_needed_elsewhere_only(tmp_path: Path) -> None:
+    program = (
+        "import sys; import server.start, server.worker, wsgi;"
+        " print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=PROJECT_DIR,
+        env={"PIXELKEEP_DATA_DIR": str(tmp_path), "PIXELKEEP_SECRET_KEY": "k" * 64},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(done.stdout.split())
+    assert {"flask", "numpy", "sqlalchemy"} <= loaded
+    elsewhere = {"alembic", "flask_migrate", "maxminddb", "prometheus_client", "psycopg"}
+    assert not loaded & (elsewhere | {"crawleruseragents"})
