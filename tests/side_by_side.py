@@ -9,18 +9,26 @@ from xdist.workermanage import WorkerController
 
 # The seconds of the files that take longest, roughly, so that none is begun when all else is done.
 SECONDS = {
-    "tests/hits/test_failures.py": 120,
+    "tests/web/api/test_webhooks.py": 112,
     "tests/web/pages/test_browser.py": 106,
-    "tests/web/api/test_webhooks.py": 95,
     "tests/deploy/test_nodes.py": 81,
-    "tests/hits/test_clock.py": 53,
-    "tests/hits/test_network.py": 49,
-    "tests/stats/test_folding.py": 48,
-    "tests/web/api/test_document_clients.py": 44,
-    "tests/web/api/test_fuzz.py": 44,
-    "tests/web/api/test_webhook_waiting.py": 42,
-    "tests/upkeep/test_imports.py": 42,
-    "tests/server/test_first_start.py": 41,
+    "tests/hits/test_clock.py": 55,
+    "tests/hits/test_failures.py": 55,
+    "tests/hits/test_network.py": 55,
+    "tests/server/test_start.py": 53,
+    "tests/upkeep/test_moving.py": 50,
+    "tests/web/api/test_fuzz.py": 46,
+    "tests/web/api/test_webhook_waiting.py": 45,
+    "tests/upkeep/test_bursts.py": 40,
+    "tests/upkeep/test_imports.py": 39,
+    "tests/upkeep/test_retention.py": 39,
+    "tests/server/test_housekeeping.py": 38,
+    "tests/stats/test_folding.py": 37,
+    "tests/web/api/test_webhook_load.py": 35,
+    "tests/server/test_slow_clients.py": 35,
+    "tests/server/test_migrating.py": 31,
+    "tests/hits/test_privacy.py": 31,
+    "tests/upkeep/test_demo.py": 30,
 }
 # Files whose tests share nothing that is dear, and that are many: each is handed out in parts.
 PARTS = {"tests/web/test_permissions.py": 8}
