@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from pathlib import Path
@@ -46,7 +47,11 @@ def name_of(path: Path) -> str:
 
 
 FILES = {name_of(path): path for path in sorted(PROJECT_DIR.rglob("*.py")) if is_ours(path)}
-TREES = {name: ast.parse(path.read_text()) for name, path in FILES.items()}
+
+
+@functools.cache
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(FILES[module].read_text())
 
 
 def room_of(module: str) -> str:
@@ -56,7 +61,7 @@ def room_of(module: str) -> str:
 def imports_of(module: str, known: set[str] | None = None) -> set[str]:
     """Return what a module imports, wherever in it, but for type checkers."""
     known = set(FILES) if known is None else known
-    tree = TREES[module]
+    tree = tree_of(module)
     for_types = {
         id(inner)
         for node in ast.walk(tree)
@@ -126,7 +131,7 @@ def test_the_domain_is_asked_by_typed_arguments_and_not_by_requests() -> None:
     for module in FILES:
         if room_of(module) not in {"pixels", "people"}:
             continue
-        for node in ast.walk(TREES[module]):
+        for node in ast.walk(tree_of(module)):
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
                 asked.append(node.name)
                 for argument in (*node.args.args, *node.args.kwonlyargs):
@@ -193,13 +198,13 @@ def test_the_environment_is_read_where_the_program_starts_and_nowhere_else() -> 
 
 @pytest.mark.parametrize("module", sorted(FILES))
 def test_every_file_opens_with_its_job(module: str) -> None:
-    assert ast.get_docstring(TREES[module])
+    assert ast.get_docstring(tree_of(module))
 
 
 def test_a_package_says_its_job_and_nothing_else() -> None:
     for module, path in FILES.items():
         if path.name == "__init__.py":
-            assert len(TREES[module].body) == 1, module
+            assert len(tree_of(module).body) == 1, module
 
 
 def test_tests_mirror_the_house() -> None:
@@ -248,8 +253,8 @@ def names_in(tree: ast.AST, prefix: str = "") -> set[str]:
 def test_documents_point_to_lines_that_are_there(document: str) -> None:
     text = (PROJECT_DIR / "docs" / f"{document}.md").read_text()
     by_leaf: dict[str, set[str]] = {}
-    for module, tree in TREES.items():
-        by_leaf.setdefault(module.rpartition(".")[2], set()).update(names_in(tree))
+    for module in FILES:
+        by_leaf.setdefault(module.rpartition(".")[2], set()).update(names_in(tree_of(module)))
     leaves = set(by_leaf) - {"pixelkeep"}
     pointers = [found for found in POINTER.findall(text) if found[0] in leaves and found[1] != "py"]
     assert pointers
