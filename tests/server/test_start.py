@@ -107,7 +107,8 @@ def copy_with_bytecode(file: Path, copy: Path) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Iterator[Checkout]:
-    made = Checkout(tmp_path / "pixelkeep")
+    # Names that shells, URLs and settings files take for something else.
+    made = Checkout(tmp_path / "a b 100%" / "pixelkeep")
     yield made
     made.close()
 
