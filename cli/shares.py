@@ -54,7 +54,8 @@ def create_share(slug: str, name: str) -> None:
     click.echo(_url_of(shares.create(pixel_named(slug), values["name"], values["parameters"])))
 
 
-@share_commands.command("end")
+# One link in 64 ends in what begins with a hyphen, and is no option.
+@share_commands.command("end", context_settings={"ignore_unknown_options": True})
 @click.argument("share")
 @yes
 def end_share(share: str, yes: bool) -> None:
