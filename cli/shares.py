@@ -54,7 +54,7 @@ def create_share(slug: str, name: str) -> None:
     click.echo(_url_of(shares.create(pixel_named(slug), values["name"], values["parameters"])))
 
 
-# One link in 64 ends in what begins with a hyphen, and is no option.
+# One slug in 64 begins with a hyphen, and must not be taken for an option.
 @share_commands.command("end", context_settings={"ignore_unknown_options": True})
 @click.argument("share")
 @yes
