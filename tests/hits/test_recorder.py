@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flask import Flask
@@ -26,6 +25,7 @@ from people import accounts
 from pixels import pixels, recipients
 from server.prepare import prepare
 from tests.conftest import PASSWORD, wait_until
+from tests.plans import noted, steps_of
 
 HITS = 10
 
@@ -98,29 +98,14 @@ def test_steady_hit_costs_one_statement(app: Flask) -> None:
 
 
 def test_no_statement_of_a_hit_reads_all_rows_of_its_pixel(app: Flask) -> None:
-    ran: list[tuple[str, Any]] = []
-    engine = app.extensions["intake"]._recorder._engine
     pixel = db.session.scalars(select(Pixel)).one()
     (link,) = recipients.issue(app.extensions["links"], pixel, ["ann@example.org"], None, "")
-    event.listen(
-        engine,
-        "before_cursor_execute",
-        lambda _, __, statement, values, ___, is_many: ran.append(
-            (statement, values[0] if is_many else values)
-        ),
-    )
     client = app.test_client()
-    for path in (link.url, "/p/p?r=ann", "/p/p?r=bob&utm_source=x"):
-        headers = {"User-Agent": f"Odd {path}", "Referer": f"http://odd.example{path}"}
-        assert client.get(path, headers=headers).status_code == 200
-    plans = {
-        step
-        for statement, values in [*ran]
-        if not statement.startswith(("BEGIN", "PRAGMA"))
-        for *_, step in db.session.connection().exec_driver_sql(
-            f"EXPLAIN QUERY PLAN {statement}", values
-        )
-    }
+    with noted(app.extensions["intake"]._recorder._engine) as statements:
+        for path in (link.url, "/p/p?r=ann", "/p/p?r=bob&utm_source=x"):
+            headers = {"User-Agent": f"Odd {path}", "Referer": f"http://odd.example{path}"}
+            assert client.get(path, headers=headers).status_code == 200
+    plans = {step for step, _ in steps_of(statements)}
     assert any("ix_recipients_person" in step for step in plans)
     # Of these tables there are a row, or two.
     few = ("SCAN catalogue", "SCAN salts")

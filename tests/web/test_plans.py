@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import event
 
 import auth
 from core.database import db
@@ -19,6 +17,7 @@ from people import accounts
 from pixels import pixels, recipients
 from tests.conftest import PASSWORD
 from tests.in_process import application
+from tests.plans import noted, steps_of
 
 NAME = "ann@example.org"
 RANGE = "startAt=0&endAt=4102444800000"
@@ -53,25 +52,12 @@ def test_no_answer_reads_all_hits_or_all_people_that_there_are(app: Flask) -> No
     owner = db.session.query(User).filter_by(username="owner").one()
     pixel = db.session.query(Pixel).filter_by(slug="first").one()
     headers = {"Authorization": f"Bearer {auth.issue_token(owner)}"}
-    ran: list[tuple[str, Any]] = []
-    event.listen(
-        db.engine,
-        "before_cursor_execute",
-        lambda _, __, statement, values, ___, is_many: ran.append(
-            (statement, values[0] if is_many else values)
-        ),
-    )
-    for path in PATHS:
-        answer = app.test_client().get(path.format(id=pixel.id), headers=headers)
-        assert answer.status_code == 200, path
-    asked = [(statement, values) for statement, values in ran if statement[:4] in ("SELE", "WITH")]
-    assert len(asked) > len(PATHS)
+    with noted(db.engine) as statements:
+        for path in PATHS:
+            answer = app.test_client().get(path.format(id=pixel.id), headers=headers)
+            assert answer.status_code == 200, path
+    assert len(statements) > len(PATHS)
     read_everything = {
-        (step, statement)
-        for statement, values in asked
-        for *_, step in db.session.connection().exec_driver_sql(
-            f"EXPLAIN QUERY PLAN {statement}", values
-        )
-        if EVERYTHING.search(step)
+        (step, statement) for step, statement in steps_of(statements) if EVERYTHING.search(step)
     }
     assert read_everything == set()
