@@ -26,6 +26,7 @@ _REASONS = {
     414: ("URI Too Long", "uri-too-long"),
     431: ("Request Header Fields Too Large", "request-header-fields-too-large"),
     500: ("Internal Server Error", "internal-server-error"),
+    501: ("Not Implemented", "not-implemented"),
     503: ("Service Unavailable", "service-unavailable"),
 }
 _TARGET = re.compile(rb"([^ \t]*)[ \t]+(?:[A-Za-z][A-Za-z0-9+.-]*://[^/? ]*)?(/[^? ]*)")
@@ -57,6 +58,8 @@ def reason_for(error: Exception) -> tuple[int, str]:
         return 414, f"The first line is over {BYTES_MAX} bytes."
     if isinstance(error, http_errors.LimitRequestHeaders):
         return 431, f"There are over {FIELDS_MAX} headers, or one is over {BYTES_MAX} bytes."
+    if isinstance(error, http_errors.UnsupportedTransferCoding):
+        return 501, "Of transfer codings only chunked can be read."
     if isinstance(error, http_errors.ParseException):
         return 400, f"The request can't be read: {error}"
     return 500, "Something went wrong on our side."

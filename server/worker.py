@@ -35,6 +35,7 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from server import http_heads
 from server.http_heads import Asked
+from server.lenient_request import LenientRequest
 from server.receiving import Arrival, Chunks, State
 from server.refusals import reason_for, refusal
 
@@ -237,6 +238,7 @@ class Worker(ThreadWorker):
             conn.init()
             conn.sock.setblocking(False)
             conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _WRITE_TIMEOUT)
+            conn.parser.mesg_class = LenientRequest
             conn.parser.unreader = BoundedUnreader(conn.sock)
         received = arrival.taken()
         asked = http_heads.read(received)

@@ -29,6 +29,24 @@ def test_both_readers_answer_and_store_alike(one_process: Server) -> None:
         assert comparison.differences(draws) == []
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"Transfer-Encoding: gzip, chunked",
+        b"Transfer-Encoding: br",
+        b"Transfer-Encoding: gzip\r\nContent-Length: 1",
+        b"Expect: nonsense",
+        b"Expect: 100-continue, nonsense",
+    ],
+)
+def test_both_readers_answer_alike_whatever_a_head_asks_for(
+    one_process: Server, field: bytes
+) -> None:
+    comparison = readers.Comparison(one_process)
+    line = b"GET /p/%b HTTP/1.1\r\n" % comparison.slug
+    assert comparison.differences([line + field + b"\r\n\r\nx" + line + b"\r\n"]) == []
+
+
 def test_odd_framings_are_answered_while_images_are(one_process: Server) -> None:
     slug = one_process.admin.create_pixel()["slug"]
     dice = random.Random(SEED)

@@ -112,6 +112,33 @@ def test_body_that_is_too_large_or_odd_has_its_error(
     assert "Traceback" not in one_process.log
 
 
+@pytest.mark.parametrize(
+    "codings",
+    [
+        b"Transfer-Encoding: gzip, chunked",
+        b"Transfer-Encoding: br, chunked",
+        b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked",
+    ],
+)
+def test_body_in_a_coding_that_nobody_decodes_is_not_taken_as_plain(
+    one_process: Server, codings: bytes
+) -> None:
+    request = CHUNKED.replace(b"Transfer-Encoding: chunked", codings) + b"2\r\n{}\r\n0\r\n\r\n"
+    with connected(one_process, 1, request) as [client]:
+        answer = b"".join(iter(lambda: client.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 501 ")
+    assert b"Content-Type: application/json" in answer
+    assert b'"not-implemented"' in answer
+
+
+def test_expectation_that_nobody_knows_changes_nothing(one_process: Server) -> None:
+    request = HEAD + b"Expect: nonsense\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+    with connected(one_process, 1, request) as [client]:
+        answer = b"".join(iter(lambda: client.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 BAD REQUEST")
+    assert b"username" in answer
+
+
 def test_form_in_unreadable_chunks_is_the_senders_fault(one_process: Server) -> None:
     request = CHUNKED.replace(b"/api/auth/login", b"/sign-in") + b"zz\r\n"
     request = request.replace(b"application/json", b"application/x-www-form-urlencoded")
