@@ -1,4 +1,4 @@
-"""Addresses of clients: one form for each, whatever proxies write, and how many one may have."""
+"""Addresses: one form for each, whatever proxies write; whose they are, and which are public."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from functools import lru_cache
 NETWORK_BITS, SITE_BITS = 64, 56
 CHARACTERS_MAX = 64
 REMEMBERED_MAX = 1024
+# A gateway makes an IPv4 address out of these, which may be one of ours (RFC 6052, RFC 8215).
+NAT64_NETWORKS = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # As RFC 7239 and balancers write them: with a port, in brackets, in quotes.
 _V4_WITH_PORT = re.compile(r"([0-9.]+)(?::[0-9]*)?")
@@ -45,6 +49,37 @@ def site_of(address: str) -> str | None:
 
 
 @lru_cache(maxsize=REMEMBERED_MAX)
+def is_public(address: str) -> bool:
+    """Tell whether an address is one that anybody on the internet may ask.
+
+    An IPv6 address that carries an IPv4 one is what both of them are.
+    """
+    parsed = _parsed(address)
+    return parsed is not None and _is_public(parsed)
+
+
+def _is_public(address: Address) -> bool:
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = _inner_addresses(address)
+        if inner:
+            return all(map(_is_public, inner))
+        if address.is_site_local or address.scope_id:
+            return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _inner_addresses(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+    if any(address in network for network in NAT64_NETWORKS):
+        return [ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)]
+    if address.teredo:
+        return list(address.teredo)
+    inner = address.sixtofour
+    if inner is None and int(address) >> 32 == 0 and int(address) > 1:
+        inner = ipaddress.IPv4Address(int(address))  # The deprecated IPv4-compatible form.
+    return [inner] if inner is not None else []
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
 def _network(address: str, bits: int) -> str:
     parsed = _parsed(address)
     if isinstance(parsed, ipaddress.IPv6Address):
@@ -52,7 +87,7 @@ def _network(address: str, bits: int) -> str:
     return str(parsed or address)
 
 
-def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _parsed(text: str) -> Address | None:
     try:
         parsed = ipaddress.ip_address(text)
     except ValueError:

@@ -7,7 +7,6 @@ the processes saw, for a minute, and relabels the hits.
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
@@ -90,29 +89,6 @@ class Sightings:
                 if abs(at_ms - seen_at_ms) <= LOOKED_AT_MS
             }
             return sorted(self._seen_at_ms)
-
-
-def is_internet_address(address: str) -> bool:
-    """Tell whether an address is one of the internet's: others are many people's, or a proxy's."""
-    try:
-        known = ipaddress.ip_address(address.partition("%")[0].partition("/")[0])
-    except ValueError:
-        return False
-    if isinstance(known, ipaddress.IPv6Address) and known.ipv4_mapped:
-        known = known.ipv4_mapped
-    return not any(known in network for network in _NOT_PUBLIC if network.version == known.version)
-
-
-_NOT_PUBLIC = tuple(
-    map(
-        ipaddress.ip_network,
-        (
-            *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16"),
-            *("172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/3"),
-            *("::/127", "fc00::/7", "fe80::/10", "ff00::/8"),
-        ),
-    )
-)
 
 
 def find_bursts(

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote_plus
 
+from core.addresses import is_public
 from core.clock import now_ms
 from core.fields import without_controls
 from core.links import RECIPIENT_CHARACTERS_MAX, Links
 from hits import classify
-from hits.bursts import Sighting, Sightings, is_internet_address
+from hits.bursts import Sighting, Sightings
 from hits.countries import Lookup
 from hits.metrics import Metrics
 from hits.new_values import NewValues
@@ -267,7 +268,8 @@ def _is_watched(addressee: Addressee | None, verdict: classify.Verdict, address:
         addressee is not None
         and addressee.verified
         and verdict.reason in ("browser", "soon")
-        and is_internet_address(address)
+        # Others are those of a proxy, behind which there are many people.
+        and is_public(address)
     )
 
 

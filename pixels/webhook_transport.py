@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import http.client
 import io
-import ipaddress
 import socket
 import ssl
 import time
@@ -21,6 +20,8 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from core.addresses import is_public
+
 TRY_SECONDS_MAX = 10.0
 # Of an answer only the status counts. What is longer ends the connection instead of being read.
 ANSWER_BYTES_MAX = 64 * 1024
@@ -28,10 +29,6 @@ URL_CHARACTERS_MAX = 2_000
 LOOK_UPS_AT_ONCE = 8
 # Names that never mean a machine on the internet, whatever a resolver says (RFC 6761, RFC 8375).
 PRIVATE_NAMES = ("localhost", "local", "internal", "home.arpa", "lan", "localdomain")
-# A gateway makes an IPv4 address out of these, which may be one of ours (RFC 6052, RFC 8215).
-NAT64_NETWORKS = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Unreachable(Exception):
@@ -43,7 +40,7 @@ class NotPublic(Unreachable):
 
 
 class DeliveryOutcome(NamedTuple):
-    """What came of one try: a status, or None and what went wrong."""
+    """What came of one attempt: a status, or None and what went wrong."""
 
     status: int | None
     milliseconds: int
@@ -149,38 +146,13 @@ def look_up(host: str, port: int, *, private_allowed: bool = False) -> list[str]
     private = next((address for address in found if not is_public(address)), None)
     if private is not None and not private_allowed:
         raise NotPublic(f"{host} leads to {private}, which is not a public address.")
-    return [str(address) for address in found]
-
-
-def is_public(address: Address) -> bool:
-    """Tell whether an address is one that anybody on the internet may ask.
-
-    An IPv6 address that carries an IPv4 one is what both of them are.
-    """
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = _inner_addresses(address)
-        if inner:
-            return all(is_public(inner_address) for inner_address in inner)
-        if address.is_site_local or address.scope_id:
-            return False
-    return address.is_global and not address.is_multicast and not address.is_reserved
-
-
-def _inner_addresses(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
-    if any(address in network for network in NAT64_NETWORKS):
-        return [ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)]
-    if address.teredo:
-        return list(address.teredo)
-    inner = address.ipv4_mapped or address.sixtofour
-    if inner is None and int(address) >> 32 == 0 and int(address) > 1:
-        inner = ipaddress.IPv4Address(int(address))  # The deprecated IPv4-compatible form.
-    return [inner] if inner is not None else []
+    return found
 
 
 _resolvers = ThreadPoolExecutor(LOOK_UPS_AT_ONCE, thread_name_prefix="webhook-look-up")
 
 
-def _addresses(host: str, port: int) -> list[Address]:
+def _addresses(host: str, port: int) -> list[str]:
     """Ask the resolver, which knows no deadline of ours, in a thread that may be left behind."""
     asked = _resolvers.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     try:
@@ -190,7 +162,7 @@ def _addresses(host: str, port: int) -> list[Address]:
         raise Unreachable(f"{host} could not be looked up in time.") from None
     except (OSError, UnicodeError):
         raise Unreachable(f"{host} has no address.") from None
-    return list(dict.fromkeys(ipaddress.ip_address(info[4][0]) for info in found))
+    return list(dict.fromkeys(str(info[4][0]) for info in found))
 
 
 class _Connection(http.client.HTTPConnection):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hits.bursts import Sighting, Thresholds, find_bursts, is_internet_address
+from hits.bursts import Sighting, Thresholds, find_bursts
 
 DEFAULT = Thresholds()
 
@@ -90,19 +90,3 @@ def looked_at(hits: list[Sighting]) -> set[int]:
         for sighting in find_bursts(minute, DEFAULT, at_ms):
             found.add((sighting.pixel_number, sighting.source, sighting.hit))
     return {hit for _, _, hit in found}
-
-
-@pytest.mark.parametrize("address", ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8"])
-def test_address_of_the_internet_is_public(address: str) -> None:
-    assert is_internet_address(address)
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        *("127.0.0.1", "10.1.2.3", "172.20.0.1", "192.168.1.1", "100.64.0.1", "169.254.0.1"),
-        *("::1", "fd00::1", "fe80::1%eth0", "::ffff:10.0.0.1", "", "unknown"),
-    ],
-)
-def test_address_of_a_network_behind_is_not_public(address: str) -> None:
-    assert not is_internet_address(address)
