@@ -783,7 +783,7 @@ WebhookPage = page_of(WebhookOut)
 
 
 class DeliveryOut(Shape):
-    """One try to deliver an event; without an answer the status is null and `error` says why."""
+    """An attempt to deliver an event; without an answer `status` is null and `error` says why."""
 
     at = fields.String(required=True)
     type = fields.String(required=True)
@@ -795,7 +795,7 @@ class DeliveryOut(Shape):
 
 
 class DeliveriesOut(Shape):
-    """The newest hundred tries, the newest first."""
+    """The newest hundred attempts, the newest first."""
 
     data = fields.List(fields.Nested(DeliveryOut), required=True)
 

@@ -30,7 +30,7 @@ from stats import ids
 from stats.shapes import Event
 from stats.view import events_by_id
 
-# After the first try; then ever later.
+# After the first attempt; then ever later.
 RETRY_SECONDS = (1, 2, 5, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 14_400)
 HOLD_SECONDS_MAX = 3_600
 GIVE_UP_SECONDS = 3 * 86_400

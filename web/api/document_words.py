@@ -33,7 +33,7 @@ PROPERTIES = {
     ),
     "all": Word("How many there are whatever their status.", 197),
     "at": Word("When it was tried.", AT),
-    "attempt": Word("Which try it was, from 1.", 1),
+    "attempt": Word("Which attempt it was, from 1.", 1),
     "basis": Word(
         "What `sent` is counted by: people with links of their own, the pixel's `sentCount`, or"
         " null.",

@@ -103,5 +103,5 @@ def test_webhook(webhook_id: uuid.UUID) -> dict[str, Any]:
 @auth.required
 @blueprint.response(200, DeliveriesOut)
 def list_deliveries(webhook_id: uuid.UUID) -> dict[str, Any]:
-    """Return the newest hundred tries to deliver, the newest first."""
+    """Return the newest hundred attempts to deliver, the newest first."""
     return {"data": webhook_access.find(auth.caller(), webhook_id).log[::-1]}

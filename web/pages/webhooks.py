@@ -26,7 +26,7 @@ blueprint = Pages("webhooks_page", __name__)
 
 
 class Delivery(NamedTuple):
-    """A try to deliver an event, as the log tells it."""
+    """An attempt to deliver an event, as the log tells it."""
 
     at: datetime
     kind: str
@@ -153,7 +153,7 @@ def _told(entry: dict[str, Any]) -> Delivery:
     parts = [entry["error"] or f"HTTP {entry['status']}"]
     parts.append(f"{number(entry['milliseconds'])}{NARROW}ms")
     if entry["attempt"] > 1:
-        parts.append(f"try {entry['attempt']}")
+        parts.append(f"attempt {entry['attempt']}")
     return Delivery(
         datetime.fromisoformat(entry["at"]),
         entry["type"],

@@ -61,7 +61,7 @@ def test_webhook_is_made_from_a_pixels_settings_and_its_log_is_seen(
     wait_until(lambda: text_of(person.get(path)).count("<code>pixel.open</code>") == 2)
     page = text_of(person.get(path))
     assert re.search(
-        r"Delivered.*HTTP 200 · \d+\sms · try 2.*Failed.*HTTP 500 · \d+\sms<", page, re.S
+        r"Delivered.*HTTP 200 · \d+\sms · attempt 2.*Failed.*HTTP 500 · \d+\sms<", page, re.S
     )
 
 
