@@ -40,7 +40,6 @@ KNOWN_PROGRAM_CHARACTERS_MAX = 256
 # These are forgotten as a whole when they are full.
 FAMILIAR_MAX = 8_000
 PIXELS_MAX = 10_000
-MS_PER_HOUR = MS_PER_DAY // 24
 
 log = logging.getLogger("pixelkeep.new_values")
 
@@ -78,7 +77,7 @@ class NewValues:
         key = hash((number, *texts.values()))
         if key in self._familiar:
             return context
-        hour = at_ms // MS_PER_HOUR
+        hour = at_ms // (MS_PER_DAY // 24)
         with self._lock:
             replaced = self._replaced(number, network_of(address), texts, agent, recipient, hour)
             if not replaced:

@@ -24,7 +24,7 @@ from hits.classify import classify_agent
 from hits.people import people_key
 from hits.references import HitContext, References
 from models import HIT_ID_SHIFT, MS_PER_DAY, Hit, Pixel, Recipient
-from stats.days import Array
+from stats.days import MS_PER_HOUR, Array
 
 HITS_AT_ONCE = 10_000
 RECIPIENTS_SHARE = 0.4
@@ -209,7 +209,7 @@ def _instants(random: np.random.Generator, hits: int, days: int, now_ms: int) ->
         every_day, hits, p=_shares([WEEKDAYS[day_number % 7] for day_number in every_day])
     )
     hour = random.choice(24, hits, p=_shares(HOURLY_SHARES))
-    at_ms = day * MS_PER_DAY + hour * 3_600_000 + random.integers(0, 3_600_000, hits)
+    at_ms = day * MS_PER_DAY + hour * MS_PER_HOUR + random.integers(0, MS_PER_HOUR, hits)
     if days > 1:
         at_ms = np.where(at_ms > now_ms, at_ms - MS_PER_DAY, at_ms)
     return np.sort(np.minimum(at_ms, now_ms))

@@ -51,6 +51,7 @@ from models import (
 )
 from pixels.catalogue import raise_version
 from stats import future, questions, rebuilding, store
+from stats.days import MS_PER_HOUR
 from stats.instants import dated, undated
 
 ROWS_AT_ONCE_MAX = 5_000
@@ -91,7 +92,7 @@ def doubt() -> str | None:
     believed_ms = db.session.scalar(known)
     if believed_ms is None:
         return None
-    hours = JUMP_TRUSTED_AFTER_MS // 3_600_000
+    hours = JUMP_TRUSTED_AFTER_MS // MS_PER_HOUR
     return (
         f"nothing goes while the clock is ahead of {iso(from_milliseconds(believed_ms))}, until it"
         f" has been so for {hours} hours"
