@@ -27,6 +27,7 @@ from core.settings import Settings
 from models import Pixel, Team, User
 from people import accounts
 from pixels import pixels
+from web.pages import formats
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 file_in = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -104,6 +105,11 @@ def _cell(value: object) -> str:
 def printable(text: str) -> str:
     """Return text in which what a terminal obeys, or does not show, is escaped."""
     return _escaped(text, lambda character: character.encode("unicode_escape").decode())
+
+
+def span(seconds: float) -> str:
+    """Return how long something took as pages write it, with blanks that any terminal shows."""
+    return formats.span(seconds).replace(formats.NARROW, " ")
 
 
 def _escaped(text: str, escape: Callable[[str], str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.commands import Commands, as_json, main, pixel_named, print_rows
+from cli.commands import Commands, as_json, main, pixel_named, print_rows, span
 from pixels import mailings, pixels
 from pixels.mailings import Mailing
 from schemas import MailingOut, MailingWithHours
@@ -84,15 +84,6 @@ def _told(mailing: Mailing) -> dict[str, Any]:
         "first open": mailing.first_opened_at,
         "median time to open": None if median is None else span(median),
     }
-
-
-def span(seconds: int) -> str:
-    """Return a span of time as a person says it: 3 h 12 min."""
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours >= 48:
-        return f"{hours // 24} d {hours % 24} h"
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
 
 
 def _after(hours: list[mailings.Hour]) -> list[tuple[int, int]]:

@@ -13,8 +13,7 @@ from typing import Any
 
 import click
 
-from cli.commands import as_json, file_out, main, pixel_named, print_rows
-from cli.mailings import span
+from cli.commands import as_json, file_out, main, pixel_named, print_rows, span
 from core.clock import now
 from core.files import whole_file
 from pixels import exports
