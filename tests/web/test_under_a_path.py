@@ -131,7 +131,7 @@ def test_forms_and_cookies_stay_under_the_path(under: tuple[Server, Under]) -> N
 
 
 def test_document_says_the_path(under: tuple[Server, Under]) -> None:
-    assert under[1].get("/track/openapi.json").json["servers"][0]["url"] == "/track/"
+    assert under[1].get("/track/openapi.json").json["servers"][0]["url"] == "/track"
 
 
 def test_public_url_with_a_path_is_in_all_that_is_handed_out(by_public_url: Server) -> None:

@@ -140,7 +140,8 @@ class JsonApi(Api):
     def _openapi_json(self) -> Response:
         """Serve the document as clients are made from it."""
         document = self.to_dict()
-        document["servers"][0]["url"] = f"{flask.request.script_root}/"
+        # Clients put paths behind it, which begin with a slash.
+        document["servers"][0]["url"] = flask.request.script_root or "/"
         return compressed(jsonify(document))
 
 
