@@ -74,7 +74,13 @@ def print_rows(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
         click.echo("None.")
     else:
         heads = [_head(name, [row[name] for row in listed]) for name in listed[0]]
-        _print_table([heads, *([_cell(value) for value in row.values()] for row in listed)])
+        _print_table([heads, *([in_words(value) for value in row.values()] for row in listed)])
+
+
+def print_record(record: Mapping[str, Any], width: int, indent: str = "") -> None:
+    """Print one thing, a line for each of its values, as a table would say them."""
+    for name, value in record.items():
+        click.echo(f"{indent}{_head(name, [value]):<{width}}{in_words(value)}")
 
 
 def _print_table(lines: Sequence[Sequence[str]]) -> None:
@@ -92,8 +98,8 @@ def _head(name: str, values: Iterable[object]) -> str:
     return f"{name} (UTC)" if any(isinstance(value, datetime) for value in values) else name
 
 
-def _cell(value: object) -> str:
-    """Write a value as people do; the column's head names the zone of an instant."""
+def in_words(value: object) -> str:
+    """Return a value as people write it; an instant is in UTC, which its head says."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):

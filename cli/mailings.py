@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.commands import Commands, as_json, main, pixel_named, print_rows, span
+from cli.commands import Commands, as_json, main, pixel_named, print_record, print_rows, span
 from pixels import mailings, pixels
 from pixels.mailings import Mailing
 from schemas import MailingOut, MailingWithHours
@@ -46,10 +46,8 @@ def show_mailing(slug: str, as_json: bool) -> None:
         shown = MailingWithHours().dump({**mailing._asdict(), "hours": hours})
         click.echo(json.dumps(shown, indent=2))
         return
-    for name, value in _told(mailing).items():
-        click.echo(f"{name:<22}{'-' if value is None else value}")
-    for hours_after, opened in _after(hours):
-        click.echo(f"{f'opened after {hours_after} h':<22}{opened}")
+    after = {f"opened after {count} h": opened for count, opened in _after(hours)}
+    print_record({**_told(mailing), **after}, width=22)
 
 
 @mailing_commands.command("compare")

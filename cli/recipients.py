@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import click
 from flask import current_app
-from marshmallow import ValidationError
+from marshmallow import Schema, ValidationError
 
 from cli.commands import (
     Commands,
@@ -22,13 +22,16 @@ from cli.commands import (
     confirm,
     file_in,
     file_out,
+    in_words,
     main,
     pixel_named,
+    print_record,
     print_rows,
+    printable,
     yes,
 )
 from core.clock import now
-from core.fields import SentAtField
+from core.fields import InstantField, SentAtField
 from core.files import whole_file
 from core.links import Links
 from models import EVERY_OWNER, STATUSES, Pixel
@@ -43,7 +46,7 @@ from pixels import (
     tables,
 )
 from pixels.mail_merge import CheckedTable
-from schemas import OptOutOut, RecipientOut, WholePersonOut
+from schemas import OptOutOut, PersonOfPixelOut, RecipientOut, WholePersonOut
 
 BAD_ROWS_SHOWN_MAX = 50
 
@@ -170,11 +173,8 @@ def list_recipients(
         rows = exports.recipients_of(pixel, search, status)
         _write_csv(out, exports.as_csv(rows, exports.RECIPIENT_COLUMNS))
         return
-    shape = RecipientOut()
-    print_rows(
-        (shape.dump(recipient) for recipient in recipient_lists.every(pixel, search, status)),
-        as_json,
-    )
+    found = recipient_lists.every(pixel, search, status)
+    print_rows(_shaped(RecipientOut(), found, as_json), as_json)
 
 
 @recipient_commands.command("show")
@@ -184,21 +184,19 @@ def show_person(name: str, as_json: bool) -> None:
     """Show everything that is kept of a person, on all pixels."""
     found = persons.find(_links(), None, name)
     pixels = [persons.record_fields(record) for record in found.pixels]
-    shown: dict[str, Any] = WholePersonOut().dump({**found._asdict(), "pixels": pixels})
     if as_json:
+        shown = WholePersonOut().dump({**found._asdict(), "pixels": pixels})
         click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
         return
-    said = f", opted out at {shown['optOuts'][0]['saidAt']}" if shown["optOuts"] else ""
-    click.echo(f"{shown['recipient']}{said}")
-    for of_pixel in shown["pixels"]:
-        hits = of_pixel.pop("hits")
+    said = f", opted out at {in_words(found.opt_outs[0].said_at)} UTC" if found.opt_outs else ""
+    click.echo(f"{printable(found.recipient)}{said}")
+    of_pixels = _shaped(PersonOfPixelOut(exclude=("hits",)), pixels, as_json)
+    for of_pixel, record in zip(of_pixels, found.pixels, strict=True):
         click.echo()
-        for key, value in of_pixel.items():
-            click.echo(f"  {key:<16}{'-' if value is None else value}")
-        for hit in hits:
-            click.echo(
-                f"    {hit['createdAt']}  {hit['class']}, {hit['reason']}  {hit['userAgent']}"
-            )
+        print_record(of_pixel, width=22, indent="  ")
+        for hit in record.hits:
+            what = f"{hit.source.hit_class}, {hit.source.reason}  {hit.source.user_agent}"
+            click.echo(f"    {in_words(hit.at)}  {printable(what)}")
 
 
 @recipient_commands.command("forget")
@@ -234,16 +232,32 @@ def opt_in(name: str) -> None:
 @as_json
 def list_opt_outs(out: Path | None, as_json: bool) -> None:
     """List who opted out, when and how; without a name if they were forgotten since."""
-    shape = OptOutOut()
-    rows = (shape.dump(record) for record in opt_outs.every())
+    shape, found = OptOutOut(), opt_outs.every()
     if out is not None:
+        rows = (shape.dump(record) for record in found)
         _write_csv(out, exports.as_csv(rows, tuple(shape.fields)))
     else:
-        print_rows(rows, as_json)
+        print_rows(_shaped(shape, found, as_json), as_json)
 
 
 def _links() -> Links:
     return current_app.extensions["links"]  # type: ignore[no-any-return]
+
+
+def _shaped(shape: Schema, found: Iterable[object], as_json: bool) -> Iterator[dict[str, Any]]:
+    """Yield what was found as the API shapes it, with instants as such where people read them."""
+    instants = [] if as_json else _instants(shape)
+    for one in found:
+        kept = {name: shape.get_attribute(one, attribute, None) for name, attribute in instants}
+        yield {**shape.dump(one), **kept}
+
+
+def _instants(shape: Schema) -> list[tuple[str, str]]:
+    return [
+        (name, field.attribute or name)
+        for name, field in shape.fields.items()
+        if isinstance(field, InstantField)
+    ]
 
 
 def _require_files(path: Path | None, earlier: str | None, out: Path | None, dry_run: bool) -> None:
@@ -321,7 +335,8 @@ def _writing(out: Path) -> Iterator[BinaryIO]:
     try:
         with nullcontext(sys.stdout) if str(out) == "-" else whole_file(out) as file:
             yield file.buffer
-    except BrokenPipeError:
-        raise
     except OSError as error:
+        # Of standard output there is no name to tell; `run` says what is wrong.
+        if str(out) == "-":
+            raise
         raise click.ClickException(f"{error.filename or out}: {error.strerror}") from None

@@ -20,6 +20,7 @@ from cli.run import COMMANDS, main
 from tests.conftest import PASSWORD, PROJECT_DIR, Client, Server, unique
 
 CONTEXT = click.Context(main)
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0"
 
 
 def commands(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -314,6 +315,21 @@ def test_table_says_instants_as_people_do(server: Server, admin: Client) -> None
     assert re.search(r"  \d{1,2} [A-Z][a-z]{2} \d{4}, \d\d:\d\d$", row)
     [share] = listed(server, "shares", "list", slug)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", str(share["createdAt"]))
+
+
+def test_what_is_told_of_people_and_mailings_is_in_words(server: Server, admin: Client) -> None:
+    pixel, name = admin.create_pixel(), unique("ann")
+    assert admin.get(f"/p/{pixel['slug']}?r={name}", headers={"User-Agent": FIREFOX}).status == 200
+    shown = server.cli("recipients", "show", name).stdout
+    listed = server.cli("recipients", "list", pixel["slug"]).stdout
+    mailing = server.cli("mailings", "show", pixel["slug"]).stdout
+    server.cli("recipients", "opt-out", name)
+    opted_out = server.cli("recipients", "opt-outs").stdout
+    for told in (shown, listed, mailing, opted_out):
+        assert re.search(r"\d{1,2} [A-Z][a-z]{2} \d{4}, \d\d:\d\d", told), told
+        assert not re.search(r"\d{4}-\d\d-\d\d|True|False", told), told
+        assert "(UTC)" in told
+    assert re.search(r"^  verified +no$", shown, re.MULTILINE)
 
 
 def test_table_says_yes_and_no(capsys: pytest.CaptureFixture[str]) -> None:
