@@ -110,9 +110,10 @@ def export_hits(slug: str, days: int, hit_class: str, kind: str, out: Path) -> N
         with nullcontext(sys.stdout) if str(out) == "-" else whole_file(out) as file:
             for part in parts or exports.as_json_lines(rows):
                 file.write(part)
-    except BrokenPipeError:
-        raise
     except OSError as error:
+        # Of standard output there is no name to tell; `run` says what is wrong.
+        if str(out) == "-":
+            raise
         raise click.ClickException(f"{out} can't be written: {error.strerror}") from None
 
 

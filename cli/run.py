@@ -122,6 +122,7 @@ def main() -> None:
 
 def run() -> None:
     """Run the command line; what goes wrong is one line on standard error."""
+    _open_closed_streams()
     try:
         try:
             main(prog_name="script/pixelkeep")
@@ -141,6 +142,16 @@ def run() -> None:
         if told is None:
             raise
         sys.exit(f"pixelkeep: {told}")
+
+
+def _open_closed_streams() -> None:
+    """Have standard streams that the caller closed, as by `>&-`, lead nowhere.
+
+    Python has none in their place then, and the next file that is opened would get their number.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 if __name__ == "__main__":

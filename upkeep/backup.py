@@ -196,7 +196,8 @@ def _open(engine: Engine, path: Path, shown: Path | None = None) -> Iterator[Any
 def _check(connection: Any, check: str = "quick_check") -> None:
     (found,) = connection.execute(f"PRAGMA {check}(1)").fetchone()
     if found != "ok":
-        raise BackupError(f"The copy is damaged: {found}")
+        # The line before the last only says which of the connection's databases it is.
+        raise BackupError(f"The copy is damaged: {found.splitlines()[-1]}")
 
 
 def _revision(connection: Any) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PROJECT_DIR
+from tests.conftest import PROJECT_DIR, Server, unique
 
 pytestmark = pytest.mark.processes
 
@@ -44,6 +44,34 @@ def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     os.close(full)
     assert command.returncode == 1
     assert said == "pixelkeep: No space left on device\n"
+
+
+def test_export_to_an_output_that_cannot_be_written_names_no_file(server: Server) -> None:
+    slug = unique("demo")
+    server.cli("demo", "--slug", slug, "--hits", "200")
+    with open("/dev/full", "w") as full:
+        command = subprocess.run(
+            [*PROGRAM, "export", slug],
+            cwd=PROJECT_DIR,
+            env=os.environ | server.env,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert command.returncode == 1
+    assert command.stderr == "pixelkeep: No space left on device\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_stream_that_is_closed_is_no_fault_of_ours(tmp_path: Path, closed: str) -> None:
+    (tmp_path / "secret_key").write_text(SECRET)
+    program = ("sh", "-c", f'exec "$@" {closed}', "sh", *PROGRAM)
+    for words, status in ((("settings",), 0), (("restore", "nowhere"), 1)):
+        command = started(tmp_path, *words, program=program)
+        _, said = command.communicate(timeout=60)
+        assert command.returncode == status
+        assert len(said.splitlines()) <= 1, said
 
 
 @pytest.mark.parametrize("seconds", [0.05, 0.1, 0.2, 0.4, 0.8, 1.2])

@@ -126,6 +126,17 @@ def test_restore_of_anything_else_changes_nothing(sqlite_server: Server, tmp_pat
     assert sqlite_server.admin.get(f"/p/{pixel['slug']}").status == 200
 
 
+def test_restore_of_a_damaged_backup_is_one_line(sqlite_server: Server, tmp_path: Path) -> None:
+    backup = tmp_path / "backup.db"
+    sqlite_server.cli("backup", str(backup))
+    with backup.open("r+b") as file:
+        file.seek(5 * 4096)
+        file.write(b"\xff" * 4096 * 10)
+    refused = sqlite_server.cli("restore", str(backup), "--yes", check=False)
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1, refused.stderr
+
+
 def test_backup_of_postgresql_names_its_own_tools(
     start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
