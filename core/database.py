@@ -7,8 +7,9 @@ A connection whose file was deleted or replaced would go on, and what it commits
 from __future__ import annotations
 
 import importlib
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,25 +17,33 @@ from urllib.parse import quote
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
+    CTE,
     BigInteger,
     ColumnElement,
     Connection,
     Engine,
+    Executable,
     Insert,
     LargeBinary,
     MetaData,
     Select,
+    String,
     TypeDecorator,
+    bindparam,
     cast,
     create_engine,
     event,
     func,
+    literal_column,
     make_url,
     select,
     text,
 )
 from sqlalchemy.exc import IntegrityError, InvalidatePoolError
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from core.clock import database_now_ms, from_milliseconds, milliseconds
 from core.lists import ListQuery, Page
@@ -303,6 +312,44 @@ def replacing(connection: Connection, table: Any) -> Insert:
     }
     replaced: Insert = statement.on_conflict_do_update(index_elements=key, set_=others)
     return replaced
+
+
+class _Elements(FunctionElement[Any]):
+    """The elements of a JSON array, a row for each, as both databases know them."""
+
+    name = "elements"
+    inherit_cache = True
+
+
+@compiles(_Elements)
+def _sqlite_elements(element: _Elements, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_Elements, "postgresql")
+def _postgresql_elements(element: _Elements, compiler: SQLCompiler, **options: Any) -> str:
+    return f"jsonb_array_elements(CAST({compiler.process(element.clauses, **options)} AS JSONB))"
+
+
+def rows_of_numbers(*columns: str) -> CTE:
+    """Return rows of whole numbers that a statement has from outside: `rows`, a JSON array of rows.
+
+    One statement for all of them, where one for each hands Python's lock to another thread and
+    waits to have it back, with the writers' place taken meanwhile.
+    """
+    row = _Elements(bindparam("rows", type_=String)).table_valued("value").c.value
+    numbers = (
+        cast(row.op("->>")(literal_column(str(place))), BigInteger).label(name)
+        for place, name in enumerate(columns)
+    )
+    return select(*numbers).cte("new").prefix_with("MATERIALIZED")
+
+
+def write_rows(statement: Executable, rows: Iterable[Sequence[int | None]]) -> None:
+    """Execute a statement of `rows_of_numbers` in the session's transaction, unless it has none."""
+    numbers = [*rows]
+    if numbers:
+        db.session.connection().execute(statement, {"rows": json.dumps(numbers)})
 
 
 def is_database_error(error: object) -> bool:

@@ -17,13 +17,12 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from itertools import chain
+from itertools import chain, starmap
 from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import (
     BigInteger,
-    Integer,
     bindparam,
     case,
     exists,
@@ -36,8 +35,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import aliased
 
-from core.clock import from_milliseconds, milliseconds
-from core.database import Instant, begin_snapshot, db
+from core.clock import milliseconds
+from core.database import begin_snapshot, db, rows_of_numbers, write_rows
 from core.locks import folders_turn, writing
 from models import (
     MACHINE,
@@ -66,7 +65,6 @@ from stats.compacting import (
     Parts,
     appended,
     class_bits_of,
-    execute_each,
     is_same,
     last_recent_of,
     pack_summary,
@@ -92,10 +90,15 @@ HITS_OF_MANY = 5_000
 PENDING_AGE_MAX = timedelta(minutes=1)
 # A question folds what is pending for so long at most, then answers from what is folded.
 FOLD_SECONDS_MAX = 2.0
-ROWS_AT_ONCE = 1_000
+ROWS_AT_ONCE = 400
+# To write the rows of one takes up to a tenth of a millisecond, for which hits wait.
+PEOPLE_AT_ONCE = 400
 # In place of a number that is not given yet.
 NEW = -1
 
+Row = tuple[int | None, ...]
+
+_PIXELS: Any = Pixel.__table__
 _PROFILES: Any = Profile.__table__
 _OTHER = aliased(Segment)
 RECIPIENTS_TABLE: Any = Recipient.__table__
@@ -265,10 +268,10 @@ class _Folded(NamedTuple):
 
     state: PixelState
     hits: _Hits
-    visitor: Array
-    profile: Array
-    new_visitors: dict[int, int]
-    new_profiles: dict[int, int]
+    # What is to be written of visitors, profiles and recipients, as `write_rows` takes it.
+    new_visitors: list[Row]
+    new_profiles: list[Row]
+    recipients: list[Row]
     days: dict[int, Parts]
     large_days: list[int]
 
@@ -309,15 +312,29 @@ def _try_to_fold(pixel_numbers: Collection[int], hits_at_once: int) -> int | Non
 def _next_hits(states: dict[int, PixelState], through: int, count: int) -> dict[int, _Hits]:
     """Return the next hits of pixels that have any, up to an id; of some, if they are many."""
     found: dict[int, _Hits] = {}
+    people: set[int] = set()
     for number, state in states.items():
         # A range of the key for each, since no plan for all of them is sure to begin with these.
         of_range = Hit.id.between(state.folded_through + 1, through)
-        hits = hits_of((Hit.pixel_number == number) & of_range, count)
+        blocks = _blocks_of((Hit.pixel_number == number) & of_range, count)
+        hits = _joined(_until_many(blocks, people))
         if len(hits.id):
             found[number] = hits
-        if sum(len(of_pixel.id) for of_pixel in found.values()) >= count:
+        are_many = sum(len(of_pixel.id) for of_pixel in found.values()) >= count
+        if are_many or len(people) >= PEOPLE_AT_ONCE:
             break
     return found
+
+
+def _until_many(blocks: Iterable[Array], people: set[int]) -> Iterator[Array]:
+    """Yield blocks of hits until `people`, of whom folding them writes rows, are many."""
+    for block in blocks:
+        yield block
+        hits = _Hits(*block.T)
+        is_written = (hits.visitor_number == NEW) | (hits.is_recipients == 1)
+        people.update(hits.visitor[is_written].tolist())
+        if len(people) >= PEOPLE_AT_ONCE:
+            return
 
 
 def _changed(
@@ -352,49 +369,40 @@ def _made_of_pixel(
         days[day] = appended(pixel_number, day, last, new)
         if last.hit_count + len(new.at) > RECENT_TIMES_MAX * recent_hits_max(last.recent):
             large_days.append(day)
-    return _Folded(state, hits, visitor, profile, new_visitors, new_profiles, days, large_days)
+    return _Folded(
+        state,
+        hits,
+        _rows(pixel_number, new_visitors),
+        _rows(pixel_number, new_profiles),
+        [*_recipient_rows(pixel_number, hits, visitor, profile)],
+        days,
+        large_days,
+    )
 
 
 def _store(made: dict[int, _Folded]) -> None:
     """Store what is made of hits, inside the transaction that marks how far that went."""
-    _execute_each(
-        insert(Visitor),
-        (
-            {"pixel_number": number, "visitor": visitor, "number": visitor_number}
-            for number, folded in made.items()
-            for visitor, visitor_number in folded.new_visitors.items()
-        ),
-    )
-    _execute_each(
-        _numbered_profile,
-        (
-            {"of_pixel": number, "profile": profile, "given": profile_number}
-            for number, folded in made.items()
-            for profile, profile_number in folded.new_profiles.items()
-        ),
-    )
+    of_pixels = made.values()
+    write_rows(_new_visitors, chain.from_iterable(folded.new_visitors for folded in of_pixels))
+    write_rows(_numbered_profiles, chain.from_iterable(folded.new_profiles for folded in of_pixels))
     compacting.store_days(
         (number, day, parts)
         for number, folded in made.items()
         for day, parts in folded.days.items()
     )
-    _execute_each(
-        _added_to_recipient,
-        chain.from_iterable(_recipient_rows(number, folded) for number, folded in made.items()),
-    )
-    note(max(int(folded.hits.at_ms.max()) for folded in made.values()))
-    _execute_each(
-        _marked_pixel,
-        (
-            {
-                "of_pixel": number,
-                "newest": max(folded.state.newest_ms, int(folded.hits.at_ms.max())),
-                "through": int(folded.hits.id[-1]),
-                "visitors": folded.state.visitor_count + len(folded.new_visitors),
-                "profiles": folded.state.profile_count + len(folded.new_profiles),
-            }
-            for number, folded in made.items()
-        ),
+    write_rows(_added_to_recipients, chain.from_iterable(folded.recipients for folded in of_pixels))
+    note(max(int(folded.hits.at_ms.max()) for folded in of_pixels))
+    write_rows(_marked_pixels, starmap(_mark_of_pixel, made.items()))
+
+
+def _mark_of_pixel(pixel_number: int, folded: _Folded) -> Row:
+    state, hits = folded.state, folded.hits
+    return (
+        pixel_number,
+        max(state.newest_ms, int(hits.at_ms.max())),
+        int(hits.id[-1]),
+        state.visitor_count + len(folded.new_visitors),
+        state.profile_count + len(folded.new_profiles),
     )
 
 
@@ -413,23 +421,32 @@ def _numbered(keys: Array, numbers: Array, count: int) -> tuple[Array, dict[int,
     new_numbers[order] = np.arange(count + 1, count + 1 + len(found))
     numbers = numbers.copy()
     numbers[is_new] = new_numbers[place]
-    return numbers, dict(zip(found[order].tolist(), new_numbers[order].tolist(), strict=True))
+    # In the order of their keys, which is that of the rows.
+    return numbers, dict(zip(found.tolist(), new_numbers.tolist(), strict=True))
 
 
-_PIXELS: Any = Pixel.__table__
-_numbered_profile = (
-    update(_PROFILES)
-    .where(Profile.pixel_number == bindparam("of_pixel"), Profile.id == bindparam("profile"))
-    .values(number=bindparam("given"))
+def _rows(pixel_number: int, numbers: dict[int, int]) -> list[Row]:
+    return [(pixel_number, *pair) for pair in numbers.items()]
+
+
+_NUMBERED = rows_of_numbers("of_pixel", "key", "number")
+_new_visitors = insert(Visitor).from_select(
+    ["pixel_number", "visitor", "number"], select(*_NUMBERED.c)
 )
-_marked_pixel = (
+_numbered_profiles = (
+    update(_PROFILES)
+    .where(Profile.pixel_number == _NUMBERED.c.of_pixel, Profile.id == _NUMBERED.c.key)
+    .values(number=_NUMBERED.c.number)
+)
+_MARKS = rows_of_numbers("of_pixel", "newest_ms", "folded_through", "visitors", "profiles")
+_marked_pixels = (
     update(_PIXELS)
-    .where(Pixel.number == bindparam("of_pixel"))
+    .where(Pixel.number == _MARKS.c.of_pixel)
     .values(
-        newest_ms=bindparam("newest"),
-        folded_through=bindparam("through"),
-        visitor_count=bindparam("visitors"),
-        profile_count=bindparam("profiles"),
+        newest_ms=_MARKS.c.newest_ms,
+        folded_through=_MARKS.c.folded_through,
+        visitor_count=_MARKS.c.visitors,
+        profile_count=_MARKS.c.profiles,
     )
 )
 
@@ -480,12 +497,20 @@ _due_pixels = select(_pending_of_each.c.number, _pending_of_each.c.is_large).whe
 )
 
 
-def hits_of(
-    condition: Any,
-    count: int | None = None,
-    order: Sequence[Any] = (Hit.id,),
-) -> _Hits:
+def hits_of(condition: Any, count: int | None = None, order: Sequence[Any] = (Hit.id,)) -> _Hits:
     """Return hits in an order; few rows at a time are objects, which take the most memory."""
+    return _joined(_blocks_of(condition, count, order))
+
+
+def _joined(blocks: Iterable[Array]) -> _Hits:
+    nothing: Array = np.zeros((0, len(_Hits._fields)), np.int64)
+    return _Hits(*np.ascontiguousarray(np.concatenate((nothing, *blocks)).T))
+
+
+def _blocks_of(
+    condition: Any, count: int | None = None, order: Sequence[Any] = (Hit.id,)
+) -> Iterator[Array]:
+    """Yield hits in an order, some at a time, as rows."""
     statement = (
         select(
             Hit.id,
@@ -510,13 +535,10 @@ def hits_of(
         .limit(count)
         .execution_options(yield_per=ROWS_AT_ONCE)
     )
-    width = len(_Hits._fields)
-    blocks = [
-        np.fromiter(chain.from_iterable(rows), np.int64, len(rows) * width).reshape(-1, width)
-        for rows in db.session.execute(statement).partitions()
-    ]
-    table = np.concatenate((np.zeros((0, width), np.int64), *blocks))
-    return _Hits(*np.ascontiguousarray(table.T))
+    with db.session.execute(statement) as result:
+        for rows in result.partitions():
+            numbers = np.fromiter(chain.from_iterable(rows), np.int64)
+            yield numbers.reshape(-1, len(_Hits._fields))
 
 
 def _parts_of_pruned(pixel_number: int, day: int, new: Columns, class_bits: Array) -> Parts:
@@ -551,50 +573,47 @@ def _settle(pixel_numbers: Collection[int]) -> int:
     return int(through)
 
 
-def _recipient_rows(pixel_number: int, folded: _Folded) -> Iterator[dict[str, Any]]:
-    """Yield what hits add to the totals of their recipients."""
-    hits, visitor, profile = folded.hits, folded.visitor, folded.profile
+def _recipient_rows(
+    pixel_number: int, hits: _Hits, visitor: Array, profile: Array
+) -> Iterator[Row]:
+    """Yield what hits add to the totals of their recipients, as `_SEEN` names it."""
     sent = hits.is_recipients == 1
     if not sent.any():
         return
     profile = profile[sent]
-    at_ms, hit_class, whose = hits.at_ms[sent], hits.hit_class[sent], hits.visitor[sent]
-    numbers, one_of, place = np.unique(visitor[sent], return_index=True, return_inverse=True)
-    counts = np.zeros((len(numbers), len(CLASSES)), np.int64)
+    at_ms, hit_class = hits.at_ms[sent], hits.hit_class[sent]
+    # In the order of the table's key, so that rows that are near each other are read once.
+    keys, one_of, place = np.unique(hits.visitor[sent], return_index=True, return_inverse=True)
+    counts = np.zeros((len(keys), len(CLASSES)), np.int64)
     np.add.at(counts, (place, hit_class), 1)
     opens = hit_class == CLASSES.index("open")
     never = np.iinfo(np.int64).max
-    first, last = np.full(len(numbers), never), np.zeros(len(numbers), np.int64)
+    first, last = np.full(len(keys), never), np.zeros(len(keys), np.int64)
     np.minimum.at(first, place[opens], at_ms[opens])
     np.maximum.at(last, place[opens], at_ms[opens])
     # Of hits in their order the last one stays.
-    last_open, last_fetch = np.zeros((2, len(numbers)), np.int64)
+    last_open, last_fetch = np.zeros((2, len(keys)), np.int64)
     order = np.argsort(at_ms, kind="stable")
     last_fetch[place[order]] = profile[order]
     order = order[opens[order]]
     last_open[place[order]] = profile[order]
-    table = np.column_stack((whose[one_of], numbers, first, last, last_open, last_fetch, counts))
-    for row in table:
-        key, number, since, until, opened_with, fetched_with, *of_class = row.tolist()
-        yield {
-            "of_pixel": pixel_number,
-            "whose": key,
-            "given": number,
-            "first": from_milliseconds(since) if until else None,
-            "last": from_milliseconds(until) if until else None,
-            "opened_with": opened_with,
-            "fetched_with": fetched_with,
-            **dict(zip(CLASSES, of_class, strict=True)),
-        }
+    numbers = visitor[sent][one_of]
+    table = np.column_stack((keys, numbers, last_open, last_fetch, counts))
+    for instants, row in zip(np.column_stack((first, last)), table, strict=True):
+        opened = instants.tolist() if instants[1] else (None, None)
+        yield (pixel_number, *opened, *row.tolist())
 
 
-_FIRST, _LAST = bindparam("first", type_=Instant), bindparam("last", type_=Instant)
-_OPENS = bindparam("open", type_=Integer)
-_added_to_recipient = (
+_SEEN = rows_of_numbers(
+    *("of_pixel", "first_ms", "last_ms", "visitor", "number", "opened_with", "fetched_with"),
+    *CLASSES,
+)
+_FIRST, _LAST, _OPENS = _SEEN.c.first_ms, _SEEN.c.last_ms, _SEEN.c.open
+_added_to_recipients = (
     update(RECIPIENTS_TABLE)
-    .where(Recipient.pixel_number == bindparam("of_pixel"), Recipient.visitor == bindparam("whose"))
+    .where(Recipient.pixel_number == _SEEN.c.of_pixel, Recipient.visitor == _SEEN.c.visitor)
     .values(
-        number=bindparam("given"),
+        number=_SEEN.c.number,
         # A hit may be folded after one that came later.
         first_opened_at=case(
             (Recipient.first_opened_at <= _FIRST, Recipient.first_opened_at),
@@ -605,23 +624,16 @@ _added_to_recipient = (
             else_=func.coalesce(_LAST, Recipient.last_opened_at),
         ),
         opens=Recipient.opens + _OPENS,
-        prefetches=Recipient.prefetches + bindparam("prefetch"),
-        bots=Recipient.bots + bindparam("bot"),
+        prefetches=Recipient.prefetches + _SEEN.c.prefetch,
+        bots=Recipient.bots + _SEEN.c.bot,
         status=case((Recipient.opens + _OPENS > 0, OPENED), else_=MACHINE),
         last_profile=case(
             (
                 (_OPENS > 0) & (func.coalesce(Recipient.last_opened_at, _LAST) <= _LAST),
-                bindparam("opened_with", type_=Integer),
+                _SEEN.c.opened_with,
             ),
-            (
-                (Recipient.opens == 0) & (_OPENS == 0),
-                bindparam("fetched_with", type_=Integer),
-            ),
+            ((Recipient.opens == 0) & (_OPENS == 0), _SEEN.c.fetched_with),
             else_=Recipient.last_profile,
         ),
     )
 )
-
-
-def _execute_each(statement: Any, rows: Iterable[dict[str, Any]]) -> None:
-    execute_each(statement, rows, ROWS_AT_ONCE)

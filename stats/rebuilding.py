@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 from sqlalchemy import bindparam, delete, exists, func, literal, or_, select, tuple_, update
 
-from core.clock import from_milliseconds
-from core.database import Instant, begin_snapshot, db
+from core.clock import from_milliseconds, milliseconds
+from core.database import begin_snapshot, db, rows_of_numbers, write_rows
 from core.locks import give_way, writing
 from models import MACHINE, MS_PER_DAY, OPENED, UNOPENED, Hit, Pixel, Profile, Recipient, Segment
 from stats import compacting
@@ -247,20 +246,19 @@ def _recount_after(pixel_number: int, done: int, state: PixelState) -> int | Non
             opens = [at for at in known if at and at < pruned]
             if until[number]:
                 opens += [from_milliseconds(int(at[number])) for at in (since, until)]
-            row = {"first": min(opens, default=None), "last": max(opens, default=None)}
+            first_ms = milliseconds(min(opens)) if opens else None
+            last_ms = milliseconds(max(opens)) if opens else None
             hits = dict(zip(CLASSES, counts[number].tolist(), strict=True))
             # An open whose hit is pruned is known by what was noted of it.
             is_noted = hits["open"] and not opened_with[number]
             with_profile = opened_with[number] or (not is_noted and fetched_with[number])
-            standing = {
-                "standing": OPENED if hits["open"] else MACHINE if any(hits.values()) else UNOPENED,
-                "with": int(with_profile) or profile,
-            }
-            rows.append({"whose": visitor, **row, **hits, **standing})
+            status = OPENED if hits["open"] else MACHINE if any(hits.values()) else UNOPENED
+            seen = (first_ms, last_ms, status, int(with_profile) or profile, *hits.values())
+            rows.append((pixel_number, visitor, *seen))
         with writing():
             if state_of(pixel_number) != state:
                 return done
-            db.session.connection().execute(_recounted_recipient(pixel_number), rows)
+            write_rows(_recounted_recipients, rows)
         give_way()
         done = some[-1].visitor
     return None
@@ -324,17 +322,19 @@ def _opens_of_visitors(pixel_number: int, state: PixelState) -> tuple[Array, Arr
     return since, until
 
 
-def _recounted_recipient(pixel_number: int) -> Any:
-    return (
-        update(RECIPIENTS_TABLE)
-        .where(Recipient.pixel_number == pixel_number, Recipient.visitor == bindparam("whose"))
-        .values(
-            first_opened_at=bindparam("first", type_=Instant),
-            last_opened_at=bindparam("last", type_=Instant),
-            opens=bindparam("open"),
-            prefetches=bindparam("prefetch"),
-            bots=bindparam("bot"),
-            status=bindparam("standing"),
-            last_profile=bindparam("with"),
-        )
+_COUNTED = rows_of_numbers(
+    "of_pixel", "visitor", "first_ms", "last_ms", "status", "last_profile", *CLASSES
+)
+_recounted_recipients = (
+    update(RECIPIENTS_TABLE)
+    .where(Recipient.pixel_number == _COUNTED.c.of_pixel, Recipient.visitor == _COUNTED.c.visitor)
+    .values(
+        first_opened_at=_COUNTED.c.first_ms,
+        last_opened_at=_COUNTED.c.last_ms,
+        opens=_COUNTED.c.open,
+        prefetches=_COUNTED.c.prefetch,
+        bots=_COUNTED.c.bot,
+        status=_COUNTED.c.status,
+        last_profile=_COUNTED.c.last_profile,
     )
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,10 +21,11 @@ from hits.image import GIF
 from hits.intake import Fetch
 from hits.pixel_names import PixelName
 from hits.references import References
-from models import HIT_ID_SHIFT, Catalogue, Hit, Owner, Pixel, UserAgent
+from models import HIT_ID_SHIFT, Catalogue, Hit, Owner, Pixel, Recipient, UserAgent
 from people import accounts
 from pixels import pixels, recipients
 from server.prepare import prepare
+from stats import folding
 from tests.conftest import PASSWORD, wait_until
 from tests.plans import noted, steps_of
 
@@ -114,6 +116,30 @@ def test_no_statement_of_a_hit_reads_all_rows_of_its_pixel(app: Flask) -> None:
         for step in plans
         if (step.startswith("SCAN") and step not in few) or step.endswith("(pixel_number=?)")
     ] == []
+
+
+def test_people_are_written_some_at_a_time_by_one_statement(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As many as are read at once, and then those of one more block.
+    monkeypatch.setattr(folding, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(folding, "PEOPLE_AT_ONCE", 3)
+    for person in range(8):
+        assert fetch(app, f"r=reader{person}") == 200
+    pixel = db.session.scalars(select(Pixel)).one()
+    with noted(db.engine) as statements:
+        folding.fold_for_question(pixel.number)
+    of_people = [
+        (statement, values)
+        for statement, values in statements
+        if "UPDATE recipients" in statement or "INTO visitors" in statement
+    ]
+    assert [len(json.loads(values[0])) for _, values in of_people] == [4] * 4
+    assert not [step for step, _ in steps_of(of_people) if "SCAN recipients" in step]
+    opened = select(func.count()).where(
+        Recipient.pixel_number == pixel.number, Recipient.number > 0
+    )
+    assert db.session.scalar(opened) == 8
 
 
 def test_hits_that_wait_together_are_one_commit(app: Flask) -> None:
