@@ -13,6 +13,9 @@ with engine.connect() as connection, patient(connection, LOCK_TIMEOUT_MS):
     context.configure(
         connection=connection,
         target_metadata=db.metadata,
+        # Alembic expects no transaction of SQLite's to cover tables, and would commit after each
+        # migration: one that fails would leave tables that no release has.
+        transactional_ddl=True,
         **current_app.extensions["migrate"].configure_args,
     )
     with context.begin_transaction():

@@ -19,6 +19,7 @@ import pysqlite3
 import pytest
 
 from hits.classify import RULES_VERSION
+from tests.commands import run_prepare
 from tests.conftest import PROJECT_DIR, Server, wait_until
 
 pytestmark = pytest.mark.processes
@@ -133,6 +134,20 @@ def test_data_of_the_release_starts_and_goes_on(updated: Server) -> None:
     (newest, *_) = admin.get(f"{path}/events?{span}&class=all").json["data"]
     assert newest["recipient"] == "ann@example.org"
     assert admin.get(f"{path}/stats?{span}&class=all").json["pageviews"] == 5
+
+
+def test_migration_that_fails_leaves_what_the_release_had(released: Server) -> None:
+    server = released
+    # A later migration makes this table, after others have changed the release's.
+    server.execute("CREATE TABLE webhooks (id INTEGER)")
+    said = run_prepare(server.env, PROJECT_DIR)
+    assert said.returncode == 1
+    [line] = said.stderr.strip().splitlines()
+    assert "webhooks" in line
+    assert server.query("SELECT version_num FROM alembic_version") == [("0001",)]
+    server.execute("DROP TABLE webhooks")
+    server.start()
+    assert server.admin.with_token(None).get(LINK).status == 200
 
 
 TEAM_PIXEL = "2750aad2-1e6e-4e7e-8212-7e36f3e57ac9"
