@@ -60,17 +60,24 @@ class _Found(NamedTuple):
         first_ms = np.full(count, np.iinfo(np.int64).max)
         last_ms, visits, views, profile = (np.zeros(count, np.int64) for _ in range(4))
         for day, columns in view.hits():
-            at = columns.at.astype(np.int64)
             is_known = columns.visitor != NO_VISITOR
-            order = np.flatnonzero(is_known)[np.argsort(at[is_known], kind="stable")]
-            visitor, at_ms = columns.visitor[order], at[order] + day * MS_PER_DAY
+            visitor, at = columns.visitor[is_known], columns.at[is_known].astype(np.int64)
+            profiles = columns.profile[is_known]
+            # Hits are sorted by hours and, within these, by visitors.
+            begins, is_later = np.ones(len(at), bool), at[1:] >= at[:-1]
+            begins[1:] = (visitor[1:] != visitor[:-1]) | (
+                at[1:] // MS_PER_HOUR != at[:-1] // MS_PER_HOUR
+            )
+            visits += np.bincount(visitor[begins], minlength=count)
+            views += np.bincount(visitor, minlength=count)
+            if not (begins[1:] | is_later).all():
+                # Those of a visit did not come in the order of their instants.
+                order = np.argsort(at, kind="stable")
+                visitor, at, profiles = visitor[order], at[order], profiles[order]
+            at_ms = at + day * MS_PER_DAY
             np.minimum.at(first_ms, visitor, at_ms)
             # Of a place that is written more than once the last value stays.
-            last_ms[visitor] = at_ms
-            profile[visitor] = columns.profile[order]
-            views += np.bincount(visitor, minlength=count)
-            hours = np.unique(visitor.astype(np.int64) * 24 + at[order] // MS_PER_HOUR)
-            visits += np.bincount(hours // 24, minlength=count)
+            last_ms[visitor], profile[visitor] = at_ms, profiles
         return cls(first_ms, last_ms, visits, views, profile)
 
 
