@@ -27,9 +27,8 @@ from core.lists import ListQuery, Page
 from hits.people import people_key
 from models import EVERY_OWNER, OPENED, Catalogue, Hit, OptOut, Pixel, Recipient
 from pixels.recipient_lists import COLUMNS, RecipientRow, rows_told
-from stats import folding
+from stats import folding, questions
 from stats.shapes import Event
-from stats.view import events_by_id
 
 PEOPLE_SORTED_MAX = 20_000
 # So many who are found are looked for once only, to be counted and listed.
@@ -259,10 +258,9 @@ def _rows(owners: Collection[uuid.UUID] | None, persons: list[int]) -> list[Pers
 def _of_pixel(
     pixel: Pixel, consent: bool, issued_at: datetime | None, visitor: int, row: Iterable[Any]
 ) -> OfPixel:
-    ids = select(Hit.id).where(Hit.pixel_number == pixel.number, Hit.visitor == visitor)
-    hits = list(db.session.scalars(ids.order_by(Hit.id)))
     (told,) = rows_told(pixel.number, [row])
-    return OfPixel(pixel, told, consent, issued_at, list(events_by_id(pixel.number, hits)))
+    hits = questions.events_of_visitor(pixel.number, visitor)
+    return OfPixel(pixel, told, consent, issued_at, hits)
 
 
 def _owned(owners: Collection[uuid.UUID] | None) -> ColumnElement[bool]:

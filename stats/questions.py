@@ -22,20 +22,24 @@ from sqlalchemy import func, select, union
 from core.clock import from_milliseconds, milliseconds
 from core.database import begin_snapshot, db
 from hits.agent_names import OTHER
-from models import MS_PER_DAY, Hit, Profile
+from models import MS_PER_DAY, Hit, Profile, Visitor
 from stats import folding, store
 from stats.buckets import Unit as Unit
 from stats.buckets import buckets
 from stats.buckets import widened as widened_unit
 from stats.days import Array
 from stats.groups import Groups, Tally, add_hits
-from stats.instants import dated, undated
+from stats.instants import dated, ids_at, undated
 from stats.labels import LIMITED, Words
 from stats.shapes import BreakdownRow, Event, Filter, Leader, Point, Question, Totals, Views
 from stats.view import HITS_READ_AT_ONCE, Place, View, events_by_id
 
 ACTIVE_MINUTES = 5
 VALUES_MAX = 10
+# A day's arrays take as long to be opened as the hits of so many bytes of them to be looked at.
+DAY_BYTES_READ_MIN = 20_000
+# So many are looked up by one statement.
+INSTANTS_AT_ONCE = 500
 
 
 def totals(question: Question) -> Totals:
@@ -284,6 +288,42 @@ def export(question: Question) -> Iterator[Event]:
         db.session.commit()
         yield from found
         done = some[-1]
+
+
+def events_of_visitor(pixel_number: int, visitor: int) -> list[Event]:
+    """Return all hits of a visitor that are stored, in the order of commits.
+
+    Days tell when they were: an index of hits by their visitors would make each hit dearer. Where
+    days are many and small, to go through the hits takes less.
+    """
+    state = store.state_of(pixel_number)
+    if state is None:
+        return []
+    is_theirs = (Hit.pixel_number == pixel_number) & (Hit.visitor == visitor)
+    ids = select(Hit.id).where(is_theirs)
+    days = store.days_of(pixel_number)
+    if store.bytes_of_hits(pixel_number) < len(days) * DAY_BYTES_READ_MIN:
+        return events_by_id(pixel_number, sorted(db.session.scalars(ids)))
+    found: set[int | None] = {*db.session.scalars(ids.where(Hit.id > state.folded_through))}
+    instants = _instants_of(pixel_number, visitor, days)
+    for start in range(0, len(instants), INSTANTS_AT_ONCE):
+        for statement in ids_at(instants[start : start + INSTANTS_AT_ONCE], is_theirs):
+            found.update(db.session.scalars(statement))
+    return events_by_id(pixel_number, sorted(id for id in found if id is not None))
+
+
+def _instants_of(pixel_number: int, visitor: int, days: list[int]) -> list[int]:
+    number = db.session.scalar(
+        select(Visitor.number).where(
+            Visitor.pixel_number == pixel_number, Visitor.visitor == visitor
+        )
+    )
+    # Who has no number has no hit that was folded.
+    instants: set[int] = set()
+    for day, columns in store.read_columns(pixel_number, days if number else []):
+        at_ms = columns.at[columns.visitor == number] + np.int64(day * MS_PER_DAY)
+        instants.update(at_ms.tolist())
+    return sorted(instants)
 
 
 def _rows(

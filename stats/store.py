@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from core.database import db
 from models import MS_PER_DAY, Pixel, Segment
@@ -102,6 +102,14 @@ def states_of(pixel_numbers: Collection[int]) -> dict[int, PixelState]:
 def days_of(pixel_number: int) -> list[int]:
     """Return the UTC days that a pixel has segments of, in order."""
     return sorted({*_days_with(pixel_number, Part.SUMMARY), *_days_with(pixel_number, Part.RECENT)})
+
+
+def bytes_of_hits(pixel_number: int) -> int:
+    """Return how many bytes `read_columns` would read of all days, about ten for each hit."""
+    size = select(func.sum(func.length(Segment.data))).where(
+        Segment.pixel_number == pixel_number, Segment.part.in_((Part.COLUMNS, Part.RECENT))
+    )
+    return db.session.scalar(size) or 0
 
 
 def days_with_arrays(pixel_number: int) -> list[int]:
