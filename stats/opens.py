@@ -55,7 +55,7 @@ def by_hour(question: Question, since: datetime, hours: int, without: Array = NO
     if view is None:
         return counts
     # Hours since an instant are none of the clock's: hits have to be looked at, of a week at most.
-    of_profile = view.groups().of_profile
+    is_counted = view.groups().of_profile > 0
     is_left_out = np.zeros(view.state.visitor_count + 1, bool)
     is_left_out[without] = True
     first, last = since_ms // MS_PER_DAY, (since_ms + hours * MS_PER_HOUR) // MS_PER_DAY
@@ -63,18 +63,20 @@ def by_hour(question: Question, since: datetime, hours: int, without: Array = NO
     pruned = [day for day in days if day < view.state.pruned_before]
     # Of a pruned day it is known how many hits it had, and not when: its first instant counts.
     for day, summary in store.read_summaries(question.pixel_number, pruned):
-        hits = summary.by_profile.hits[of_profile[summary.by_profile.profile] > 0]
+        hits = summary.by_profile.hits[is_counted[summary.by_profile.profile]]
         hour = max(day * MS_PER_DAY - since_ms, 0) // MS_PER_HOUR
         if hour < hours:
             counts[hour] += int(hits.sum())
     for day, remains in store.read_remains(question.pixel_number, pruned if len(without) else []):
         pairs = remains.pairs
-        hits = pairs.hits[(of_profile[pairs.profile] > 0) & is_left_out[pairs.visitor]]
+        hits = pairs.hits[is_counted[pairs.profile] & is_left_out[pairs.visitor]]
         hour = max(day * MS_PER_DAY - since_ms, 0) // MS_PER_HOUR
         if hour < hours:
             counts[hour] -= int(hits.sum())
     for day, columns in store.read_columns(question.pixel_number, days):
-        kept = (of_profile[columns.profile] > 0) & ~is_left_out[columns.visitor]
+        kept = is_counted[columns.profile]
+        if len(without):
+            kept &= ~is_left_out[columns.visitor]
         at_ms = columns.at[kept].astype(np.int64)
         counts += in_hours(at_ms + (day * MS_PER_DAY - since_ms), hours)
     return counts

@@ -125,7 +125,9 @@ class Series:
         totals += np.bincount(place, counts, self._count).astype(np.int64)
 
     def _place(self, at_ms: Array) -> Array:
-        return self._places[np.searchsorted(self._starts_ms, at_ms, "right") - 1]
+        # What begins before the range, an hour say, has nothing but what is in the first bucket.
+        place = np.searchsorted(self._starts_ms, at_ms, "right") - 1
+        return self._places[np.maximum(place, 0)]
 
 
 def _overlap(early: Array, late: Array, slots: int) -> Array:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import ColumnElement, Select, literal, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, literal, select, tuple_
 
 from core.clock import from_milliseconds, milliseconds
 from core.database import db
@@ -218,8 +218,7 @@ class View:
         """
         groups = self.groups()
         limit = min(count * FEW_TIMES + FEW_HITS, HITS_READ_AT_ONCE)
-        numbers = _numbers(self.question.pixel_number, groups.of_visitor is not None)
-        numbers = numbers.where(Hit.id <= self.state.folded_through).limit(limit)
+        numbers = self._numbers_folded(groups).limit(limit)
         found: list[tuple[int, int, int, int]] = []
         certain = Place(0, 0)
         for condition, order in (
@@ -250,17 +249,26 @@ class View:
     def newest_ids(self, day: int, skipped: int, count: int) -> list[int]:
         """Return the ids of a day's matching hits, the newest first, after some."""
         groups = self.groups()
-        at = np.zeros(0, np.int64)
+        at = all_at = np.zeros(0, np.int64)
         for _, found in self._hits([day]):
             group, _ = found.hits(groups)
-            at = found.columns.at[group > 0].astype(np.int64)
+            all_at = found.columns.at.astype(np.int64)
+            at = all_at[group > 0]
         if skipped >= len(at):
             return []
         # Only the two ends of the page are looked for: to sort a day's hits would take longer.
         places = [max(len(at) - skipped - count, 0), len(at) - skipped - 1]
         oldest, newest = np.partition(at, places)[places].tolist()
+        spans = [(oldest, newest)]
+        if np.count_nonzero((all_at >= oldest) & (all_at <= newest)) > HITS_READ_AT_ONCE:
+            # Each instant is looked up where many hits lie between that don't match.
+            spans = [(ms, ms) for ms in np.unique(at[(at >= oldest) & (at <= newest)]).tolist()]
         start = day * MS_PER_DAY
-        places_of = list(self.places(Place(start + oldest, -1), start + newest))[::-1]
+        places_of = [
+            place
+            for first, last in spans
+            for place in self.places(Place(start + first, -1), start + last)
+        ][::-1]
         above = skipped - int(np.count_nonzero(at > newest))
         return [place.id for place in places_of[above : above + count]]
 
@@ -294,18 +302,19 @@ class View:
     def _scan(self, way: Callable[[Place], Way], after: Place) -> Iterator[Place]:
         """Yield the places of the matching hits that one way of reading finds, in its order."""
         groups = self.groups()
-        # What is not folded yet has no numbers, and would be missed by a filter.
-        numbers = _numbers(self.question.pixel_number, groups.of_visitor is not None)
-        numbers = numbers.where(Hit.id <= self.state.folded_through)
+        numbers = self._numbers_folded(groups).limit(HITS_READ_AT_ONCE)
         while True:
             condition, order = way(after)
             rows = db.session.execute(numbers.where(condition).order_by(*order)).all()
-            for at_ms, id, profile, visitor in rows:
-                after = Place(at_ms, id)
-                if profile and groups.of(np.array(profile), np.array(visitor or NO_VISITOR)) > 0:
-                    yield after
+            yield from _matching_places(rows, groups)
             if len(rows) < HITS_READ_AT_ONCE:
                 return
+            after = Place(*rows[-1][:2])
+
+    def _numbers_folded(self, groups: Groups) -> Select[Any]:
+        # What is not folded yet has no numbers, and would be missed by a filter.
+        numbers = _numbers(self.question.pixel_number, groups.of_visitor is not None)
+        return numbers.where(Hit.id <= self.state.folded_through)
 
     @property
     def recent(self) -> dict[int, Recent]:
@@ -325,11 +334,27 @@ class View:
             # Today is whole for a question up to now: nothing that it has comes later.
             end = min(start + MS_PER_DAY - 1, self.state.newest_ms)
             is_pruned = day < self.state.pruned_before
-            if self.first_ms <= start <= self.last_ms and (end <= self.last_ms or is_pruned):
+            # So is the day of sending for a question since then: nothing that it has came before.
+            begins_within = self.first_ms <= start or (
+                end >= self.first_ms and not is_pruned and not self._has_hits_before(start)
+            )
+            if begins_within and start <= self.last_ms and (end <= self.last_ms or is_pruned):
                 whole.append(day)
             elif start <= self.last_ms and end >= self.first_ms and not is_pruned:
                 partial.append(day)
         return whole, partial
+
+    def _has_hits_before(self, start_ms: int) -> bool:
+        """Tell whether hits may lie between an instant and the range: one look at each key."""
+        span = start_ms, self.first_ms - 1
+        # Of hits that are dated too, so that a range of the key is all that is looked at.
+        of_id = Hit.id >= start_ms << HIT_ID_SHIFT, Hit.id < self.first_ms << HIT_ID_SHIFT
+        ways = and_(*of_id), dated(*span)
+        ours = select(Hit.id).where(Hit.pixel_number == self.question.pixel_number).limit(1)
+        return self.reading.once(
+            ("before", *span),
+            lambda: any(db.session.scalar(ours.where(way)) is not None for way in ways),
+        )
 
     def _as_kept(
         self,
@@ -408,14 +433,19 @@ def _dated_after(place: Place, last_ms: int) -> Way:
     return dated(place.at_ms, last_ms) & follows, (Hit.dated_ms, Hit.id)
 
 
+def _matching_places(rows: Iterable[Any], groups: Groups) -> Iterator[Place]:
+    for at_ms, id, profile, visitor in rows:
+        if profile and groups.of(np.array(profile), np.array(visitor or NO_VISITOR)) > 0:
+            yield Place(at_ms, id)
+
+
 def _numbers(pixel_number: int, with_visitors: bool) -> Select[Any]:
-    """Return the statement for the next hits with the numbers of their profiles and visitors."""
+    """Return the statement for hits with the numbers of their profiles and visitors."""
     statement = (
         select(INSTANT_MS, Hit.id, Profile.number)
         .add_columns(Visitor.number if with_visitors else literal(NO_VISITOR))
         .join(Profile, (Profile.pixel_number == Hit.pixel_number) & (Profile.id == Hit.profile))
         .where(Hit.pixel_number == pixel_number)
-        .limit(HITS_READ_AT_ONCE)
     )
     if with_visitors:
         same = (Visitor.pixel_number == Hit.pixel_number) & (Visitor.visitor == Hit.visitor)

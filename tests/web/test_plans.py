@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from flask import Flask
 
 import auth
+from core.clock import from_milliseconds, milliseconds, now
 from core.database import db
+from core.locks import writing
 from core.permissions import Role
-from models import Owner, Pixel, User
+from models import MS_PER_DAY, Hit, Owner, Pixel, User
 from people import accounts
-from pixels import pixels, recipients
+from pixels import persons, pixels, recipients
+from stats import compacting, folding, opens, questions, store
+from stats.days import MS_PER_HOUR
+from stats.shapes import Filter, Question
 from tests.conftest import PASSWORD
 from tests.in_process import application
 from tests.plans import noted, steps_of
@@ -29,6 +35,8 @@ PATHS = (
     *("/api/pixels/{id}/recipients", "/api/pixels/{id}/recipients?search=an"),
     *("/api/recipients?search=an", f"/api/recipient?name={NAME}", "/api/pixels/charts?ids={id}"),
 )
+# All hits of a pixel.
+EVERY_HIT = re.compile(r"SEARCH hits USING PRIMARY KEY \(pixel_number=\?\)")
 # Each begins to look nowhere in particular, in a table that grows with hits or people.
 EVERYTHING = re.compile(
     r"SCAN (hits|recipients|profiles|agents|texts|segments|visitors)\b"
@@ -61,3 +69,53 @@ def test_no_answer_reads_all_hits_or_all_people_that_there_are(app: Flask) -> No
         (step, statement) for step, statement in steps_of(statements) if EVERYTHING.search(step)
     }
     assert read_everything == set()
+
+
+def test_a_person_is_shown_without_reading_all_hits_of_a_pixel(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixel = db.session.query(Pixel).filter_by(slug="first").one()
+    (link,) = recipients.issue(app.extensions["links"], pixel, [NAME], None, "")
+    for _ in range(2):
+        assert app.test_client().get(link.url).status_code == 200
+    dated = db.session.query(Hit).filter_by(pixel_number=pixel.number).order_by(Hit.id).first()
+    assert dated
+    with writing():
+        dated.dated_ms = milliseconds(now()) - 3 * MS_PER_DAY
+        db.session.flush()
+    assert folding.fold(pixel.number) == 3
+    # Of few hits a day it would take longer to look into the days.
+    monkeypatch.setattr(questions, "DAY_BYTES_READ_MIN", 0)
+    with noted(db.engine) as statements:
+        (of_second, of_first) = persons.find(app.extensions["links"], None, NAME).pixels
+    assert [len(of_first.hits), len(of_second.hits)] == [3, 1]
+    assert dated.id in {hit.id for hit in of_first.hits}
+    steps = [
+        (step, statement)
+        for step, statement in steps_of(statements)
+        # The highest of all is the last of them.
+        if "hits" in step and "max(hits.id)" not in statement
+    ]
+    assert steps
+    assert [step for step in steps if EVERY_HIT.search(step[0])] == []
+
+
+def test_question_from_the_first_hit_of_a_day_on_reads_no_hits(app: Flask) -> None:
+    pixel = db.session.query(Pixel).filter_by(slug="first").one()
+    hit = db.session.query(Hit).filter_by(pixel_number=pixel.number).one()
+    day = milliseconds(now()) // MS_PER_DAY - 2
+    sent_ms = day * MS_PER_DAY + 10 * MS_PER_HOUR + MS_PER_HOUR // 3
+    with writing():
+        hit.dated_ms = sent_ms
+        db.session.flush()
+    assert folding.fold(pixel.number) == 1
+    assert compacting.compact(pixel.number, day)
+    since_sending = Question(pixel.number, from_milliseconds(sent_ms), now(), "all")
+    of_tools = (Filter("class", "eq", ("bot",)),)
+    with noted(db.engine) as statements:
+        assert opens.count(since_sending) == (1, 1)
+        (point,) = questions.series(replace(since_sending, filters=of_tools), "hour", filled=False)
+    assert point.at.hour == 10
+    read = [values for text, values in statements if "segments.data" in text]
+    assert store.Part.SUMMARY in {part for _, part, *_ in read}
+    assert store.Part.COLUMNS not in {part for _, part, *_ in read}
