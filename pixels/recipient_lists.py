@@ -434,20 +434,31 @@ def _count(condition: ColumnElement[bool]) -> int:
 def _found_by_sorting(
     asked: _Asked, order_by: str, descending: bool, span: _Span
 ) -> _FoundVisitors:
-    statement = _ordered(select(Recipient.visitor).where(asked.with_pixel), order_by, descending)
-    found = db.session.scalars(statement.limit(span.limit).offset(span.offset))
-    return _FoundVisitors(list(found), _count(asked.with_pixel))
+    people = _count(asked.with_pixel)
+    # SQLite sorts as many as come up to the end of a page: from the nearer end these are fewer.
+    left = people - span.offset - span.limit
+    is_from_end = left < span.offset
+    statement = _ordered(
+        select(Recipient.visitor).where(asked.with_pixel), order_by, descending, is_from_end
+    )
+    offset, limit = span
+    if is_from_end:
+        offset, limit = max(left, 0), max(min(span.limit, people - span.offset), 0)
+    found = list(db.session.scalars(statement.limit(limit).offset(offset)))
+    return _FoundVisitors(found[::-1] if is_from_end else found, people)
 
 
-def _ordered(statement: Select[Any], order_by: str, descending: bool) -> Select[Any]:
+def _ordered(
+    statement: Select[Any], order_by: str, descending: bool, is_reversed: bool = False
+) -> Select[Any]:
     """Order as blocks are: what has no value comes last, and those that are alike by name."""
     column = ORDERS[order_by]
+    others = _directed((column, Recipient.recipient, Recipient.visitor), descending != is_reversed)
     if order_by == "recipient":
-        return statement.order_by(*_directed((column, Recipient.visitor), descending))
+        return statement.order_by(*others[1:])
     has_none = case((column.is_(None), 1), else_=0)
     name = case((column.is_(None), Recipient.recipient))
-    others = _directed((column, Recipient.recipient, Recipient.visitor), descending)
-    return statement.order_by(has_none, name, *others)
+    return statement.order_by(*_directed((has_none, name), is_reversed), *others)
 
 
 def _rows(pixel_number: int, visitors: Sequence[int]) -> list[Any]:
