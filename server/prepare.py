@@ -38,12 +38,10 @@ TURN_POLL_SECONDS = 0.5
 
 def main() -> None:
     """Prepare the database that the environment names; show the first user's secrets, once."""
-    # Drafts of secrets are removed on Ctrl-C.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     with ending_in_one_line():
-        chosen = settings.load(os.environ)
-        secret_keys.ensure_secret(chosen)
-        first = prepare(importlib.import_module("wsgi").app)
+        app = application()
+        first = prepare(app)
+    chosen: Settings = app.config["SETTINGS"]
     if is_sqlite_url(chosen.sqlalchemy_url) and has_wal_reset_bug():
         print(
             f"WARNING: SQLite {sqlite_version()} has the WAL-reset bug (sqlite.org/wal.html);"
@@ -59,7 +57,10 @@ def main() -> None:
 @contextmanager
 def ending_in_one_line() -> Iterator[None]:
     """End the program with one line where it can't start."""
+    before = signal.getsignal(signal.SIGINT)
     try:
+        # Drafts of secrets are removed on Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         yield
     except SettingsError as error:
         sys.exit(f"pixelkeep: {error}")
@@ -68,6 +69,15 @@ def ending_in_one_line() -> Iterator[None]:
     except (SQLAlchemyError, OSError) as error:
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         sys.exit(f"pixelkeep: The database can't be prepared: {cause}")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def application() -> Flask:
+    """Build what the database is prepared with and gunicorn serves, once there is a key for it."""
+    secret_keys.ensure_secret(settings.load(os.environ))
+    app: Flask = importlib.import_module("wsgi").app
+    return app
 
 
 def prepare(app: Flask) -> FirstStart | None:

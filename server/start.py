@@ -6,17 +6,15 @@ Whatever can't work is one line on standard error and a non-zero exit.
 from __future__ import annotations
 
 import gc
-import importlib
 import os
 import secrets
-import signal
 import socket
 import sys
 import tempfile
 
 from gunicorn.app.wsgiapp import WSGIApplication
 
-from core import secret_keys, settings
+from core import settings
 from core.settings import PROJECT_DIR, Settings, SettingsError
 from core.sqlite import is_sqlite_url
 from core.version import VERSION
@@ -35,7 +33,8 @@ def main() -> None:
     problem = _directory_problem(chosen) or _address_problem(chosen) or _room_problem(chosen)
     if problem:
         sys.exit(f"pixelkeep: {problem}")
-    _build(chosen)
+    with ending_in_one_line():
+        prepare.application()
     gc.freeze()
     status = _prepare()
     if status:
@@ -43,16 +42,6 @@ def main() -> None:
     say(f"Pixelkeep {VERSION} serves at {chosen.base_url}")
     sys.argv = ["gunicorn", "--config", str(PROJECT_DIR / "gunicorn.conf.py"), "wsgi:app"]
     WSGIApplication("%(prog)s [OPTIONS] [APP_MODULE]", prog="gunicorn").run()
-
-
-def _build(chosen: Settings) -> None:
-    """Build the application that the database is prepared with and that gunicorn serves."""
-    with ending_in_one_line():
-        # Drafts of secrets are removed on Ctrl-C.
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        secret_keys.ensure_secret(chosen)
-        signal.signal(signal.SIGINT, before)
-        importlib.import_module("wsgi")
 
 
 def _prepare() -> int:
