@@ -1,7 +1,6 @@
-"""Runs migrations over the application's own engine (Flask-Migrate), however long they take."""
+"""Runs migrations over the application's own engine, however long they take."""
 
 from alembic import context
-from flask import current_app
 
 from core.database import db, patient
 
@@ -12,11 +11,11 @@ engine = db.engine
 with engine.connect() as connection, patient(connection, LOCK_TIMEOUT_MS):
     context.configure(
         connection=connection,
+        # Constraints are named as the models name theirs.
         target_metadata=db.metadata,
         # Alembic expects no transaction of SQLite's to cover tables, and would commit after each
         # migration: one that fails would leave tables that no release has.
         transactional_ddl=True,
-        **current_app.extensions["migrate"].configure_args,
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -107,7 +107,7 @@ def migrated(app: Flask) -> Iterator[None]:
         try:
             with db.engine.connect() as turn:
                 _wait_for_turn(turn)
-                _migrate(app)
+                _migrate()
                 problem = problem_of_tables(turn)
                 if problem:
                     raise SettingsError(f"The database can't be used: {problem}.")
@@ -144,25 +144,22 @@ def _wait_for_turn(turn: Connection) -> None:
         time.sleep(TURN_POLL_SECONDS)
 
 
-def _migrate(app: Flask) -> None:
+def _migrate() -> None:
     with write_lock(db.engine, MIGRATION_PATIENCE_SECONDS):
         current = migrations.current_revision()
         problem = migrations.later_release_problem(current)
         if problem:
             raise SettingsError(problem)
         if current != migrations.newest_revision():
-            _upgrade(app)
+            _upgrade()
 
 
-def _upgrade(app: Flask) -> None:
+def _upgrade() -> None:
     # To load what runs migrations takes a quarter of a second, and most starts have none to run.
-    flask_migrate: Any = importlib.import_module("flask_migrate")
     alembic: Any = importlib.import_module("alembic.command")
     config: Any = importlib.import_module("alembic.config").Config()
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    flask_migrate.Migrate(app, db)
-    # Not by Flask-Migrate's own way, which fails in a directory with a `%` in its name: in this
-    # option it begins the name of another.
+    # A `%` would begin the name of another option.
     config.set_main_option("script_location", str(migrations.DIRECTORY).replace("%", "%%"))
     alembic.upgrade(config, "head")
 

@@ -17,7 +17,7 @@ from cli.run import COMMANDS
 # and the database's.
 MODULES = (
     *(f"cli.{module}" for module in sorted({module for module, _ in COMMANDS.values()})),
-    *("app", "flask_migrate", "server.prepare", "server.start", "server.worker"),
+    *("app", "alembic.command", "server.prepare", "server.start", "server.worker"),
     *("server.housekeeping", "server.burst_watch", "server.webhook_sender"),
     *("gunicorn.arbiter", "sqlalchemy.dialects.sqlite.pysqlite"),
     *("sqlalchemy.dialects.postgresql.psycopg", "psycopg", "pysqlite3"),

@@ -32,14 +32,14 @@ LINK = "/p/news?s=AaH3-DAAYW5uQGV4YW1wbGUub3Jn.pl89RX7m7ZXXP9O_Lc7CFg"
 SHARE = "74yCfVplToxFZmr4"
 MIGRATE_TO_RELEASE = """
 import os
-from flask_migrate import Migrate, upgrade
+from alembic import command
+from alembic.config import Config
 from app import create_app
 from core import settings
-from core.database import db
-app = create_app(settings.load(os.environ))
-Migrate(app, db, directory="migrations")
-with app.app_context():
-    upgrade(revision="0001")
+config = Config()
+config.set_main_option("script_location", "migrations")
+with create_app(settings.load(os.environ)).app_context():
+    command.upgrade(config, "0001")
 """
 
 

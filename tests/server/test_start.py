@@ -360,5 +360,5 @@ def test_a_server_on_sqlite_loads_nothing_that_is_needed_elsewhere_only(tmp_path
     )
     loaded = set(done.stdout.split())
     assert {"flask", "numpy", "sqlalchemy"} <= loaded
-    elsewhere = {"alembic", "flask_migrate", "maxminddb", "prometheus_client", "psycopg"}
+    elsewhere = {"alembic", "maxminddb", "prometheus_client", "psycopg"}
     assert not loaded & (elsewhere | {"crawleruseragents"})
