@@ -28,6 +28,7 @@ def note(newest_ms: int) -> None:
     # PostgreSQL has dated the hits, and it may be our clock that is wrong.
     is_ahead = newest_ms > database_now_ms(db.engine.dialect.name) + AHEAD_MS_MIN
     noting = update(Catalogue).where(Catalogue.future_ms < newest_ms, is_ahead)
+    # Of several processes that notice it, the one whose statement changes the row says so.
     if db.session.connection().execute(noting.values(future_ms=newest_ms)).rowcount:
         log.warning(_told(newest_ms))
 

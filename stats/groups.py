@@ -157,6 +157,7 @@ class ByProfile:
             group, visits = group[kept], by_profile_set.visits[kept]
             bounces = by_profile_set.bounces[kept, part[0]] if len(part) == 1 else visits * 0
             yield Visits(group, visits, bounces, by_profile_set.seconds[kept, number])
+        # Visits with more profiles than a set has are kept one by one.
         if len(visit_rows.visit):
             group = groups.of_profile[visit_rows.profile]
             yield _one_by_one(*join_visits(group, visit_rows))

@@ -49,6 +49,7 @@ class Reading:
             folding.fold_for_question(self._pixel_number)
         # A transaction's own object can't come again for as long as it is held here.
         if self._transaction is None or db.session().get_transaction() is not self._transaction:
+            # Several statements read the days, and nothing may be folded between two of them.
             begin_snapshot()
             self._state = store.state_of(self._pixel_number)
             self._kept, self._kept_recent, self._others = {}, {}, {}

@@ -111,6 +111,7 @@ class Series:
         if self._members is None:
             return
         self._add(self._visitors, place[hours.hour[kept]], hours.visits[kept])
+        # A visit of several profiles stands with the set of these, and counts if one is wanted.
         ends = np.cumsum(hours.lengths, dtype=np.int64)
         of_set = groups.of_profile[hours.set_profile] > 0
         kept = np.logical_or.reduceat(of_set, ends - hours.lengths)
@@ -132,6 +133,7 @@ class Series:
 
 def _overlap(early: Array, late: Array, slots: int) -> Array:
     """Tell which rows of `Quarters` have one of some quarters, as bits of the whole day."""
+    # A day has more quarters than an integer of the arrays has bits: each half is one of its own.
     half = QUARTERS // 2
     first, second = slots & ((1 << half) - 1), slots >> half
     there: Array = early & first != 0 if first else late & second != 0

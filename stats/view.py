@@ -221,6 +221,7 @@ class View:
         numbers = self._numbers_folded(groups).limit(limit)
         found: list[tuple[int, int, int, int]] = []
         certain = Place(0, 0)
+        # One statement for both kinds of hits would read in the order of neither index.
         for condition, order in (
             (undated(self.first_kept_ms, self.last_ms), (Hit.id,)),
             (dated(self.first_kept_ms, self.last_ms), (Hit.dated_ms, Hit.id)),
