@@ -78,7 +78,7 @@ def _issue(base: str, people: int, directory: Path, env: dict[str, str]) -> None
         command = ["recipients", "links", slug, "--csv", str(table)]
         started_at = time.monotonic()
         subprocess.run(
-            [sys.executable, "-m", "cli.run", *command, "--out", str(directory / "out.csv")],
+            [sys.executable, "-m", "cli.run", *command, "--out", str(directory / f"{words}.csv")],
             cwd=PROJECT_DIR,
             env={"PATH": os.environ["PATH"], "HOME": tempfile.gettempdir(), **env},
             stderr=subprocess.DEVNULL,

@@ -123,8 +123,9 @@ def merge_links(
         return
     if not current_app.config["SETTINGS"].public_url:
         click.echo(f"PIXELKEEP_PUBLIC_URL is not set: the links go to {base_url()}.", err=True)
-    links = _issued(pixel, checked, sent, consent)
+    # Nobody is stored whose links can't be written.
     with _writing(out) as file:
+        links = _issued(pixel, checked, sent, consent)
         file.writelines(mail_merge.merged(checked, links))
     click.echo(_told(checked, links, out), err=True)
 
@@ -265,8 +266,9 @@ def _require_files(path: Path | None, earlier: str | None, out: Path | None, dry
         raise click.UsageError("Give the people by --csv or by --from.")
     if out is None and not dry_run:
         raise click.UsageError("Name a file to write by --out.")
-    if path and out and str(out) != "-" and out.exists() and out.samefile(path):
-        raise click.UsageError("--out is the table itself; name another file.")
+    # The table itself is one of them. A device is written as it is.
+    if out and str(out) != "-" and out.is_file():
+        raise click.UsageError(f"{out} exists already; name another file.")
 
 
 def _people_of(slug: str, status: str | None) -> tables.Table:
@@ -339,4 +341,4 @@ def _writing(out: Path) -> Iterator[BinaryIO]:
         # Of standard output there is no name to tell; `run` says what is wrong.
         if str(out) == "-":
             raise
-        raise click.ClickException(f"{error.filename or out}: {error.strerror}") from None
+        raise click.ClickException(f"{out}: {error.strerror}") from None

@@ -402,7 +402,7 @@ def test_merge_is_taken_back_but_for_those_who_opened(server: Server, tmp_path: 
         (("--sent-at", "soon"), 1, "That is not a date and time"),
         (("--sent-at", "1960-01-01"), 1, "Must not be before 1970"),
         (("--out", "/no/such/directory/out.csv"), 1, "No such file"),
-        (("--out", "in.csv"), 2, "--out is the table itself"),
+        (("--out", "in.csv"), 2, "exists already"),
     ],
 )
 def test_command_that_cannot_work_is_one_line(
@@ -423,4 +423,6 @@ def test_command_that_cannot_work_is_one_line(
     assert problem in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out.csv").exists()
+    assert ".part" not in done.stderr
     assert table.read_text() == f"name\n{ANN}\n"
+    assert json.loads(server.cli("recipients", "list", slug, "--json").stdout) == []
