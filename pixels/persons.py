@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Collection, Iterable
 from datetime import datetime
@@ -19,21 +20,25 @@ from sqlalchemy import (
     union_all,
 )
 
+from core.clock import milliseconds
 from core.database import db, holds
 from core.errors import NotFound
 from core.kept import Kept
 from core.links import Links
 from core.lists import ListQuery, Page
 from hits.people import people_key
-from models import EVERY_OWNER, OPENED, Catalogue, Hit, OptOut, Pixel, Recipient
+from models import EVERY_OWNER, OPENED, Catalogue, Hit, OptOut, Pixel, Profile, Recipient
 from pixels.recipient_lists import COLUMNS, RecipientRow, rows_told
 from stats import folding, questions
+from stats.instants import INSTANT_MS, undated
 from stats.shapes import Event
 
 PEOPLE_SORTED_MAX = 20_000
 # So many who are found are looked for once only, to be counted and listed.
 PEOPLE_FOUND_MAX = 1_000
 OWNERS_KEPT_MAX = 64
+# Of a burst that goes on for longer, a fetch is told of those that came so close to it.
+BURST_MS_MAX = 2_000
 NUMBER_BEFORE_ALL = -(1 << 63)
 
 
@@ -55,6 +60,13 @@ class OfPixel(NamedTuple):
     consent: bool
     issued_at: datetime | None
     hits: list[Event]
+
+
+class Burst(NamedTuple):
+    """How many others were fetched with somebody's link, and within how many seconds."""
+
+    others: int
+    seconds: int
 
 
 class Person(NamedTuple):
@@ -109,6 +121,19 @@ def find(links: Links, owners: Collection[uuid.UUID] | None, name: str) -> Perso
         raise NotFound("Nobody is known by that name.")
     found = [_of_pixel(*row[:4], row[4:]) for row in rows]
     return Person(known[-1], bool(opt_outs), opt_outs, found)
+
+
+def burst_around(pixel_number: int, at: datetime) -> Burst:
+    """Return the burst that a fetch was one of, as far as it came close to it."""
+    at_ms = milliseconds(at)
+    close = undated(at_ms - BURST_MS_MAX, at_ms + BURST_MS_MAX)
+    people, first_ms, last_ms = db.session.execute(
+        select(func.count(Hit.visitor.distinct()), func.min(INSTANT_MS), func.max(INSTANT_MS))
+        .join(Profile, (Profile.pixel_number == Hit.pixel_number) & (Profile.id == Hit.profile))
+        .where(Hit.pixel_number == pixel_number, close, Profile.reason == "burst")
+    ).one()
+    seconds = math.ceil(((last_ms or 0) - (first_ms or 0)) / 1000)
+    return Burst(max(people - 1, 0), max(seconds, 1))
 
 
 def record_fields(record: OfPixel) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Server, verdicts, wait_until
+from tests.conftest import Client, Server, verdicts, wait_until
 from tests.web.api.test_webhooks import Receiver
+from tests.web.pages.test_pages import Browser
 
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)"
@@ -95,6 +97,15 @@ def test_eight_links_within_a_second_from_one_address_are_prefetches(
     assert [
         (person["opens"], person["prefetches"], person["firstOpenedAt"]) for person in people
     ] == [(0, 1, None)] * 8
+
+
+def test_persons_page_says_with_how_many_others_they_were_fetched(
+    proxied: Server, counted: dict[str, Any]
+) -> None:
+    (name, *_) = [row[2] for row in verdicts(proxied, counted)]
+    browser = Browser(Client(proxied.base)).sign_in("admin")
+    page = browser.get(f"/person?name={name}").body.decode()
+    assert re.search("fetched with 7 others within [12] second", page)
 
 
 def test_webhooks_are_told_of_a_burst_as_one(proxied: Server) -> None:

@@ -225,6 +225,8 @@ def _step(record: OfPixel, hit: Event, opens: int, sent_at: datetime | None) -> 
         ending = (
             f" for the {ORDINALS[opens]} time" if opens in ORDINALS else f", {opens} times by now"
         )
+    if hit.source.reason == "burst":
+        notes += wording.fetched_with(persons.burst_around(record.pixel.number, hit.at))
     words = wording.reason_in_words(hit.source.reason)
     return Step(
         hit.at,

@@ -7,7 +7,10 @@ from collections.abc import Iterable
 from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
 
+from web.pages.formats import counted
+
 if TYPE_CHECKING:
+    from pixels.persons import Burst
     from pixels.recipient_lists import RecipientRow
     from stats.shapes import Event
 
@@ -155,6 +158,14 @@ def reason_in_words(reason: str) -> Reason:
         name = reason.removeprefix(RULE_PREFIX)
         return Reason(f"Rule: {name}", "A rule of the operator's decided.", "As the rule has it.")
     return REASONS_IN_WORDS.get(reason) or Reason(reason, "", "")
+
+
+def fetched_with(burst: Burst) -> list[str]:
+    """Return the note to a fetch that was one of a burst; none if no other is known any more."""
+    if not burst.others:
+        return []
+    others = "another" if burst.others == 1 else f"{burst.others} others"
+    return [f"fetched with {others} within {counted(burst.seconds, 'second')}"]
 
 
 def meanings(reasons: Iterable[str | None]) -> list[Reason]:
