@@ -322,22 +322,19 @@ def test_browser_and_command_line_give_the_same_file_back(
     browser = Browser(Client(server.base)).sign_in("admin")
     # Each command takes a while; all files go through what the two share, above.
     for name, (data, people, _) in list(FILES.items())[::5]:
-        pixel, table = admin.create_pixel(), tmp_path / "in.csv"
+        pixel = admin.create_pixel()
+        table, out = (tmp_path / f"{pixel['slug']}-{what}.csv" for what in ("in", "out"))
         page, encoded = f"/pixels/{pixel['id']}/links", b64encode(data).decode()
         table.write_bytes(data)
         assert f", {len(people)} pe" in text_of(browser.send(page, data=encoded)), name
         made = browser.send(f"{page}/make", page, data=encoded)
         assert made.status == 200, name
-        done = server.cli(
-            *("recipients", "links", pixel["slug"], "--csv", str(table)),
-            *("--out", str(tmp_path / "out.csv")),
-        )
-        assert f", {len(people)} pe" in done.stderr, name
-        out = (tmp_path / "out.csv").read_bytes()
+        links = ("recipients", "links", pixel["slug"], "--csv", str(table), "--out", str(out))
+        assert f", {len(people)} pe" in server.cli(*links).stderr, name
         listed = admin.get(f"/api/pixels/{pixel['id']}/recipients?pageSize=100").json["data"]
         assert sorted(row["recipient"] for row in listed) == sorted(people), name
         # A bare list comes back from the browser under names.
-        assert made.body.endswith(out), name
+        assert made.body.endswith(out.read_bytes()), name
 
 
 def test_command_writes_links_that_open_and_are_listed(
