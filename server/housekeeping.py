@@ -103,9 +103,10 @@ class Housekeeper(threading.Thread):
                     for _ in self._steps():
                         if self._stopping.wait(STEP_PAUSE_SECONDS):
                             return
-                    # SQLite's driver keeps what was written last by each statement, a day's arrays
-                    # say, for as long as a connection is open; this one is closed with the context.
-                    db.session.connection().detach()
+                    if sqlite_file(engine) is not None:
+                        # Its driver keeps what was written last by each statement, a day's arrays
+                        # say, as long as a connection is open; this one is closed with the context.
+                        db.session.connection().detach()
                 self._failed = False
                 give_back_memory()
                 if sqlite_file(engine) is None or self._stopping.wait(PAUSE_SECONDS):

@@ -280,7 +280,7 @@ def store_days(days: Iterable[tuple[int, int, Parts]]) -> None:
             ]
         else:
             store_parts(pixel_number, day, parts)
-    execute_each(replacing(db.session.connection(), Segment), rows, ROWS_AT_ONCE)
+    _execute_each(replacing(db.session.connection(), Segment), rows)
 
 
 def store_parts(pixel_number: int, day: int, parts: Parts) -> None:
@@ -301,7 +301,7 @@ def store_parts(pixel_number: int, day: int, parts: Parts) -> None:
         for part, pieces in parts.items()
         for piece, data in pieces.items()
     )
-    execute_each(insert(Segment), rows, ROWS_AT_ONCE)
+    _execute_each(insert(Segment), rows)
 
 
 def delete_day(pixel_number: int, day: int) -> None:
@@ -311,8 +311,8 @@ def delete_day(pixel_number: int, day: int) -> None:
     )
 
 
-def execute_each(statement: Any, rows: Iterable[dict[str, Any]], at_once: int) -> None:
+def _execute_each(statement: Any, rows: Iterable[dict[str, Any]]) -> None:
     """Execute a statement with each row; a few rows at a time are in memory."""
     rows = iter(rows)
-    while some := list(islice(rows, at_once)):
+    while some := list(islice(rows, ROWS_AT_ONCE)):
         db.session.connection().execute(statement, some)

@@ -6,7 +6,10 @@ import json
 import statistics
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
+from operator import itemgetter
 from typing import NamedTuple
 
 from flask import Response, flash, render_template, request, url_for
@@ -74,7 +77,8 @@ def show_person() -> str:
     programs = Counter(
         wording.program(hit.values["browser"]) for hit in opens if hit.values["browser"]
     )
-    steps, page = _timeline(person), base.page_number()
+    happened, page = _timeline(person), base.page_number()
+    shown = happened[(page - 1) * STEPS_A_PAGE : page * STEPS_A_PAGE]
     return render_template(
         "person.html",
         person=person,
@@ -84,9 +88,10 @@ def show_person() -> str:
         median=statistics.median(took) if took else None,
         last_open=max((hit.at for hit in opens), default=None),
         programs=[name for name, _ in programs.most_common(3)],
-        timeline=steps[(page - 1) * STEPS_A_PAGE : page * STEPS_A_PAGE],
+        # A step is put into words only where it is shown: a burst's asks for its others.
+        timeline=[in_words() for _, in_words in shown],
         page=page,
-        earlier=len(steps) > page * STEPS_A_PAGE,
+        earlier=len(happened) > page * STEPS_A_PAGE,
         may_change=bool(_owners_to_change(person)),
     )
 
@@ -202,18 +207,19 @@ def _mailed(record: OfPixel) -> Mailed:
     )
 
 
-def _timeline(person: Person) -> list[Step]:
-    """Return all that happened, the last first."""
-    steps: list[Step] = []
+def _timeline(person: Person) -> list[tuple[datetime, Callable[[], Step]]]:
+    """Return when all that happened was, the last first, and what makes a step of it."""
+    happened: list[tuple[datetime, Callable[[], Step]]] = []
     for record in person.pixels:
         sent_at = record.row.sent_at or record.pixel.sent_at
         if sent_at:
-            steps.append(Step(sent_at, "sending", "Sent", record.pixel.name))
+            sent = partial(Step, sent_at, "sending", "Sent", record.pixel.name)
+            happened.append((sent_at, sent))
         opens = 0
         for hit in record.hits:
             opens += hit.source.hit_class == "open"
-            steps.append(_step(record, hit, opens, sent_at))
-    return sorted(steps, key=lambda step: step.at, reverse=True)
+            happened.append((hit.at, partial(_step, record, hit, opens, sent_at)))
+    return sorted(happened, key=itemgetter(0), reverse=True)
 
 
 def _step(record: OfPixel, hit: Event, opens: int, sent_at: datetime | None) -> Step:
